@@ -1,0 +1,197 @@
+"""Reads and cuts an ONNX graph as bytes, so that inference needs no ``onnx`` package.
+
+A protobuf message is a row of (field number, value) pairs; unknown ones are copied as they are.
+Only the few fields below of ONNX's schema are looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+MODEL_GRAPH = 7
+GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT = 1, 5, 11, 12
+NODE_INPUT, NODE_OUTPUT, NODE_OP_TYPE, NODE_ATTRIBUTE = 1, 2, 4, 5
+ATTRIBUTE_GRAPH, ATTRIBUTE_GRAPHS = 6, 11
+TENSOR_NAME, VALUE_NAME = 8, 1
+
+Field = tuple[int, bytes, bytes]
+"""A field's number, its payload and its whole encoding (key, length and payload)."""
+
+
+class MalformedModel(ValueError):
+    """The bytes are not a whole ONNX model."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation of the graph.
+
+    Attributes:
+        inputs: tensors it reads, those of its inner graphs included.
+        outputs: tensors it makes.
+        op_type: name of the operation.
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    op_type: str
+
+
+def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+    value, shift = 0, 0
+    while at < len(data) and shift < 70:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+    raise MalformedModel("a number is cut off")
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes(out) + bytes([value])
+
+
+def _fields(data: bytes) -> Iterator[Field]:
+    at = 0
+    while at < len(data):
+        start = at
+        key, at = _read_varint(data, at)
+        number, wire_type = key >> 3, key & 7
+        if wire_type == 2:
+            length, at = _read_varint(data, at)
+        elif wire_type == 0:
+            length = _read_varint(data, at)[1] - at
+        elif wire_type in (1, 5):
+            length = 8 if wire_type == 1 else 4
+        else:
+            raise MalformedModel(f"wire type {wire_type} at byte {start}")
+        if number == 0 or at + length > len(data):
+            raise MalformedModel(f"a field is cut off at byte {start}")
+        yield number, data[at : at + length], data[start : at + length]
+        at += length
+
+
+def _message(number: int, payload: bytes) -> bytes:
+    return _varint(number << 3 | 2) + _varint(len(payload)) + payload
+
+
+def _text(payload: bytes) -> str:
+    return payload.decode("utf-8", errors="replace")
+
+
+def _name(message: bytes, number: int) -> str:
+    return next((_text(value) for field, value, _ in _fields(message) if field == number), "")
+
+
+def _inner_inputs(attribute: bytes) -> Iterator[str]:
+    for number, graph, _ in _fields(attribute):
+        if number in (ATTRIBUTE_GRAPH, ATTRIBUTE_GRAPHS):
+            for part, value, _ in _fields(graph):
+                if part == GRAPH_NODE:
+                    yield from _parse_node(value).inputs
+                elif part == GRAPH_OUTPUT:  # an inner graph may return an outer tensor as it is
+                    yield _name(value, VALUE_NAME)
+
+
+def _parse_node(message: bytes) -> Node:
+    inputs: list[str] = []
+    outputs: list[str] = []
+    op_type = ""
+    for number, value, _ in _fields(message):
+        if number == NODE_INPUT:
+            inputs.append(_text(value))
+        elif number == NODE_OUTPUT:
+            outputs.append(_text(value))
+        elif number == NODE_OP_TYPE:
+            op_type = _text(value)
+        elif number == NODE_ATTRIBUTE:
+            inputs.extend(_inner_inputs(value))
+    return Node(tuple(inputs), tuple(outputs), op_type)
+
+
+def _graph_of(model: bytes) -> bytes:
+    for number, value, _ in _fields(model):
+        if number == MODEL_GRAPH:
+            return value
+    raise MalformedModel("there is no graph in it")
+
+
+def read_nodes(model: bytes) -> list[Node]:
+    """The operations of a serialized ONNX model, in the order of the file."""
+    fields = _fields(_graph_of(model))
+    return [_parse_node(value) for number, value, _ in fields if number == GRAPH_NODE]
+
+
+def read_outputs(model: bytes) -> tuple[str, ...]:
+    """Names of the outputs that a serialized ONNX model declares."""
+    fields = _fields(_graph_of(model))
+    return tuple(_name(value, VALUE_NAME) for number, value, _ in fields if number == GRAPH_OUTPUT)
+
+
+def _needed(nodes: list[Node], names: Iterable[str]) -> tuple[set[int], set[str]]:
+    maker = {name: index for index, node in enumerate(nodes) for name in node.outputs}
+    tensors, kept, stack = set(names), set(), list(names)
+    while stack:
+        index = maker.get(stack.pop())
+        if index is None or index in kept:
+            continue
+        kept.add(index)
+        tensors.update(nodes[index].inputs)
+        stack.extend(nodes[index].inputs)
+    return kept, tensors
+
+
+def _rebuilt(model: bytes, graph: bytes) -> bytes:
+    parts = [whole for number, _, whole in _fields(model) if number != MODEL_GRAPH]
+    return b"".join([*parts, _message(MODEL_GRAPH, graph)])
+
+
+def select_outputs(model: bytes, names: Iterable[str]) -> bytes:
+    """The model with the named tensors as its outputs, and nothing that they do not need.
+
+    ONNX Runtime executes all that stands in the graph, asked for or not; hence the cutting.
+
+    Args:
+        model: serialized ONNX model.
+        names: tensors of the main graph, declared outputs or inner ones.
+    """
+    names = tuple(names)
+    graph = _graph_of(model)
+    kept, tensors = _needed(read_nodes(model), names)
+    parts, index, declared = [], -1, {}
+    for number, value, whole in _fields(graph):
+        if number == GRAPH_OUTPUT:
+            declared[_name(value, VALUE_NAME)] = whole
+            continue
+        if number == GRAPH_NODE:
+            index += 1
+            if index not in kept:
+                continue
+        if number == GRAPH_INITIALIZER and _name(value, TENSOR_NAME) not in tensors:
+            continue
+        parts.append(whole)
+    bare = {name: _message(GRAPH_OUTPUT, _message(VALUE_NAME, name.encode())) for name in names}
+    return _rebuilt(model, b"".join(parts + [declared.get(name, bare[name]) for name in names]))
+
+
+def with_shape_outputs(model: bytes, names: Iterable[str]) -> bytes:
+    """The model with, instead of its outputs, the shapes int64 of the named tensors.
+
+    The output that belongs to tensor ``x`` is called ``x#shape``. Unlike the tensors themselves,
+    hundreds of shapes fit memory.
+    """
+    names = tuple(names)
+    parts = [whole for number, _, whole in _fields(_graph_of(model)) if number != GRAPH_OUTPUT]
+    for name in names:
+        shape = f"{name}#shape".encode()
+        texts = ((NODE_INPUT, name.encode()), (NODE_OUTPUT, shape), (NODE_OP_TYPE, b"Shape"))
+        parts.append(_message(GRAPH_NODE, b"".join(_message(*text) for text in texts)))
+        parts.append(_message(GRAPH_OUTPUT, _message(VALUE_NAME, shape)))
+    return _rebuilt(model, b"".join(parts))
