@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-from human_edge_detection.coco import Person, Photo, decode_mask
 from human_edge_detection.masks import softmax
 from numpy.typing import NDArray
 
+from human_edge_detection.coco import Person, Photo, decode_mask
 from human_edge_detection.geometry import paste_window
 from human_edge_detection.metrics import (
     BoolArray,
@@ -149,6 +149,8 @@ def score_sample(
             truth=decode_mask(person, photo.size_hw),
             predicted=paste_mask(target_probs[n], roi, photo.size_hw),
             confusion=confusion_matrix(labels[n], sample.targets[n]),
+            roi_xyxy=roi,
+            labels=labels[n],
         )
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from human_edge_detection.coco import Person, Photo
+from numpy.typing import NDArray
+from pycocotools import mask as mask_api
 
+from human_edge_detection.coco import Person, Photo
 from human_edge_detection.geometry import box_iou
 from human_edge_detection.metrics import (
     BoolArray,
@@ -16,6 +19,9 @@ from human_edge_detection.metrics import (
     image_iou,
 )
 from human_edge_detection.structures import FloatArray, MaskClass
+
+Rle = dict[str, Any]
+"""``size`` [height, width] and ``counts``, COCO's compressed run lengths as text."""
 
 EDGE_MARGIN = 2.0
 """Pixels from the image's edge within which a box counts as truncated by it."""
@@ -35,6 +41,9 @@ class PersonScore:
         iou: mask IoU at source resolution, 0 for a person that was missed.
         boundary_iou: Boundary IoU at source resolution.
         confusion: int64 [3, 3] pixel counts at 56×56, row the true class.
+        mask_rle: the predicted mask as COCO's compressed RLE.
+        roi_xyxy: float32 [4], the region that ``labels`` covers, source pixels.
+        labels: uint8 [M, M], the predicted classes.
     """
 
     photo_id: int
@@ -46,6 +55,9 @@ class PersonScore:
     iou: float
     boundary_iou: float
     confusion: IntArray
+    mask_rle: Rle
+    roi_xyxy: FloatArray
+    labels: NDArray[np.uint8]
 
     @property
     def min_side(self) -> float:
@@ -84,8 +96,13 @@ def score_person(
     truth: BoolArray,
     predicted: BoolArray,
     confusion: IntArray,
+    roi_xyxy: FloatArray,
+    labels: NDArray[np.uint8],
 ) -> PersonScore:
-    """The score of one person from the true and predicted masks, bool [H, W], source frame."""
+    """The score of one person from the true and predicted masks, bool [H, W], source frame.
+
+    ``confusion``, ``roi_xyxy`` and ``labels`` are kept as :class:`PersonScore` describes them.
+    """
     return PersonScore(
         photo_id=photo.id,
         person_id=person.id,
@@ -96,4 +113,18 @@ def score_person(
         iou=image_iou(predicted, truth),
         boundary_iou=boundary_iou(predicted, truth),
         confusion=confusion,
+        mask_rle=encode_mask(predicted),
+        roi_xyxy=np.asarray(roi_xyxy, np.float32),
+        labels=labels,
     )
+
+
+def encode_mask(mask: BoolArray) -> Rle:
+    """COCO's compressed RLE of a bool mask [H, W]; ``counts`` is text, so that JSON takes it."""
+    rle = mask_api.encode(np.asfortranarray(mask, np.uint8))
+    return {"size": [int(side) for side in mask.shape], "counts": rle["counts"].decode("ascii")}
+
+
+def decode_rle(rle: Rle) -> BoolArray:
+    """The bool mask [H, W] of a compressed RLE."""
+    return np.asarray(mask_api.decode(rle), np.bool_)
