@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as mask_api
 
+from human_edge_detection.annotation_faults import box_fault, record_fault, shape_fault
+from human_edge_detection.coco_json import image_sizes, person_category, read_coco
 from human_edge_detection.errors import InputError
 from human_edge_detection.structures import FloatArray, ImageArray
 
 _LOGGER = logging.getLogger(__name__)
 _FAULTS_SHOWN = 5
-_FAR = 4
-"""A polygon that reaches this many times the photo's long side beyond it is a slip."""
 
 
 @dataclass(frozen=True)
@@ -135,49 +133,11 @@ def load_photos(
     return photos, faults + missing
 
 
-def read_coco(ann_path: Path | str) -> dict[str, Any]:
-    """The content of a COCO-format JSON file with its three lists present and not empty.
-
-    Raises:
-        InputError: if the file is missing, is not JSON, or is not COCO annotations.
-    """
-    try:
-        content = json.loads(Path(ann_path).read_bytes())
-    except OSError as error:
-        raise InputError(f"{ann_path} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:  # bad JSON, bad UTF-8
-        raise InputError(f"{ann_path} is not JSON ({error}): is the file whole?") from error
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            raise InputError(
-                f"{ann_path} is not a COCO annotation file: it has no list '{key}'; "
-                "give an instances_*.json"
-            )
-        if not content[key]:
-            raise InputError(f"{ann_path}: its list '{key}' is empty, there is nothing to use")
-    return content
-
-
-def person_category(content: Mapping[str, Any], ann_path: Path | str) -> int:
-    """The id of the category named ``person``, or of the only category.
-
-    Raises:
-        InputError: if there are several categories and none of that name.
-    """
-    names = {item.get("name", ""): item.get("id") for item in content["categories"]}
-    for name, identity in names.items():
-        if str(name).lower() == "person" or len(content["categories"]) == 1:
-            return int(identity)
-    raise InputError(
-        f"{ann_path}: no category is named 'person'; there are {', '.join(map(str, names))}"
-    )
-
-
 def _group_people(
     content: Mapping[str, Any], ann_path: Path | str
 ) -> tuple[dict[int, list[Person]], list[Fault], int]:
     category = person_category(content, ann_path)
-    sizes = _image_sizes(content, ann_path)
+    sizes = image_sizes(content, ann_path)
     people_of: dict[int, list[Person]] = {}
     faults: list[Fault] = []
     count = 0
@@ -187,7 +147,7 @@ def _group_people(
         count += 1
         where = f"annotation {record.get('id', f'number {index}')}"
         image_id = record.get("image_id")
-        size_hw = sizes.get(image_id)
+        size_hw = sizes.get(image_id) if isinstance(image_id, (int, str)) else None
         if size_hw is None:
             faults.append(Fault("unknown image", where, f"image_id {image_id} is not in 'images'"))
             continue
@@ -195,21 +155,6 @@ def _group_people(
         if person is not None:
             people_of.setdefault(image_id, []).append(person)
     return people_of, faults, count
-
-
-def _image_sizes(content: Mapping[str, Any], ann_path: Path | str) -> dict[int, tuple[int, int]]:
-    try:
-        sizes = {im["id"]: (int(im["height"]), int(im["width"])) for im in content["images"]}
-        names = [str(image["file_name"]) for image in content["images"]]
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{ann_path}: an entry of 'images' lacks a usable id, file_name, height or width "
-            f"({error!r})"
-        ) from error
-    if len(sizes) < len(names):
-        twice = Counter(image["id"] for image in content["images"]).most_common(1)[0][0]
-        raise InputError(f"{ann_path}: image id {twice} stands for several images")
-    return sizes
 
 
 def _person(
@@ -220,14 +165,17 @@ def _person(
     faults: list[Fault],
 ) -> Person | None:
     box = record.get("bbox")
-    if text := _box_fault(box, size_hw):
+    if text := record_fault(record):
+        faults.append(Fault("bad record", where, text))
+        return None
+    if text := box_fault(box, size_hw):
         faults.append(Fault("bad box", where, text))
         return None
-    x, y, width, height = (float(value) for value in box)  # type: ignore[union-attr]
+    x, y, width, height = (float(value) for value in box)
     limit_h, limit_w = size_hw
     corners = [max(x, 0), max(y, 0), min(x + width, limit_w), min(y + height, limit_h)]
     shape = record.get("segmentation") or None
-    if shape is not None and (text := _shape_fault(shape, size_hw)):
+    if shape is not None and (text := shape_fault(shape, size_hw)):
         faults.append(Fault("bad mask", where, f"{text}; kept as a box of unknown shape"))
         shape = None
     return Person(
@@ -237,49 +185,6 @@ def _person(
         is_crowd=bool(record.get("iscrowd", 0)),
         area=float(record.get("area") or width * height),
     )
-
-
-def _box_fault(box: Any, size_hw: tuple[int, int]) -> str:
-    if not isinstance(box, list) or len(box) != 4:
-        return f"bbox must be [x, y, width, height], but got {box}"
-    try:
-        x, y, width, height = box
-        finite = math.isfinite(x + y + width + height)
-    except TypeError:
-        finite = False
-    if not finite:
-        return f"bbox {box} must be finite numbers"
-    if width <= 0 or height <= 0:
-        return f"bbox {box} has no area"
-    inside_w = min(x + width, size_hw[1]) - max(x, 0)
-    inside_h = min(y + height, size_hw[0]) - max(y, 0)
-    if inside_w <= 0 or inside_h <= 0 or inside_w * inside_h < width * height / 2:
-        return f"bbox {box} lies outside the image of {size_hw[1]}x{size_hw[0]} pixels"
-    return ""
-
-
-def _shape_fault(shape: Any, size_hw: tuple[int, int]) -> str:
-    if isinstance(shape, list):
-        faults = (_polygon_fault(part, _FAR * max(size_hw)) for part in shape)
-        return next((fault for fault in faults if fault), "")
-    if not isinstance(shape, dict) or "counts" not in shape or "size" not in shape:
-        return "segmentation is neither polygons nor RLE"
-    if list(shape["size"]) != list(size_hw):
-        return f"RLE of size {shape['size']} in an image of size {list(size_hw)}"
-    counts = shape["counts"]
-    if isinstance(counts, list) and sum(counts) != size_hw[0] * size_hw[1]:
-        return f"RLE counts sum to {sum(counts)}, not {size_hw[0] * size_hw[1]}"
-    return "" if isinstance(counts, (list, str)) else "RLE counts are neither a list nor text"
-
-
-def _polygon_fault(part: Any, far: float) -> str:
-    if not isinstance(part, list) or len(part) < 6 or len(part) % 2:
-        return "a polygon needs at least three x, y pairs"
-    try:  # a sum shows NaN and text, the extremes show slips; both run at C speed
-        sound = math.isfinite(sum(part)) and -far < min(part) and max(part) < far
-    except TypeError:
-        sound = False
-    return "" if sound else "a polygon has corners that are no numbers or far outside the image"
 
 
 def _photo(record: Mapping[str, Any], people: tuple[Person, ...], image_dir: Path) -> Photo:

@@ -130,12 +130,18 @@ def _label_roi(masks: PhotoMasks, roi: FloatArray, index: int, size: int) -> NDA
     window = pixel_bounds(roi, masks.size_hw)
     local = roi - np.array([window[0], window[1], window[0], window[1]], np.float32)
     target = masks.target(index, window)
-    target_part = crop_mask(target, local, size)
-    others_part = crop_mask(masks.others(target, window), local, size)
-    unknown_part = crop_mask(masks.unknown(window), local, size)
+    target_part = _coverage(target, local, size)
+    others_part = _coverage(masks.others(target, window), local, size)
+    unknown_part = _coverage(masks.unknown(window), local, size)
     # What is left of a bin; outlines may overlap a little, so it is not simply the rest.
     nobody_part = np.maximum(1 - target_part - others_part - unknown_part, 0)
     nobody = MaskClass.BACKGROUND if masks.exhaustive else NOT_TARGET_INDEX
     order = np.array([nobody, IGNORE_INDEX, MaskClass.NON_TARGET], np.uint8)
     most = np.argmax([nobody_part, unknown_part, others_part], axis=0)
     return np.where(target_part >= 0.5, np.uint8(MaskClass.TARGET), order[most])
+
+
+def _coverage(mask: NDArray[np.bool_], roi: FloatArray, size: int) -> FloatArray:
+    if not mask.any():  # most people stand alone, and weighing the bins is what takes the time
+        return np.zeros((size, size), np.float32)
+    return crop_mask(mask, roi, size)
