@@ -147,7 +147,7 @@ def _group_people(
         count += 1
         where = f"annotation {record.get('id', f'number {index}')}"
         image_id = record.get("image_id")
-        size_hw = sizes.get(image_id) if isinstance(image_id, (int, str)) else None
+        size_hw = sizes.get(image_id) if isinstance(image_id, int) else None
         if size_hw is None:
             faults.append(Fault("unknown image", where, f"image_id {image_id} is not in 'images'"))
             continue
@@ -164,14 +164,13 @@ def _person(
     where: str,
     faults: list[Fault],
 ) -> Person | None:
-    box = record.get("bbox")
     if text := record_fault(record):
         faults.append(Fault("bad record", where, text))
         return None
-    if text := box_fault(box, size_hw):
+    if text := box_fault(record.get("bbox"), size_hw):
         faults.append(Fault("bad box", where, text))
         return None
-    x, y, width, height = (float(value) for value in box)
+    x, y, width, height = (float(value) for value in record["bbox"])
     limit_h, limit_w = size_hw
     corners = [max(x, 0), max(y, 0), min(x + width, limit_w), min(y + height, limit_h)]
     shape = record.get("segmentation") or None

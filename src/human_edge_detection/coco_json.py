@@ -64,6 +64,8 @@ def image_sizes(content: Mapping[str, Any], ann_path: Path | str) -> dict[int, t
             f"{ann_path}: an entry of 'images' lacks a usable id, file_name, height or width "
             f"({error!r})"
         ) from error
+    if texts := [identity for identity in sizes if not isinstance(identity, int)]:
+        raise InputError(f"{ann_path}: image id {texts[0]!r} is not a whole number")
     if len(sizes) < len(names):
         twice = Counter(image["id"] for image in content["images"]).most_common(1)[0][0]
         raise InputError(f"{ann_path}: image id {twice} stands for several images")
