@@ -1,0 +1,1 @@
+"""Instance masks of people from their boxes."""

@@ -1,0 +1,58 @@
+"""The doors: one command line for everything, and those of the root scripts."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from human_edge_detection import config
+from human_edge_detection.errors import InputError
+from human_edge_detection.options import add_options, parse, read_options
+
+Options = TypeVar("Options")
+
+COMMANDS = {
+    "train": ("TrainOptions", "train:run_train", "train a head on COCO annotations"),
+}
+"""Name of a command → options in :mod:`config`, ``module:function``, one line of help."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``human-edge-detection COMMAND …``; the exit code comes back."""
+    parser = argparse.ArgumentParser(prog="human-edge-detection", description="Masks of people.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (options_name, _, text) in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text)
+        add_options(command, getattr(config, options_name))
+    arguments = parser.parse_args(argv)
+    options_name, door, _ = COMMANDS[arguments.command]
+    return _run(lambda: read_options(getattr(config, options_name), arguments), door)
+
+
+def train_main(argv: Sequence[str] | None = None) -> int:
+    """Run ``main.py``."""
+    return _run_script("train", argv)
+
+
+def _run_script(command: str, argv: Sequence[str] | None) -> int:
+    options_name, door, text = COMMANDS[command]
+    return _run(lambda: parse(getattr(config, options_name), text, argv), door)
+
+
+def _run(read: Callable[[], object], door: str) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    module, function = door.split(":")
+    try:
+        options = read()
+        run = getattr(importlib.import_module(f"human_edge_detection.{module}"), function)
+        return int(run(options))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130

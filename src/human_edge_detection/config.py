@@ -1,0 +1,267 @@
+"""The options of every command, each written once with its default and its meaning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from human_edge_detection.errors import InputError
+from human_edge_detection.options import option
+
+DEFAULT_TRAIN_ANN = Path("data/annotations/instances_train2017_person_only_no_crowd_100.json")
+DEFAULT_VAL_ANN = Path("data/annotations/instances_val2017_person_only_no_crowd_100.json")
+DEFAULT_TRAIN_IMG_DIR = Path("data/images/train2017")
+DEFAULT_VAL_IMG_DIR = Path("data/images/val2017")
+DEFAULT_ONNX_MODEL = Path(
+    "ext_extractor/yolov9_e_wholebody25_Nx3x640x640_featext_optimized.onnx"
+)
+DEFAULT_DATA_STATS = Path("data_analyze_full.json")
+DEFAULT_LR = {"spec": 1e-4, "lite": 2e-3}
+DEVICES = ("auto", "cpu", "cuda", "tensorrt")
+FUSE_RULES = ("arbitrate", "max", "mean", "priority")
+SAVE_KINDS = ("overlay", "coco", "labels", "cutouts", "polygons")
+BUILTIN = "builtin"
+"""Value of ``--onnx_model`` that names the built-in extractor."""
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What ``main.py`` takes."""
+
+    train_ann: tuple[Path, ...] = option(
+        (), f"COCO annotation files to train on; several are joined (default: {DEFAULT_TRAIN_ANN})"
+    )
+    val_ann: Path | None = option(None, f"validation annotations (default: {DEFAULT_VAL_ANN})")
+    train_img_dir: tuple[Path, ...] = option(
+        (), f"folder of each train_ann's photos, or one for all (default: {DEFAULT_TRAIN_IMG_DIR})"
+    )
+    val_img_dir: Path | None = option(
+        None, f"folder of the validation photos (default: {DEFAULT_VAL_IMG_DIR})"
+    )
+    onnx_model: str | None = option(
+        None,
+        f"frozen feature extractor: an ONNX file, or '{BUILTIN}' (default: {DEFAULT_ONNX_MODEL})",
+    )
+    layers: tuple[str, ...] = option(
+        (), "tensors of the extractor to use, of any strides (default: the first known name)"
+    )
+    data_stats: Path | None = option(
+        None, f"class statistics from 'stats' (default: {DEFAULT_DATA_STATS}, else measured)"
+    )
+    epochs: int = option(10, "epochs of the whole run")
+    batch_size: int = option(8, "photos a step")
+    lr: float | None = option(None, f"peak learning rate (default: by head, {DEFAULT_LR})")
+    optimizer: str = option("adamw", "optimizer", choices=("adamw", "adam", "sgd"))
+    momentum: float = option(0.9, "momentum of sgd")
+    weight_decay: float = option(1e-4, "weight decay")
+    scheduler: str = option(
+        "cosine", "learning rate schedule", choices=("cosine", "step", "exponential", "none")
+    )
+    min_lr: float = option(1e-6, "where the cosine schedule ends")
+    lr_decay_epochs: int = option(10, "epochs between the drops of 'step'")
+    lr_decay_rate: float = option(0.1, "factor of each drop of 'step', of each epoch of 'exponential'")
+    warmup_steps: int = option(100, "steps over which the learning rate rises from 0")
+    gradient_clip: float = option(0.0, "largest gradient norm; 0 for no limit")
+    gradient_accumulation: int = option(1, "batches whose gradients make one step")
+    ema: float = option(0.0, "decay of a moving average of the weights, validated and exported; 0 off")
+    amp: bool = option(False, "train in bfloat16 where it is safe")
+    num_workers: int = option(4, "processes that load photos; 0 for none")
+    validate_every: int = option(1, "epochs between validations")
+    save_every: int = option(1, "epochs between checkpoints")
+    ce_weight: float = option(1.0, "weight of the cross-entropy")
+    dice_weight: float = option(1.0, "weight of the Dice loss")
+    dice_classes: tuple[int, ...] = option((1,), "classes that the Dice loss looks at")
+    mask_size: int = option(56, "bins along a mask's side")
+    roi_size: int = option(28, "bins along the ROI align's side")
+    image_size: tuple[int, int] = option((640, 640), "height and width of the network's input")
+    min_roi_size: float = option(16.0, "smallest box side, source pixels, of a training target")
+    roi_padding: float = option(0.1, "margin around a box on each side, as a part of its side")
+    max_rois: int = option(16, "most ROIs of one photo in a training step")
+    box_jitter: float = option(0.08, "random shift of each box edge in training, part of its side")
+    zoom_jitter: float = option(0.25, "random change of the photo's scale in training")
+    color_jitter: float = option(0.2, "random change of brightness, contrast and saturation")
+    no_flip: bool = option(False, "never mirror training photos")
+    cache_features: Path | None = option(
+        None, "folder that keeps the frozen features of every photo and its mirror image"
+    )
+    seed: int = option(42, "seed of every random choice")
+    checkpoint_dir: Path = option(Path("checkpoints"), "where checkpoints and the export go")
+    log_dir: Path = option(Path("logs"), "where TensorBoard files and metrics.csv go")
+    val_output_dir: Path = option(Path("validation_results"), "where the panels go")
+    device: str = option("auto", "where to run", choices=DEVICES)
+    resume: str | None = option(None, "checkpoint to go on from, or 'auto' for the last one")
+    resume_epochs: int = option(0, "epochs beyond the checkpoint's, instead of --epochs")
+    test_only: bool = option(False, "validate --resume (or the best checkpoint) and stop")
+    head: str = option("lite", "head", choices=("lite", "spec"))
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, by flag."""
+        for name in ("epochs", "batch_size", "gradient_accumulation", "validate_every",
+                     "save_every", "max_rois", "mask_size", "roi_size"):
+            _at_least(self, name, 1)
+        for name in ("num_workers", "resume_epochs", "gradient_clip", "ce_weight", "dice_weight",
+                     "roi_padding", "box_jitter", "zoom_jitter", "color_jitter", "warmup_steps"):
+            _at_least(self, name, 0)
+        if len(self.train_img_dir) > 1 and len(self.train_img_dir) != len(self.train_ann):
+            raise InputError(
+                f"--train_img_dir names {len(self.train_img_dir)} folders but --train_ann "
+                f"{len(self.train_ann)} files: give one folder for all, or one for each"
+            )
+        if self.mask_size != 2 * self.roi_size:
+            raise InputError(
+                f"--mask_size {self.mask_size} must be twice --roi_size {self.roi_size}"
+            )
+        if self.resume_epochs and not self.resume:
+            raise InputError("--resume_epochs needs --resume PATH (or --resume auto)")
+        if not 0 <= self.ema < 1:
+            raise InputError(f"--ema {self.ema} must be at least 0 and below 1")
+        if bad := [c for c in self.dice_classes if c not in (0, 1, 2)]:
+            raise InputError(f"--dice_classes {bad[0]} is not one of 0, 1, 2")
+
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate asked for, or the head's own default."""
+        return DEFAULT_LR[self.head] if self.lr is None else self.lr
+
+
+def _at_least(options: object, name: str, least: float) -> None:
+    value = getattr(options, name)
+    if value < least:
+        raise InputError(f"--{name} must be at least {least}, but got {value}")
+
+
+@dataclass(frozen=True)
+class StatsOptions:
+    """What ``stats`` takes."""
+
+    ann: tuple[Path, ...] = option(
+        (), "COCO annotation files to measure together", metavar="ANN", positional=True
+    )
+    output: Path = option(DEFAULT_DATA_STATS, "the statistics file to write")
+    mask_size: int = option(56, "bins along a mask's side")
+    roi_padding: float = option(0.1, "margin around a box on each side, as a part of its side")
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, by flag."""
+        _at_least(self, "mask_size", 1)
+        _at_least(self, "roi_padding", 0)
+
+
+@dataclass(frozen=True)
+class SubsetOptions:
+    """What ``subset`` takes."""
+
+    ann: tuple[Path, ...] = option(
+        (), "official COCO files, such as instances_train2017.json", metavar="ANN", positional=True
+    )
+    output_dir: Path | None = option(None, "folder of the new files (default: beside the old one)")
+    sizes: tuple[int, ...] = option((100, 500), "numbers of photos of the small versions")
+    seed: int = option(42, "seed of the random choice")
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, by flag."""
+        if bad := [size for size in self.sizes if size < 1]:
+            raise InputError(f"--sizes {bad[0]} must be at least 1")
+
+
+BOX_FORMATS = ("auto", "coco", "coco_results", "csv", "yolo")
+DETECTOR_LAYOUTS = ("auto", "wholebody", "raw", "end2end", "boxes_scores")
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """What ``predict`` takes."""
+
+    source: tuple[str, ...] = option(
+        (), "photos, folders, globs, videos, or - for a list of them on standard input",
+        metavar="SOURCE", positional=True,
+    )  # fmt: skip
+    boxes: Path | None = option(
+        None, "person boxes: COCO annotations or results, CSV, or a folder of YOLO txt"
+    )
+    boxes_format: str = option("auto", "how to read --boxes", choices=BOX_FORMATS)
+    model: Path | None = option(None, "exported head, or end-to-end file (default: the shipped one)")
+    extractor: Path | None = option(None, "the ONNX network that the head was trained on")
+    detector: Path | None = option(
+        None, "YOLO export that finds people; may be the extractor's own file"
+    )
+    detector_layout: str = option(
+        "auto", "how the detector's outputs are read", choices=DETECTOR_LAYOUTS
+    )
+    person_class: int | None = option(
+        None, "class of people in the detector and in YOLO txt (default: read from the file, or 0)"
+    )
+    output: Path = option(Path("predictions"), "folder of the results")
+    save: str = option("overlay,coco", f"what to write, comma-separated: {','.join(SAVE_KINDS)}")
+    threshold: float = option(0.5, "probability from which a pixel belongs to a person")
+    score: float = option(0.3, "lowest score of a person that the detector found")
+    fuse: str = option("arbitrate", "who gets a pixel that several claim", choices=FUSE_RULES)
+    draw_boxes: bool = option(False, "draw the person boxes in the overlay too")
+    recursive: bool = option(False, "look into the folders' folders too")
+    every: int = option(1, "of a video, use every N-th frame")
+    device: str = option("auto", "where to run", choices=DEVICES)
+    max_rois: int = option(32, "people that go through the head at once; bounds the memory")
+    workers: int = option(2, "threads that read photos, and as many that write results")
+    threads: int | None = option(None, "CPU threads of the networks (default: all cores)")
+    overwrite: bool = option(False, "start anew instead of continuing what the output holds")
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, by flag."""
+        for name in ("max_rois", "every", "workers"):
+            _at_least(self, name, 1)
+        if not self.source:
+            raise InputError("predict needs a SOURCE: a photo, a folder, a glob, a video or -")
+        for name in ("threshold", "score"):
+            if not 0 <= (value := getattr(self, name)) <= 1:
+                raise InputError(f"--{name} must be between 0 and 1, but got {value}")
+        if bad := [kind for kind in self.save_kinds if kind not in SAVE_KINDS]:
+            raise InputError(f"--save {bad[0]!r} is not one of {', '.join(SAVE_KINDS)}")
+        if self.boxes and self.detector:
+            raise InputError("--boxes and --detector both say where the people are: give one")
+
+    @property
+    def save_kinds(self) -> tuple[str, ...]:
+        """What to write, as a tuple."""
+        return tuple(dict.fromkeys(part.strip() for part in self.save.split(",") if part.strip()))
+
+
+@dataclass(frozen=True)
+class ValidateOptions:
+    """What ``validate.py`` takes."""
+
+    models: tuple[str, ...] = option(
+        (),
+        "what to score: checkpoints (.pth), exports (.onnx), COCO results of any tool (.json), "
+        "folders of predictions",
+        metavar="CKPT",
+        positional=True,
+    )
+    multiple: bool = option(False, "take CKPT as glob patterns, such as 'checkpoints/*.pth'")
+    val_ann: Path | None = option(None, f"annotations to score on (default: {DEFAULT_VAL_ANN})")
+    val_img_dir: Path | None = option(
+        None, f"folder of the annotated photos (default: {DEFAULT_VAL_IMG_DIR})"
+    )
+    onnx_model: str | None = option(
+        None,
+        f"frozen feature extractor: an ONNX file, or '{BUILTIN}' (default: {DEFAULT_ONNX_MODEL})",
+    )
+    data_stats: Path | None = option(
+        None, "class statistics for the loss (default: the checkpoint's own class weights)"
+    )
+    batch_size: int = option(8, "photos at a time")
+    num_workers: int = option(4, "processes that load photos; 0 for none")
+    device: str = option("auto", "where to run", choices=DEVICES)
+    no_visualization: bool = option(False, "write numbers only: no report page, no pictures")
+    val_output_dir: Path = option(Path("validation_results"), "where the report goes")
+    min_side: float = option(12.0, "shortest box side, source pixels, for target_iou_image")
+    bootstrap: int = option(2000, "resamplings of the photos behind each interval")
+    robustness: bool = option(False, "also score with boxes shifted by 5, 10 and 20 %")
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, by flag."""
+        _at_least(self, "batch_size", 1)
+        _at_least(self, "num_workers", 0)
+        _at_least(self, "min_side", 0)
+        _at_least(self, "bootstrap", 1)
+        if len(self.models) > 1 and not self.multiple and any("*" in name for name in self.models):
+            raise InputError("CKPT holds a '*': add --multiple to take it as a pattern")

@@ -1,0 +1,145 @@
+"""Frozen features of a set of photos on disk, computed once and read in every epoch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from human_edge_detection.coco import Photo, check_size
+from human_edge_detection.errors import InputError
+from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
+from human_edge_detection.geometry import letterbox
+from human_edge_detection.images import read_image
+from human_edge_detection.structures import FloatArray, ImageArray
+
+LOG = logging.getLogger(__name__)
+SPARE_BYTES = 1 << 30
+"""Disk space that filling a cache leaves free."""
+
+
+class FeatureCache:
+    """Half-precision feature maps of photos, and of their mirror images, in one file a layer.
+
+    An interrupted :meth:`fill` goes on where it stopped; a cache made from another extractor,
+    other layers or other photos is refused.
+
+    Args:
+        directory: folder of the cache, made if absent.
+        photos: the photos in the order of the data set.
+        extractor: the frozen network.
+        image_size: height and width of the letterboxed input.
+        with_mirror: also keep the features of each photo's mirror image.
+
+    Raises:
+        InputError: if the folder holds another cache, or the disk has too little room.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        photos: Sequence[Photo],
+        extractor: YOLOv9FeatureExtractor,
+        image_size: tuple[int, int],
+        with_mirror: bool,
+    ) -> None:
+        self.directory, self.photos, self.extractor = directory, photos, extractor
+        self.image_size, self.views = image_size, 2 if with_mirror else 1
+        self.shapes = [
+            (len(photos) * self.views, c, round(image_size[0] / s), round(image_size[1] / s))
+            for c, s in zip(extractor.channels, extractor.strides, strict=True)
+        ]
+        directory.mkdir(parents=True, exist_ok=True)
+        self._claim(self._key())
+        self.maps = [self._open(f"layer_{i}.npy", s, np.float16) for i, s in enumerate(self.shapes)]
+        self.is_done = self._open("done.npy", (len(photos) * self.views,), np.bool_)
+
+    @property
+    def total_bytes(self) -> int:
+        """Size of the whole cache."""
+        return sum(2 * int(np.prod(shape)) for shape in self.shapes)
+
+    def fill(self) -> list[int]:
+        """Compute what is missing; positions of the photos that could not be read come back."""
+        todo = np.flatnonzero(~self.is_done.reshape(-1, self.views).all(axis=1))
+        if len(todo):
+            LOG.info("feature cache: %.2f GB in %s", self.total_bytes / 1e9, self.directory)
+        unreadable = []
+        for index in tqdm(todo, desc="features", unit="photo", dynamic_ncols=True, disable=None):
+            try:
+                self._fill_one(int(index))
+            except InputError as error:
+                LOG.warning("left out: %s", error)
+                unreadable.append(int(index))
+        return unreadable
+
+    def load(self, index: int, is_mirrored: bool) -> list[NDArray[np.float16]]:
+        """The maps float16 [C, h, w] of one photo, one per layer."""
+        row = index * self.views + int(is_mirrored)
+        if not self.is_done[row]:
+            raise LookupError(f"photo {index} is not in the feature cache {self.directory}")
+        return [maps[row] for maps in self.maps]
+
+    def _fill_one(self, index: int) -> None:
+        photo = self.photos[index]
+        image = read_image(photo.path)
+        check_size(photo, image)
+        view, _ = letterbox(image, self.image_size)
+        for mirrored in range(self.views):
+            row = index * self.views + mirrored
+            if not self.is_done[row]:
+                shown = view[:, ::-1] if mirrored else view
+                for maps, feature in zip(
+                    self.maps, self.extractor(as_network_input(shown[None])), strict=True
+                ):
+                    maps[row] = feature[0]
+                self.is_done[row] = True
+
+    def _key(self) -> str:
+        names = "\n".join(f"{photo.path} {photo.size_hw}" for photo in self.photos)
+        facts = {
+            "extractor": self.extractor.sha,
+            "layers": list(self.extractor.layers),
+            "image_size": list(self.image_size),
+            "views": self.views,
+            "photos": hashlib.sha256(names.encode()).hexdigest()[:16],
+        }
+        return json.dumps(facts, indent=1)
+
+    def _claim(self, key: str) -> None:
+        path = self.directory / "cache.json"
+        if path.exists():
+            if path.read_text() != key:
+                raise InputError(
+                    f"--cache_features {self.directory} holds the features of other photos, "
+                    "layers or another extractor: name another folder, or delete this one"
+                )
+            return
+        free = shutil.disk_usage(self.directory).free
+        if self.total_bytes + SPARE_BYTES > free:
+            raise InputError(
+                f"--cache_features {self.directory} needs {self.total_bytes / 1e9:.1f} GB, but "
+                f"{free / 1e9:.1f} GB are free: name a folder on a larger disk, or leave it out"
+            )
+        path.write_text(key)
+
+    def _open(
+        self, name: str, shape: tuple[int, ...], dtype: type[np.generic]
+    ) -> NDArray[np.generic]:
+        path = self.directory / name
+        mode = "r+" if path.exists() else "w+"
+        if mode == "r+":
+            return np.lib.format.open_memmap(path, mode=mode)
+        return np.lib.format.open_memmap(path, mode=mode, dtype=dtype, shape=shape)
+
+
+def as_network_input(images: ImageArray) -> FloatArray:
+    """float32 [B, 3, H, W] in 0…1 from uint8 [B, H, W, 3]."""
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32) / np.float32(255)

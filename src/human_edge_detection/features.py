@@ -1,0 +1,39 @@
+"""Where a training batch's feature maps come from: the frozen network, or its cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from human_edge_detection.dataset import Batch
+from human_edge_detection.feature_cache import FeatureCache, as_network_input
+from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
+
+FeatureSource = Callable[[Batch], list[Tensor]]
+"""Feature maps float32 [B, C, h, w], one per layer, of a batch's photos, on the CPU."""
+
+
+def extracted_features(extractor: YOLOv9FeatureExtractor) -> FeatureSource:
+    """A source that runs the frozen network on the batch's images."""
+
+    def features(batch: Batch) -> list[Tensor]:
+        if batch.images is None:
+            raise ValueError("the batch has no images to extract features from")
+        images = as_network_input(batch.images.permute(0, 2, 3, 1).numpy())
+        return [torch.from_numpy(maps) for maps in extractor(images)]
+
+    return features
+
+
+def cached_features(cache: FeatureCache) -> FeatureSource:
+    """A source that reads what the cache holds of the batch's photos."""
+
+    def features(batch: Batch) -> list[Tensor]:
+        rows = [cache.load(s.photo_index, s.is_mirrored) for s in batch.samples]
+        stacked = (np.stack(maps).astype(np.float32) for maps in zip(*rows, strict=True))
+        return [torch.from_numpy(maps) for maps in stacked]
+
+    return features

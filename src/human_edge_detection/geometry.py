@@ -1,0 +1,278 @@
+"""The pixel convention, written once: boxes, letterbox, crop and paste.
+
+Continuous coordinates: pixel ``i`` covers ``[i, i + 1)``, its centre is ``i + 0.5``. Boxes are
+end-exclusive xyxy. Nobody outside this module writes a ``+ 0.5`` or a ``- 1``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from human_edge_detection.structures import FloatArray, ImageArray, as_boxes
+
+PAD_VALUE = 114
+"""Grey of the letterbox's border, as YOLO networks were trained with."""
+
+
+@dataclass(frozen=True)
+class AxisTransform:
+    """The map ``x_in = scale * x + offset`` per axis; a negative scale is a flip.
+
+    Attributes:
+        scale_xy: scale of x and y, never 0.
+        offset_xy: offset of x and y, input pixels.
+    """
+
+    scale_xy: tuple[float, float] = (1.0, 1.0)
+    offset_xy: tuple[float, float] = (0.0, 0.0)
+
+    def to_input(self, boxes_xyxy: FloatArray) -> FloatArray:
+        """Boxes float32 [N, 4] in input pixels from boxes in source pixels."""
+        scale, offset = np.tile(self.scale_xy, 2), np.tile(self.offset_xy, 2)
+        return _ordered(as_boxes(boxes_xyxy).astype(np.float64) * scale + offset)
+
+    def to_source(self, boxes_xyxy: FloatArray) -> FloatArray:
+        """Boxes float32 [N, 4] in source pixels from boxes in input pixels."""
+        scale, offset = np.tile(self.scale_xy, 2), np.tile(self.offset_xy, 2)
+        return _ordered((as_boxes(boxes_xyxy).astype(np.float64) - offset) / scale)
+
+    def then(self, other: AxisTransform) -> AxisTransform:
+        """The transform that applies this one first and ``other`` after it."""
+        (ax, ay), (bx, by) = self.scale_xy, other.scale_xy
+        (ox, oy), (px, py) = self.offset_xy, other.offset_xy
+        return AxisTransform((ax * bx, ay * by), (ox * bx + px, oy * by + py))
+
+    @staticmethod
+    def flip_x(width: int) -> AxisTransform:
+        """The horizontal flip of an image of ``width`` pixels."""
+        return AxisTransform((-1.0, 1.0), (float(width), 0.0))
+
+
+def _ordered(boxes: NDArray[np.float64]) -> FloatArray:
+    low = np.minimum(boxes[:, :2], boxes[:, 2:])
+    high = np.maximum(boxes[:, :2], boxes[:, 2:])
+    return np.concatenate([low, high], axis=1).astype(np.float32)
+
+
+def letterbox_transform(
+    source_hw: tuple[int, int],
+    size_hw: tuple[int, int],
+    zoom: float = 1.0,
+    anchor_xy: tuple[float, float] = (0.5, 0.5),
+) -> AxisTransform:
+    """The source-to-input transform of :func:`letterbox`, for an image of ``source_hw``."""
+    height, width = source_hw
+    out_h, out_w = size_hw
+    ratio = min(out_h / height, out_w / width) * zoom
+    new_w, new_h = max(1, round(width * ratio)), max(1, round(height * ratio))
+    left, top = round((out_w - new_w) * anchor_xy[0]), round((out_h - new_h) * anchor_xy[1])
+    return AxisTransform((new_w / width, new_h / height), (float(left), float(top)))
+
+
+def letterbox(
+    image: ImageArray,
+    size_hw: tuple[int, int],
+    zoom: float = 1.0,
+    anchor_xy: tuple[float, float] = (0.5, 0.5),
+) -> tuple[ImageArray, AxisTransform]:
+    """The image fitted into ``size_hw`` with its aspect kept, and the transform that did it.
+
+    Args:
+        image: uint8 [h, w, 3].
+        size_hw: height and width of the result.
+        zoom: factor on the fitting scale; above 1 what does not fit is cut off.
+        anchor_xy: where the free (or the surplus) space goes, 0.5 for both sides alike.
+
+    Returns:
+        uint8 [H, W, 3] with a grey border, and the source-to-input transform.
+    """
+    height, width = image.shape[:2]
+    out_h, out_w = size_hw
+    transform = letterbox_transform((height, width), size_hw, zoom, anchor_xy)
+    new_w, new_h = round(width * transform.scale_xy[0]), round(height * transform.scale_xy[1])
+    left, top = (int(value) for value in transform.offset_xy)
+    resized = image
+    if (new_w, new_h) != (width, height):
+        how = cv2.INTER_AREA if new_w * new_h < width * height else cv2.INTER_LINEAR
+        resized = np.asarray(cv2.resize(image, (new_w, new_h), interpolation=how), np.uint8)
+    canvas = np.full((out_h, out_w, 3), PAD_VALUE, np.uint8)
+    x1, y1, x2, y2 = max(left, 0), max(top, 0), min(left + new_w, out_w), min(top + new_h, out_h)
+    canvas[y1:y2, x1:x2] = resized[y1 - top : y2 - top, x1 - left : x2 - left]
+    return canvas, transform
+
+
+def clip_boxes(boxes_xyxy: FloatArray, size_hw: tuple[int, int]) -> FloatArray:
+    """Boxes float32 [N, 4] cut to an image of ``size_hw``; outside boxes come back empty."""
+    height, width = size_hw
+    limit = np.array([width, height, width, height], np.float32)
+    return np.clip(as_boxes(boxes_xyxy), 0.0, limit).astype(np.float32)
+
+
+def expand_boxes(boxes_xyxy: FloatArray, padding: float) -> FloatArray:
+    """Boxes float32 [N, 4] grown on each side by ``padding`` times their own side."""
+    boxes = as_boxes(boxes_xyxy)
+    margin = np.tile((boxes[:, 2:] - boxes[:, :2]) * np.float32(padding), 2)
+    return (boxes + margin * np.array([-1, -1, 1, 1], np.float32)).astype(np.float32)
+
+
+def padded_rois(boxes_xyxy: FloatArray, padding: float, size_hw: tuple[int, int]) -> FloatArray:
+    """The region float32 [N, 4] that each box's mask covers: grown by ``padding`` and clipped.
+
+    Both frames are the source's. Training, validation, export and inference all use this rule.
+    """
+    return clip_boxes(expand_boxes(boxes_xyxy, padding), size_hw)
+
+
+def box_areas(boxes_xyxy: FloatArray) -> FloatArray:
+    """Areas float32 [N] in square pixels; 0 for empty and reversed boxes."""
+    sides = np.maximum(as_boxes(boxes_xyxy)[:, 2:] - boxes_xyxy[:, :2], 0)
+    return np.asarray(sides[:, 0] * sides[:, 1], np.float32)
+
+
+def box_iou(first_xyxy: FloatArray, second_xyxy: FloatArray) -> FloatArray:
+    """Intersection over union float32 [N, M] of two sets of boxes; 0 where both are empty."""
+    first, second = as_boxes(first_xyxy), as_boxes(second_xyxy)
+    low = np.maximum(first[:, None, :2], second[None, :, :2])
+    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    shared = np.maximum(high - low, 0).prod(axis=2)
+    union = box_areas(first)[:, None] + box_areas(second)[None] - shared
+    return np.asarray(shared / np.maximum(union, 1e-9), np.float32)
+
+
+def pixel_bounds(box_xyxy: FloatArray, size_hw: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The whole pixels ``x1, y1, x2, y2`` (end-exclusive) that a box touches in the image."""
+    height, width = size_hw
+    x1, y1 = (max(0, int(np.floor(value))) for value in box_xyxy[:2])
+    x2, y2 = int(np.ceil(box_xyxy[2])), int(np.ceil(box_xyxy[3]))
+    x2, y2 = min(width, x2), min(height, y2)
+    return min(x1, width), min(y1, height), max(x2, min(x1, width)), max(y2, min(y1, height))
+
+
+def cover_weights(edges_out: NDArray[np.float64], count_in: int) -> FloatArray:
+    """Exact area-average weights [len(edges_out) - 1, count_in] from unit cells to output cells.
+
+    Args:
+        edges_out: rising edges of the output cells, in units of the input cells.
+        count_in: number of input cells; cell ``i`` covers ``[i, i + 1)``.
+
+    Returns:
+        float32 rows that sum to 1 where the output cell lies inside the input.
+    """
+    low, high = edges_out[:-1, None], edges_out[1:, None]
+    cells = np.arange(count_in)[None]
+    shared = np.minimum(high, cells + 1) - np.maximum(low, cells)
+    return np.asarray(np.maximum(shared, 0) / np.maximum(high - low, 1e-9), np.float32)
+
+
+def linear_weights(centres: NDArray[np.float64], count_in: int) -> FloatArray:
+    """Linear-interpolation weights [len(centres), count_in] between the input cells' centres.
+
+    Outside the outermost centres the outermost cell's value holds.
+    """
+    position = np.clip(centres - 0.5, 0, count_in - 1)
+    distance = np.abs(position[:, None] - np.arange(count_in)[None])
+    return np.asarray(np.maximum(1 - distance, 0), np.float32)
+
+
+def crop_mask(mask: NDArray[np.generic], roi_xyxy: FloatArray, size: int) -> FloatArray:
+    """How much of each bin of a ROI the mask covers, float32 [size, size] in 0…1.
+
+    Args:
+        mask: bool, uint8 or float [H, W] with values 0…1, source frame.
+        roi_xyxy: float [4] in the same frame; parts outside the image count as uncovered.
+        size: bins along each side.
+    """
+    x1, y1, x2, y2 = pixel_bounds(roi_xyxy, (mask.shape[0], mask.shape[1]))
+    if x2 <= x1 or y2 <= y1:
+        return np.zeros((size, size), np.float32)
+    window = np.ascontiguousarray(mask[y1:y2, x1:x2], np.float32)
+    left, top, right, bottom = (float(value) for value in roi_xyxy)
+    columns = cover_weights(np.linspace(left - x1, right - x1, size + 1), x2 - x1)
+    rows = cover_weights(np.linspace(top - y1, bottom - y1, size + 1), y2 - y1)
+    return np.asarray(rows @ window @ columns.T, np.float32)
+
+
+def _paste_weights(low: float, high: float, first: int, last: int, count_in: int) -> FloatArray:
+    step = count_in / max(high - low, 1e-6)
+    if step > 1:  # several bins a pixel: average them, or thin limbs fall between the samples
+        edges = np.clip((np.arange(first, last + 1) - low) * step, 0, count_in)
+        return cover_weights(edges, count_in)
+    return linear_weights((np.arange(first, last) + 0.5 - low) * step, count_in)
+
+
+def paste_at(
+    values: FloatArray, roi_xyxy: FloatArray, bounds: tuple[int, int, int, int]
+) -> FloatArray:
+    """A ROI's values at a window of whole pixels, the inverse of :func:`crop_mask`.
+
+    Interpolated linearly where a bin is larger than a pixel, averaged where several bins fall
+    into one.
+
+    Args:
+        values: float32 [M, M] or [C, M, M].
+        roi_xyxy: float [4], source pixels, not empty.
+        bounds: a window ``x1, y1, x2, y2`` of pixels that the ROI touches, end-exclusive.
+
+    Returns:
+        float32 [h, w] or [C, h, w].
+    """
+    x1, y1, x2, y2 = bounds
+    left, top, right, bottom = (float(value) for value in roi_xyxy)
+    columns = _paste_weights(left, right, x1, x2, values.shape[-1])
+    rows = _paste_weights(top, bottom, y1, y2, values.shape[-2])
+    return np.asarray(rows @ (values @ columns.T), np.float32)
+
+
+def roi_bounds(roi_xyxy: FloatArray, size_hw: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The whole pixels that a ROI's mask is pasted to; none for an empty or reversed ROI."""
+    x1, y1, x2, y2 = pixel_bounds(roi_xyxy, size_hw)
+    if roi_xyxy[2] <= roi_xyxy[0] or roi_xyxy[3] <= roi_xyxy[1]:
+        return x1, y1, x1, y1
+    return x1, y1, x2, y2
+
+
+def paste_window(
+    values: FloatArray, roi_xyxy: FloatArray, size_hw: tuple[int, int]
+) -> tuple[FloatArray, tuple[int, int, int, int]]:
+    """A ROI's values at all its pixels in the image, and the window that these fill.
+
+    Args:
+        values: float32 [M, M] or [C, M, M].
+        roi_xyxy: float [4], source pixels.
+        size_hw: the image's height and width.
+
+    Returns:
+        float32 [h, w] or [C, h, w], and ``x1, y1, x2, y2`` whole pixels, empty for an empty ROI.
+    """
+    bounds = roi_bounds(roi_xyxy, size_hw)
+    return paste_at(values, roi_xyxy, bounds), bounds
+
+
+def mask_outlines(
+    mask: NDArray[np.bool_], origin_xy: tuple[int, int], tolerance: float
+) -> list[FloatArray]:
+    """The outer rings of a mask's parts, along the pixels' edges, the largest part first.
+
+    Args:
+        mask: bool [h, w], a window of the image.
+        origin_xy: where the window's first pixel lies in the image.
+        tolerance: how far, in pixels, a simplified ring may leave the exact one; 0 for exact.
+
+    Returns:
+        float32 [P, 2] xy points per part, P ≥ 3, image pixels. Holes are not told.
+    """
+    # Twice the resolution with an extra border: odd cells are pixels, even cells their edges.
+    # A pixel sets its own cell and its edges, so that the traced border runs on the edges.
+    cells = np.zeros((2 * mask.shape[0] + 1, 2 * mask.shape[1] + 1), np.uint8)
+    cells[1::2, 1::2] = mask
+    cells = cv2.dilate(cells, np.ones((3, 3), np.uint8))
+    found, _ = cv2.findContours(cells, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    rings = sorted(found, key=cv2.contourArea, reverse=True)
+    if tolerance > 0:
+        rings = [cv2.approxPolyDP(ring, 2 * tolerance, closed=True) for ring in rings]
+    offset = np.array(origin_xy, np.float32)
+    return [ring[:, 0].astype(np.float32) / 2 + offset for ring in rings if len(ring) >= 3]

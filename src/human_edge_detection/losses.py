@@ -1,0 +1,127 @@
+"""Weighted cross-entropy plus Dice on the logits of a batch of ROIs, always in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from human_edge_detection.structures import IGNORE_INDEX, NOT_TARGET_INDEX, MaskClass
+
+
+class LossParts(NamedTuple):
+    """The loss and its unweighted terms, scalars."""
+
+    total: Tensor
+    ce: Tensor
+    dice: Tensor
+
+
+def cross_entropy_sum(logits: Tensor, targets: Tensor, class_weights: Tensor) -> Tensor:
+    """Summed negative log-likelihood of the known pixels, each weighted by its class, scalar.
+
+    A pixel labelled ``NOT_TARGET_INDEX`` costs ``-log(1 - p(target))`` at the background's
+    weight; one labelled ``IGNORE_INDEX`` costs nothing.
+
+    Args:
+        logits: float32 [N, 3, M, M].
+        targets: uint8 [N, M, M].
+        class_weights: float32 [3].
+    """
+    log_probs = functional.log_softmax(logits, dim=1)
+    others = log_probs[:, [MaskClass.BACKGROUND, MaskClass.NON_TARGET]]
+    partial = targets == NOT_TARGET_INDEX
+    exact = -log_probs.gather(1, _labels(targets)[:, None])[:, 0]
+    cost = torch.where(partial, -torch.logsumexp(others, dim=1), exact)
+    return (cost * pixel_weights(targets, class_weights)).sum()
+
+
+def pixel_weights(targets: Tensor, class_weights: Tensor) -> Tensor:
+    """The weight float32 [N, M, M] of each pixel in the cross-entropy, 0 where ignored."""
+    return class_weights[_labels(targets)] * (targets != IGNORE_INDEX)
+
+
+def _labels(targets: Tensor) -> Tensor:
+    background = int(MaskClass.BACKGROUND)
+    return torch.where(targets < len(MaskClass), targets, background).long()
+
+
+def dice_sum(
+    logits: Tensor, targets: Tensor, classes: Sequence[int] = (1,), smooth: float = 1.0
+) -> Tensor:
+    """1 - Dice, summed over ROIs and averaged over ``classes``, scalar; finite for empty targets.
+
+    Dice is ``(2 sum(p t) + s) / (sum(p) + sum(t) + s)`` over a ROI's known pixels (Milletari et
+    al., V-Net, 2016, without the squares).
+
+    Args:
+        logits: float32 [N, 3, M, M].
+        targets: uint8 [N, M, M].
+        classes: classes to look at.
+        smooth: the ``s`` above, in pixels.
+    """
+    probs = logits.softmax(dim=1)
+    total = logits.new_zeros(())
+    for index in classes:
+        known = targets != IGNORE_INDEX
+        if index != MaskClass.TARGET:
+            known = known & (targets != NOT_TARGET_INDEX)
+        wanted = ((targets == index) & known).float().flatten(1)
+        given = (probs[:, index] * known).flatten(1)
+        shared = (wanted * given).sum(dim=1)
+        dice = (2 * shared + smooth) / (wanted.sum(dim=1) + given.sum(dim=1) + smooth)
+        total = total + (1 - dice).sum() / len(classes)
+    return total
+
+
+class RoiMaskLoss(nn.Module):
+    """``ce_weight`` · cross-entropy + ``dice_weight`` · Dice.
+
+    Args:
+        class_weights: cross-entropy weights of the three classes.
+        ce_weight: factor of the cross-entropy.
+        dice_weight: factor of the Dice loss.
+        dice_classes: classes that the Dice loss looks at.
+    """
+
+    class_weights: Tensor
+
+    def __init__(
+        self,
+        class_weights: Sequence[float] = (1.0, 1.0, 1.0),
+        ce_weight: float = 1.0,
+        dice_weight: float = 1.0,
+        dice_classes: Sequence[int] = (1,),
+    ) -> None:
+        super().__init__()
+        self.register_buffer("class_weights", torch.tensor(list(class_weights)).float())
+        self.ce_weight, self.dice_weight = ce_weight, dice_weight
+        self.dice_classes = tuple(dice_classes)
+
+    def normalizers(self, targets: Tensor) -> Tensor:
+        """What the two sums are divided by, float32 [2]: summed pixel weights, number of ROIs.
+
+        They add up over the parts of a batch, so a batch trained in parts costs the same.
+        """
+        weight = pixel_weights(targets, self.class_weights).sum()
+        return torch.stack([weight, weight.new_tensor(float(len(targets)))]).clamp_min(1e-6)
+
+    def forward(
+        self, logits: Tensor, targets: Tensor, normalizers: Tensor | None = None
+    ) -> LossParts:
+        """The mean loss of logits float [N, 3, M, M] against labels uint8 [N, M, M].
+
+        Args:
+            logits: the head's answer, in any precision.
+            targets: labels 0/1/2, ``NOT_TARGET_INDEX`` or ``IGNORE_INDEX``.
+            normalizers: those of the whole batch, where these ROIs are a part of it.
+        """
+        with torch.autocast(logits.device.type, enabled=False):
+            logits = logits.float()
+            norms = self.normalizers(targets) if normalizers is None else normalizers
+            ce = cross_entropy_sum(logits, targets, self.class_weights) / norms[0]
+            dice = dice_sum(logits, targets, self.dice_classes) / norms[1]
+            return LossParts(self.ce_weight * ce + self.dice_weight * dice, ce, dice)

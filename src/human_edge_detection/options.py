@@ -1,0 +1,81 @@
+"""Turns a documented dataclass into command line flags, so that an option is written once."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+Options = TypeVar("Options")
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    choices: Sequence[str] | None = None,
+    metavar: str | None = None,
+    positional: bool = False,
+) -> Any:
+    """A dataclass field that is also a flag; the help text shows the default by itself."""
+    facts = {"help": help, "choices": choices, "metavar": metavar, "positional": positional}
+    return dataclasses.field(default=default, metadata=facts)
+
+
+def add_options(parser: argparse.ArgumentParser, options_class: type) -> None:
+    """Add one flag per field of ``options_class``: ``--name value``.
+
+    ``tuple[T, ...]`` takes one or more values, ``tuple[T, T]`` exactly two, ``bool`` none.
+    """
+    hints = typing.get_type_hints(options_class)
+    for field in dataclasses.fields(options_class):
+        facts = field.metadata
+        settings: dict[str, Any] = {"help": _help_text(facts["help"], field.default)}
+        if facts["choices"]:
+            settings["choices"] = facts["choices"]
+        if facts["metavar"]:
+            settings["metavar"] = facts["metavar"]
+        settings.update(_value_settings(hints[field.name]))
+        if facts["positional"]:
+            settings["nargs"] = settings.get("nargs", "?" if field.default is None else None)
+            parser.add_argument(field.name, default=field.default, **settings)
+        else:
+            parser.add_argument(f"--{field.name}", default=field.default, **settings)
+
+
+def read_options(options_class: type[Options], arguments: argparse.Namespace) -> Options:
+    """The dataclass filled from parsed arguments; its ``__post_init__`` refuses contradictions."""
+    values = {}
+    for field in dataclasses.fields(options_class):  # type: ignore[arg-type]
+        value = getattr(arguments, field.name)
+        values[field.name] = tuple(value) if isinstance(value, list) else value
+    return options_class(**values)
+
+
+def parse(
+    options_class: type[Options], description: str, argv: Sequence[str] | None = None
+) -> Options:
+    """The options of a script that has one command, read from ``argv``."""
+    parser = argparse.ArgumentParser(description=description)
+    add_options(parser, options_class)
+    return read_options(options_class, parser.parse_args(argv))
+
+
+def _help_text(text: str, default: Any) -> str:
+    shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
+    return text if default in (None, False, ()) else f"{text} (default: {shown})"
+
+
+def _value_settings(hint: Any) -> dict[str, Any]:
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        hint = next(part for part in typing.get_args(hint) if part is not type(None))
+    if hint is bool:
+        return {"action": "store_true"}
+    if typing.get_origin(hint) is tuple:
+        parts = typing.get_args(hint)
+        return {"type": parts[0], "nargs": "+" if parts[-1] is ... else len(parts)}
+    return {"type": hint if hint in (int, float, str, Path) else str}

@@ -1,0 +1,94 @@
+"""The plain data that every stage hands to the next. Depends on NumPy alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+ImageArray = NDArray[np.uint8]
+
+IGNORE_INDEX = 255
+"""Label of a target pixel whose class is unknown; no loss and no metric looks at it."""
+
+NOT_TARGET_INDEX = 254
+"""Label of a pixel known only not to be the target's (background or somebody else)."""
+
+
+class MaskClass(IntEnum):
+    """The three classes of a ROI's pixels, in the order of the logits' channels."""
+
+    BACKGROUND = 0
+    TARGET = 1
+    NON_TARGET = 2
+
+
+def as_boxes(boxes_xyxy: object, name: str = "boxes_xyxy") -> FloatArray:
+    """Boxes as a finite float32 array [N, 4].
+
+    Raises:
+        ValueError: if the shape is not [N, 4] or a coordinate is not finite.
+    """
+    boxes = np.asarray(boxes_xyxy, dtype=np.float32)
+    if boxes.size == 0:
+        return np.zeros((0, 4), np.float32)
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ValueError(f"{name} must have shape [N, 4], but got {list(boxes.shape)}")
+    bad = np.flatnonzero(~np.isfinite(boxes).all(axis=1))
+    if bad.size:
+        row = int(bad[0])
+        raise ValueError(f"{name}[{row}] must be finite, but got {boxes[row].tolist()}")
+    return boxes
+
+
+@dataclass(frozen=True)
+class Detections:
+    """People found in one image.
+
+    Attributes:
+        boxes_xyxy: float32 [N, 4], end-exclusive, source pixels.
+        scores: float32 [N] in 0…1; ones where the caller gave none.
+    """
+
+    boxes_xyxy: FloatArray
+    scores: FloatArray = field(default_factory=lambda: np.zeros(0, np.float32))
+
+    def __post_init__(self) -> None:
+        """Check the shapes once."""
+        boxes = as_boxes(self.boxes_xyxy)
+        scores = np.asarray(self.scores, np.float32)
+        if scores.size == 0:
+            scores = np.ones(len(boxes), np.float32)
+        if scores.shape != (len(boxes),):
+            raise ValueError(f"scores must have shape [{len(boxes)}], but got {list(scores.shape)}")
+        object.__setattr__(self, "boxes_xyxy", boxes)
+        object.__setattr__(self, "scores", scores)
+
+    def __len__(self) -> int:
+        """Number of people."""
+        return len(self.boxes_xyxy)
+
+
+@dataclass(frozen=True)
+class RoiSample:
+    """One prepared photo with all its ROIs, as training and validation see it.
+
+    Attributes:
+        image: uint8 [H, W, 3] RGB, letterboxed to the network's input; [0, 0, 3] where the
+            features are cached.
+        rois: float32 [N, 4] xyxy in input pixels (padded boxes, clipped to the photo).
+        targets: uint8 [N, M, M] labels 0/1/2, ``NOT_TARGET_INDEX`` or ``IGNORE_INDEX``.
+        person_ids: int64 [N] annotation ids of the target people.
+        photo_index: position of the photo in its data set.
+        is_mirrored: whether the image is the photo's mirror image.
+    """
+
+    image: ImageArray
+    rois: FloatArray
+    targets: NDArray[np.uint8]
+    person_ids: NDArray[np.int64]
+    photo_index: int
+    is_mirrored: bool = False

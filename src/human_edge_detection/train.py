@@ -1,0 +1,279 @@
+"""A whole training run: assemble, train, validate, keep the best, draw, export."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from human_edge_detection.augment import Augmentation
+from human_edge_detection.checkpoint import (
+    load_checkpoint,
+    require,
+    save_checkpoint,
+    spec_from_dict,
+    spec_to_dict,
+)
+from human_edge_detection.coco import Photo
+from human_edge_detection.config import TrainOptions
+from human_edge_detection.dataset import PhotoDataset, ReadablePhotos, collate
+from human_edge_detection.errors import InputError
+from human_edge_detection.evaluate import Evaluation, evaluate
+from human_edge_detection.feature_cache import FeatureCache
+from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
+from human_edge_detection.features import FeatureSource, cached_features, extracted_features
+from human_edge_detection.interrupt import StopRequest, ignore_signals, stop_on_signals
+from human_edge_detection.losses import RoiMaskLoss
+from human_edge_detection.model import ModelSpec, build_head
+from human_edge_detection.structures import FloatArray, RoiSample
+from human_edge_detection.train_log import TrainLog
+from human_edge_detection.trainer import Trainer
+from human_edge_detection.training_inputs import find_class_weights, find_photos, open_extractor
+
+LOG = logging.getLogger(__name__)
+
+
+def run_train(options: TrainOptions) -> int:
+    """Train, validate, draw and export as the options say; the exit code comes back."""
+    seed_everything(options.seed)
+    resume = find_resume(options)
+    payload = load_checkpoint(resume) if resume else None
+    photos = find_photos(options)
+    extractor = open_extractor(
+        options.onnx_model, options.layers, options.image_size, options.device
+    )
+    with extractor:
+        if payload is not None and resume is not None:
+            spec = spec_from_dict(payload["spec"], resume)
+            check_extractor(spec, extractor, resume)
+        else:
+            weights = find_class_weights(options.data_stats, photos.train, options.roi_padding)
+            spec = make_spec(options, extractor, weights)
+        run = Run(options, spec, photos.train, photos.val, extractor)
+        if payload is not None and resume is not None:
+            run.resume(payload, resume)
+        return run.test() if options.test_only else run.train()
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and torch."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def make_spec(
+    options: TrainOptions, extractor: YOLOv9FeatureExtractor, weights: Sequence[float]
+) -> ModelSpec:
+    """The facts of a new model."""
+    return ModelSpec(
+        head=options.head,
+        layers=extractor.layers,
+        channels=extractor.channels,
+        strides=extractor.strides,
+        image_size=options.image_size,
+        roi_size=options.roi_size,
+        roi_padding=options.roi_padding,
+        extractor_sha=extractor.sha,
+        class_weights=tuple(weights),
+    )
+
+
+def check_extractor(spec: ModelSpec, extractor: YOLOv9FeatureExtractor, path: Path) -> None:
+    """Refuse an extractor that a checkpoint was not trained on.
+
+    Raises:
+        InputError: naming what differs.
+    """
+    given = (extractor.layers, extractor.channels, extractor.strides)
+    if given != (spec.layers, spec.channels, spec.strides):
+        raise InputError(
+            f"checkpoint {path} reads layers {' '.join(spec.layers)} with {spec.channels} channels,"
+            f" but --onnx_model gives {' '.join(extractor.layers)} with {extractor.channels}: "
+            "name the same --onnx_model and --layers as in training"
+        )
+    if extractor.sha != spec.extractor_sha:
+        LOG.warning("checkpoint %s was trained on another --onnx_model file", path)
+
+
+def find_resume(options: TrainOptions) -> Path | None:
+    """The checkpoint to go on from, if any.
+
+    Raises:
+        InputError: if ``--test_only`` finds no checkpoint.
+    """
+    last = options.checkpoint_dir / "last.pth"
+    best = options.checkpoint_dir / "best_model.pth"
+    if options.resume == "auto":
+        return last if last.exists() else None
+    if options.resume:
+        return Path(options.resume)
+    if options.test_only:
+        if not best.exists():
+            raise InputError(f"--test_only: {best} does not exist; give --resume CHECKPOINT")
+        return best
+    return None
+
+
+class Run:
+    """The parts of one run, put together.
+
+    Args:
+        options: how to train.
+        spec: the model.
+        train_photos: photos to train on.
+        val_photos: photos to validate on.
+        extractor: the frozen network.
+    """
+
+    def __init__(
+        self,
+        options: TrainOptions,
+        spec: ModelSpec,
+        train_photos: Sequence[Photo],
+        val_photos: Sequence[Photo],
+        extractor: YOLOv9FeatureExtractor,
+    ) -> None:
+        self.options, self.spec, self.extractor = options, spec, extractor
+        train, features = self._source("train", train_photos, True)
+        self.val_photos, self.val_features = self._source("val", val_photos, False)
+        cached = options.cache_features is not None
+        amount = Augmentation(
+            options.zoom_jitter, options.color_jitter, options.box_jitter, not options.no_flip
+        )
+        dataset = PhotoDataset(
+            train, spec, amount, min_roi_size=options.min_roi_size, max_rois=options.max_rois,
+            seed=options.seed, with_images=not cached,
+        )  # fmt: skip
+        self.val_set = PhotoDataset(self.val_photos, spec, with_images=not cached)
+        model = nn.ModuleDict({"head": build_head(spec)})
+        loss = RoiMaskLoss(
+            spec.class_weights, options.ce_weight, options.dice_weight, options.dice_classes
+        )
+        device = torch.device(
+            "cuda" if torch.cuda.is_available() and options.device != "cpu" else "cpu"
+        )
+        self.trainer = Trainer(model, features, loss, dataset, options, device)
+
+    def _source(
+        self, name: str, photos: Sequence[Photo], is_train: bool
+    ) -> tuple[list[Photo], FeatureSource]:
+        folder, size = self.options.cache_features, self.options.image_size
+        if folder is None:
+            return list(photos), extracted_features(self.extractor)
+        with_mirror = is_train and not self.options.no_flip
+        cache = FeatureCache(folder / name, photos, self.extractor, size, with_mirror)
+        if unreadable := cache.fill():
+            raise InputError(
+                f"--cache_features: {len(unreadable)} of the {name} photos cannot be read, the "
+                f"first is {photos[unreadable[0]].path}: mend or remove them from the annotations"
+            )
+        return list(photos), cached_features(cache)
+
+    def resume(self, payload: dict[str, object], path: Path) -> None:
+        """Go on from a checkpoint's payload."""
+        require(payload, path, "weights", "optimizer", "progress", "torch_rng", "ema", "options")
+        try:
+            self.trainer.restore(payload)
+        except (RuntimeError, ValueError) as error:
+            raise InputError(f"--resume {path} does not fit this run: {error}") from error
+
+    def train(self) -> int:
+        """Train to the last epoch; 130 comes back when interrupted."""
+        options, trainer = self.options, self.trainer
+        LOG.info(
+            "%s head, %.2f M parameters, %d photos, lr %.2g (%s), %s",
+            self.spec.head, sum(p.numel() for p in trainer.model.parameters()) / 1e6,
+            len(trainer.dataset), options.peak_lr, options.scheduler, trainer.device,
+        )  # fmt: skip
+        with TrainLog(options.log_dir) as log, stop_on_signals() as stop:
+            while trainer.progress.epoch < options.epochs:
+                if not self._train_epoch(log, stop):
+                    self.save("last.pth")
+                    last = options.checkpoint_dir / "last.pth"
+                    LOG.warning("stopped; go on with: main.py … --resume %s", last)
+                    return 130
+        return 0
+
+    def _train_epoch(self, log: TrainLog, stop: StopRequest) -> bool:
+        options, trainer = self.options, self.trainer
+        means = trainer.train_epoch(stop, lambda s, step: log.scalars("train", s, step))
+        if stop:
+            return False
+        epoch = trainer.progress.epoch
+        row = {"epoch": epoch, "loss": means["total"], "ce": means["ce"], "dice": means["dice"]}
+        is_last = epoch == options.epochs
+        if epoch % options.validate_every == 0 or is_last:
+            summary = self.validate().summary()
+            log.scalars("val", summary, epoch)
+            row |= {f"val_{name}": value for name, value in summary.items()}
+            LOG.info("epoch %d: %s", epoch, ", ".join(f"{k} {v:.4f}" for k, v in summary.items()))
+            if summary["miou"] > trainer.progress.best_miou:
+                trainer.progress.best_miou = summary["miou"]
+                trainer.progress.best_epoch = epoch
+                self.save("best_model.pth")
+            if epoch % options.save_every == 0 or is_last:
+                height, width = options.image_size
+                score = round(1000 * summary["miou"])
+                self.save(f"checkpoint_epoch_{epoch:04d}_{width}x{height}_{score:04d}.pth")
+        log.row(row)
+        self.save("last.pth")
+        return True
+
+    def test(self) -> int:
+        """Validate the resumed weights and print the numbers."""
+        for name, value in self.validate().summary().items():
+            print(f"{name:20s} {value:.4f}")
+        return 0
+
+    def validate(self) -> Evaluation:
+        """The scores of the present weights, averaged ones where there are any."""
+        trainer = self.trainer
+        loader = DataLoader(
+            ReadablePhotos(self.val_set), self.options.batch_size, collate_fn=list,
+            num_workers=self.options.num_workers, worker_init_fn=ignore_signals,
+        )  # fmt: skip
+        batches = ([s for s in samples if s is not None] for samples in loader)
+        infer = inference(trainer.model, self.val_features, trainer.device)
+        if trainer.average is None:
+            return evaluate(self.val_set, infer, batches=batches)
+        with trainer.average.applied_to(trainer.model):
+            return evaluate(self.val_set, infer, batches=batches)
+
+    def save(self, name: str) -> None:
+        """Write a checkpoint; a full disk is reported and the run goes on."""
+        payload = {
+            "spec": spec_to_dict(self.spec),
+            "options": {k: str(v) for k, v in asdict(self.options).items()},
+            "saved": time.strftime("%Y-%m-%d %H:%M:%S"),
+            **self.trainer.state(),
+        }
+        path = self.options.checkpoint_dir / name
+        try:
+            save_checkpoint(path, payload)
+        except OSError as error:
+            LOG.error("checkpoint %s was not written, training goes on: %s", path, error)
+
+
+def inference(
+    model: nn.Module, features: FeatureSource, device: torch.device
+) -> Callable[[Sequence[RoiSample]], FloatArray]:
+    """The logits float32 [ΣN, 3, M, M] that the model gives the ROIs of some samples."""
+
+    @torch.no_grad()
+    def infer(samples: Sequence[RoiSample]) -> FloatArray:
+        model.eval()
+        batch = collate(samples)
+        maps = [m.to(device) for m in features(batch)]
+        logits: torch.Tensor = model["head"](maps, batch.rois.to(device))  # type: ignore[index]
+        return logits.float().cpu().numpy()
+
+    return infer

@@ -1,0 +1,57 @@
+"""What a run leaves behind to be looked at: TensorBoard scalars and metrics.csv."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+from torch.utils.tensorboard import SummaryWriter
+
+from human_edge_detection.structures import ImageArray
+
+
+class TrainLog:
+    """Writes numbers and pictures of a run under ``log_dir``; a context manager.
+
+    Args:
+        log_dir: folder, made if absent; ``metrics.csv`` there is continued by a resumed run.
+    """
+
+    def __init__(self, log_dir: Path) -> None:
+        self.writer = SummaryWriter(str(log_dir))  # type: ignore[no-untyped-call]
+        self.csv_path = log_dir / "metrics.csv"
+
+    def scalars(self, group: str, values: Mapping[str, float], step: int) -> None:
+        """Add ``group/name`` points to TensorBoard."""
+        for name, value in values.items():
+            self.writer.add_scalar(f"{group}/{name}", value, step)  # type: ignore[no-untyped-call]
+
+    def picture(self, name: str, image: ImageArray, step: int) -> None:
+        """Add a picture uint8 [H, W, 3] to TensorBoard."""
+        self.writer.add_image(name, image, step, dataformats="HWC")  # type: ignore[no-untyped-call]
+
+    def row(self, values: Mapping[str, float]) -> None:
+        """Add an epoch to ``metrics.csv``; a new file gets a header."""
+        columns = list(values)
+        if self.csv_path.exists():
+            with self.csv_path.open(newline="") as file:
+                columns = next(csv.reader(file), columns)
+        is_new = not self.csv_path.exists()
+        with self.csv_path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, columns, extrasaction="ignore")
+            if is_new:
+                writer.writeheader()
+            writer.writerow({k: f"{v:.6g}" for k, v in values.items()})
+
+    def __enter__(self) -> TrainLog:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.writer.close()  # type: ignore[no-untyped-call]

@@ -1,0 +1,254 @@
+"""The training loop: batches in, better weights out, a state that resumes exactly."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from human_edge_detection.config import TrainOptions
+from human_edge_detection.dataset import (
+    Batch,
+    EpochBatches,
+    PhotoDataset,
+    ReadablePhotos,
+    collate,
+)
+from human_edge_detection.ema import MovingAverage
+from human_edge_detection.errors import InputError
+from human_edge_detection.features import FeatureSource
+from human_edge_detection.interrupt import StopRequest, ignore_signals
+from human_edge_detection.losses import LossParts, RoiMaskLoss
+from human_edge_detection.schedule import Schedule
+
+LOG = logging.getLogger(__name__)
+MAX_BAD_STEPS = 10
+"""Steps in a row with a loss that is not finite before the run gives up."""
+
+
+@dataclass
+class Progress:
+    """Where a run stands.
+
+    Attributes:
+        epoch: epochs finished.
+        batches: batches of the present epoch that were trained on.
+        step: optimizer steps taken.
+        best_miou: best validation mIoU so far.
+        best_epoch: the epoch it was reached in.
+    """
+
+    epoch: int = 0
+    batches: int = 0
+    step: int = 0
+    best_miou: float = -1.0
+    best_epoch: int = 0
+
+
+@dataclass
+class Means:
+    """Running means of an epoch, weighted by ROIs."""
+
+    rois: int = 0
+    photos: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+
+    def add(self, parts: LossParts, share: int) -> None:
+        """Add a step's loss parts."""
+        self.rois += share
+        for name, value in parts._asdict().items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(value) * share
+
+    def __getitem__(self, name: str) -> float:
+        return self.sums.get(name, math.nan) / max(1, self.rois)
+
+
+class Trainer:
+    """One model with its optimizer, schedule, moving average and place in the run.
+
+    Args:
+        model: the head, as ``model["head"]``, and what else is trained.
+        features: where a batch's feature maps come from.
+        loss: the loss.
+        dataset: the training photos.
+        options: how to train.
+        device: where the head runs.
+    """
+
+    def __init__(
+        self,
+        model: nn.ModuleDict,
+        features: FeatureSource,
+        loss: RoiMaskLoss,
+        dataset: PhotoDataset,
+        options: TrainOptions,
+        device: torch.device,
+    ) -> None:
+        self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.features, self.loss = features, loss.to(device)
+        self.dataset, self.options, self.device = dataset, options, device
+        self.optimizer = make_optimizer(model, options)
+        per_epoch = math.ceil(len(dataset) / options.batch_size / options.gradient_accumulation)
+        self.schedule = Schedule(
+            options.scheduler, options.peak_lr, per_epoch, options.epochs, options.min_lr,
+            options.lr_decay_epochs, options.lr_decay_rate, options.warmup_steps,
+        )  # fmt: skip
+        self.average = MovingAverage(model, options.ema) if options.ema else None
+        self.progress = Progress()
+        self.bad_steps = 0
+
+    def train_epoch(
+        self, stop: StopRequest, on_step: Callable[[dict[str, float], int], None]
+    ) -> Means:
+        """Train the rest of the present epoch, or until ``stop`` is set.
+
+        Args:
+            stop: looked at after every step.
+            on_step: takes the scalars and the number of each step.
+        """
+        options, progress = self.options, self.progress
+        loader = self.loader()
+        self.model.train()
+        means, started = Means(), time.perf_counter()
+        bar = tqdm(
+            total=len(loader) + progress.batches, initial=progress.batches, unit="batch",
+            desc=f"epoch {progress.epoch + 1}/{options.epochs}", dynamic_ncols=True, disable=None,
+        )  # fmt: skip
+        with bar:
+            for parts in _in_groups(iter(loader), options.gradient_accumulation):
+                scalars = self.train_step(parts, means)
+                progress.batches += len(parts)
+                speed = means.photos / (time.perf_counter() - started)
+                bar.update(len(parts))
+                bar.set_postfix_str(
+                    f"loss {means['total']:.4f} ce {means['ce']:.4f} dice {means['dice']:.4f} "
+                    f"lr {scalars['lr']:.2e} {speed:.1f} img/s"
+                )
+                on_step({**scalars, "images_per_s": speed}, progress.step)
+                if stop:
+                    return means
+        progress.epoch, progress.batches = progress.epoch + 1, 0
+        return means
+
+    def loader(self) -> Iterable[Batch]:
+        """The batches of the present epoch that are still to come."""
+        options, progress = self.options, self.progress
+        batches = EpochBatches(
+            len(self.dataset), options.batch_size, options.seed, progress.epoch, progress.batches
+        )
+        return DataLoader(
+            ReadablePhotos(self.dataset), batch_sampler=batches, collate_fn=collate,
+            num_workers=options.num_workers, worker_init_fn=ignore_signals,
+        )  # type: ignore[return-value]  # fmt: skip
+
+    def train_step(self, parts: list[Batch], means: Means) -> dict[str, float]:
+        """One optimizer step on the batches of ``parts`` together; its scalars come back."""
+        lr = self.schedule.at(self.progress.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr * group["lr_factor"]
+        parts = [part for part in parts if len(part.rois)]
+        means.photos += sum(len(part.samples) for part in parts)
+        norms = sum(
+            (self.loss.normalizers(part.targets.to(self.device)) for part in parts),
+            start=torch.zeros(2, device=self.device),
+        )
+        total: LossParts | None = None
+        self.optimizer.zero_grad(set_to_none=True)
+        for part in parts:
+            costs = self.loss(self.logits(part), part.targets.to(self.device), norms)
+            costs.total.backward()
+            kept = LossParts(*(cost.detach() for cost in costs))
+            total = kept if total is None else LossParts(*map(torch.add, total, kept))
+        norm = self._update(total, parts)
+        self.progress.step += 1
+        if total is None or not torch.isfinite(total.total):
+            return {"lr": lr}
+        means.add(total, sum(len(part.rois) for part in parts))
+        return {"loss": float(total.total), "ce": float(total.ce), "dice": float(total.dice),
+                "gradient_norm": norm, "lr": lr}  # fmt: skip
+
+    def logits(self, batch: Batch) -> Tensor:
+        """Logits float [N, 3, M, M] of a batch's ROIs, under autocast where asked for."""
+        maps = [m.to(self.device) for m in self.features(batch)]
+        maps = [m.contiguous(memory_format=torch.channels_last) for m in maps]
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.amp):
+            logits: Tensor = self.model["head"](maps, batch.rois.to(self.device))
+        return logits
+
+    def _update(self, total: LossParts | None, parts: list[Batch]) -> float:
+        if total is None:
+            return 0.0
+        limit = self.options.gradient_clip or math.inf
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        if not torch.isfinite(total.total) or not torch.isfinite(norm):
+            self._refuse(total, parts)
+            return math.nan
+        self.bad_steps = 0
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update(self.model)
+        return float(norm)
+
+    def _refuse(self, total: LossParts, parts: list[Batch]) -> None:
+        self.bad_steps += 1
+        names = [
+            self.dataset.photos[s.photo_index].file_name for part in parts for s in part.samples
+        ]
+        costs = {name: float(value) for name, value in total._asdict().items()}
+        LOG.warning("step %d skipped, not finite: %s on %s", self.progress.step, costs, names)
+        if self.bad_steps >= MAX_BAD_STEPS:
+            raise InputError(
+                f"{MAX_BAD_STEPS} steps in a row were not finite: lower --lr "
+                f"{self.options.peak_lr}, set --gradient_clip 1, or leave out --amp"
+            )
+
+    def state(self) -> dict[str, Any]:
+        """All that resuming needs, as tensors and plain values."""
+        return {
+            "weights": self.model.state_dict(),
+            "ema": self.average.weights if self.average else None,
+            "ema_step": self.average.step if self.average else 0,
+            "optimizer": self.optimizer.state_dict(),
+            "progress": asdict(self.progress),
+            "torch_rng": torch.get_rng_state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state`'s answer; the schedule stays that of the options."""
+        self.model.load_state_dict(state["weights"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.progress = Progress(**state["progress"])
+        torch.set_rng_state(state["torch_rng"])
+        if self.average is not None and state["ema"] is not None:
+            self.average.weights = {k: v.to(self.device) for k, v in state["ema"].items()}
+            self.average.step = state["ema_step"]
+
+
+def make_optimizer(model: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
+    """The optimizer of the options; norms, biases and the position bias are not decayed."""
+    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim == 4 and p.shape[0] > 1]
+    chosen = {id(p) for p in decayed}
+    plain = [p for p in model.parameters() if p.requires_grad and id(p) not in chosen]
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": options.weight_decay, "lr_factor": 1.0},
+        {"params": plain, "weight_decay": 0.0, "lr_factor": 1.0},
+    ]
+    lr = options.peak_lr
+    if options.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=lr, momentum=options.momentum)
+    kind = torch.optim.AdamW if options.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, lr=lr)
+
+
+def _in_groups(batches: Iterator[Batch], count: int) -> Iterator[list[Batch]]:
+    while group := list(islice(batches, count)):
+        yield group

@@ -1,0 +1,148 @@
+"""Finds what a training run reads: annotations, photos, the extractor, class weights."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from human_edge_detection.coco import Photo, load_photos
+from human_edge_detection.config import (
+    BUILTIN,
+    DEFAULT_DATA_STATS,
+    DEFAULT_ONNX_MODEL,
+    DEFAULT_TRAIN_ANN,
+    DEFAULT_TRAIN_IMG_DIR,
+    DEFAULT_VAL_ANN,
+    DEFAULT_VAL_IMG_DIR,
+    TrainOptions,
+)
+from human_edge_detection.errors import InputError
+from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
+from human_edge_detection.sample_data import write_sample_set
+from human_edge_detection.stats import measure
+
+LOG = logging.getLogger(__name__)
+SAMPLE_ROOT = Path("data/sample")
+
+
+@dataclass(frozen=True)
+class PhotoSets:
+    """The photos of a run."""
+
+    train: tuple[Photo, ...]
+    val: tuple[Photo, ...]
+
+
+def find_photos(options: TrainOptions) -> PhotoSets:
+    """The photos that the options name, or the drawn sample set where there are none.
+
+    Raises:
+        InputError: if a path that the user typed does not exist, or a file is not usable.
+    """
+    for flag, paths in (
+        ("train_ann", options.train_ann),
+        ("train_img_dir", options.train_img_dir),
+        ("val_ann", (options.val_ann,)),
+        ("val_img_dir", (options.val_img_dir,)),
+    ):
+        for path in paths:
+            if path is not None and not path.exists():
+                raise InputError(f"--{flag} {path} does not exist: check the path")
+    typed = options.train_ann or options.val_ann
+    if not typed and not DEFAULT_TRAIN_ANN.exists():
+        LOG.warning(
+            "%s not found (give --train_ann, --train_img_dir, --val_ann and --val_img_dir): "
+            "training on the drawn sample set in %s",
+            DEFAULT_TRAIN_ANN,
+            SAMPLE_ROOT,
+        )
+        sample = write_sample_set(SAMPLE_ROOT)
+        return PhotoSets(
+            _load([sample.train_ann], [sample.train_img_dir]),
+            _load([sample.val_ann], [sample.val_img_dir]),
+        )
+    train_ann = options.train_ann or (DEFAULT_TRAIN_ANN,)
+    folders = options.train_img_dir or (DEFAULT_TRAIN_IMG_DIR,)
+    folders = folders * len(train_ann) if len(folders) == 1 else folders
+    val_ann = options.val_ann or DEFAULT_VAL_ANN
+    if not val_ann.exists():
+        raise InputError(f"--val_ann was not given and {val_ann} does not exist: name the file")
+    val_folder = options.val_img_dir or (
+        folders[0] if options.train_img_dir else DEFAULT_VAL_IMG_DIR
+    )
+    return PhotoSets(_load(train_ann, folders), _load([val_ann], [val_folder]))
+
+
+def _load(annotations: Sequence[Path], folders: Sequence[Path]) -> tuple[Photo, ...]:
+    photos: list[Photo] = []
+    for annotation, folder in zip(annotations, folders, strict=True):
+        found, _ = load_photos(annotation, folder)
+        photos += found
+    return tuple(photos)
+
+
+def open_extractor(
+    onnx_model: str | None,
+    layers: Sequence[str],
+    image_size: tuple[int, int],
+    device: str,
+) -> YOLOv9FeatureExtractor:
+    """The frozen extractor that the options name, or the built-in one where there is none.
+
+    Raises:
+        InputError: if a file that the user typed does not exist or cannot be used.
+    """
+    path = Path(onnx_model or DEFAULT_ONNX_MODEL)
+    if onnx_model == BUILTIN or (onnx_model is None and not path.exists()):
+        if onnx_model is None:
+            LOG.warning("%s not found (give --onnx_model FILE): using the built-in extractor", path)
+        from human_edge_detection.builtin_extractor import builtin_extractor_path
+
+        path = builtin_extractor_path(image_size)
+    elif not path.exists():
+        raise InputError(f"--onnx_model {path} does not exist: check the path, or name {BUILTIN}")
+    extractor = YOLOv9FeatureExtractor(path, device=device, layers=layers or None)
+    if extractor.input_size_hw != image_size:
+        raise InputError(
+            f"--image_size {image_size[0]} {image_size[1]} does not fit --onnx_model {path}, "
+            f"which reads {extractor.input_size_hw[0]} {extractor.input_size_hw[1]}"
+        )
+    return extractor
+
+
+def find_class_weights(
+    data_stats: Path | None, photos: Sequence[Photo], roi_padding: float
+) -> tuple[float, ...]:
+    """The cross-entropy's class weights from a statistics file, or measured on the photos.
+
+    Raises:
+        InputError: if the file that the user typed is missing or has no usable weights.
+    """
+    path = data_stats or DEFAULT_DATA_STATS
+    if data_stats is not None and not path.exists():
+        raise InputError(f"--data_stats {path} does not exist: write it with 'stats', or omit it")
+    if not path.exists():
+        return _weights_of(measure(photos, padding=roi_padding), "the training photos")
+    try:
+        stats = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"--data_stats {path} is not a JSON file: {error}") from error
+    return _weights_of(stats, f"--data_stats {path}")
+
+
+def _weights_of(stats: object, origin: str) -> tuple[float, ...]:
+    weights = stats.get("separation_aware_weights") if isinstance(stats, dict) else None
+    if isinstance(weights, dict):
+        weights = list(weights.values())
+    try:
+        values = tuple(float(value) for value in weights or ())
+    except (TypeError, ValueError):
+        values = ()
+    if len(values) != 3 or min(values) <= 0:
+        raise InputError(
+            f"{origin}: separation_aware_weights must be three positive numbers, but is {weights}"
+        )
+    return values
