@@ -83,6 +83,9 @@ def test_half_a_bin_is_enough_and_touching_people_leave_no_seam() -> None:
     # Bins are 2 pixels wide: the first is half and half, so it is the target's for both.
     assert _labels(photo, [0, 0, 4, 4], 0, size=2) == [[1, 2]] * 2
     assert _labels(photo, [0, 0, 4, 4], 1, size=2) == [[1, 1]] * 2
+    # The last bin is half the neighbour's and half nobody's: half is enough for the neighbour too.
+    photo = _photo(_person((0, 0, 2, 4)), _person((2, 0, 3, 4)))
+    assert _labels(photo, [0, 0, 4, 4], 0, size=2) == [[1, 2]] * 2
     # 0.4 of the bin is the target's, 0.4 somebody else's, 0.2 nobody's: no background between.
     size = (5, 5)
     photo = _photo(_person((0, 0, 2, 5), size=size), _person((3, 0, 5, 5), size=size), size_hw=size)

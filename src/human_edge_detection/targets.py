@@ -136,8 +136,8 @@ def _label_roi(masks: PhotoMasks, roi: FloatArray, index: int, size: int) -> NDA
     # What is left of a bin; outlines may overlap a little, so it is not simply the rest.
     nobody_part = np.maximum(1 - target_part - others_part - unknown_part, 0)
     nobody = MaskClass.BACKGROUND if masks.exhaustive else NOT_TARGET_INDEX
-    order = np.array([nobody, IGNORE_INDEX, MaskClass.NON_TARGET], np.uint8)
-    most = np.argmax([nobody_part, unknown_part, others_part], axis=0)
+    order = np.array([MaskClass.NON_TARGET, IGNORE_INDEX, nobody], np.uint8)  # as ties fall
+    most = np.argmax([others_part, unknown_part, nobody_part], axis=0)
     return np.where(target_part >= 0.5, np.uint8(MaskClass.TARGET), order[most])
 
 
