@@ -40,8 +40,10 @@ class Estimate:
 
 def draw_photos(count: int, rounds: int = ROUNDS, seed: int = 0) -> NDArray[np.float64]:
     """How often each of ``count`` photos is drawn in each round, float64 [rounds, count]."""
+    if not count:
+        return np.zeros((rounds, 0))
     rng = np.random.default_rng(seed)
-    return rng.multinomial(count, np.full(count, 1 / max(count, 1)), size=rounds).astype(np.float64)
+    return rng.multinomial(count, np.full(count, 1 / count), size=rounds).astype(np.float64)
 
 
 def interval(values: NDArray[np.float64], level: float = LEVEL) -> tuple[float, float]:

@@ -38,7 +38,9 @@ def class_ious(matrix: IntArray) -> NDArray[np.float64]:
     """IoU of each class, float64 [3], from a confusion matrix; NaN for a class nobody has."""
     shared = np.diag(matrix).astype(np.float64)
     union = matrix.sum(axis=0) + matrix.sum(axis=1) - np.diag(matrix)
-    return np.divide(shared, union, out=np.full(CLASS_COUNT, np.nan), where=union > 0)
+    ious = np.full(CLASS_COUNT, np.nan)
+    np.divide(shared, union, out=ious, where=union > 0)
+    return ious
 
 
 def mean_person_iou(matrix: IntArray) -> float:

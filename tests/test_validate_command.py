@@ -1,0 +1,83 @@
+"""The door behind validate.py, on three drawn photos and a random head."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from people_set import write_people_set
+from stand_in import write_stand_in
+
+from human_edge_detection.checkpoint import save_checkpoint, spec_to_dict
+from human_edge_detection.config import ValidateOptions
+from human_edge_detection.errors import InputError
+from human_edge_detection.model import ModelSpec, build_head
+from human_edge_detection.validate_command import find_models, run_validate
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory: pytest.TempPathFactory) -> ValidateOptions:
+    """A set, an extractor and two checkpoints of random heads."""
+    folder = tmp_path_factory.mktemp("validate")
+    annotations = write_people_set(folder)
+    extractor = write_stand_in(folder / "net.onnx", layer="map", channels=8, size_hw=(96, 96))
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        spec = ModelSpec("lite", ("map",), (8,), (8.0,), image_size=(96, 96))
+        weights = {f"head.{name}": w for name, w in build_head(spec).state_dict().items()}
+        path = folder / f"checkpoint_{seed}.pth"
+        save_checkpoint(path, {"spec": spec_to_dict(spec), "weights": weights})
+    return ValidateOptions(
+        models=(str(folder / "checkpoint_0.pth"),),
+        val_ann=annotations,
+        val_img_dir=folder,
+        onnx_model=str(extractor),
+        num_workers=0,
+        device="cpu",
+        val_output_dir=folder / "out",
+        bootstrap=50,
+    )
+
+
+def test_one_checkpoint(options: ValidateOptions, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_validate(options) == 0
+    text = capsys.readouterr().out
+    assert "checkpoint_0.pth" in text
+    assert "target_iou_image" in text
+    assert "best by mIoU" not in text
+
+
+def test_several_by_pattern(options: ValidateOptions, capsys: pytest.CaptureFixture[str]) -> None:
+    assert options.val_img_dir is not None
+    pattern = str(options.val_img_dir / "*.pth")
+    assert run_validate(replace(options, models=(pattern,), multiple=True)) == 0
+    text = capsys.readouterr().out
+    assert "checkpoint_0.pth" in text
+    assert "checkpoint_1.pth" in text
+    assert "best by mIoU: checkpoint_" in text
+
+
+def test_what_is_missing_is_named(options: ValidateOptions, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="needs what to score"):
+        run_validate(replace(options, models=()))
+    with pytest.raises(InputError, match=r"nothing\.pth does not exist"):
+        run_validate(replace(options, models=("nothing.pth",)))
+    with pytest.raises(InputError, match="--multiple"):
+        find_models(replace(options, models=(str(tmp_path / "*.pth"),)))
+    with pytest.raises(InputError, match="fits no file"):
+        find_models(replace(options, models=(str(tmp_path / "*.pth"),), multiple=True))
+    with pytest.raises(InputError, match="--val_ann"):
+        run_validate(replace(options, val_ann=tmp_path / "no.json"))
+    with pytest.raises(InputError, match="--onnx_model"):
+        run_validate(replace(options, onnx_model=str(tmp_path / "no.onnx")))
+
+
+def test_a_file_of_another_kind_is_refused(options: ValidateOptions, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(InputError, match=r"notes\.txt"):
+        run_validate(replace(options, models=(str(tmp_path / "notes.txt"),)))
+    (tmp_path / "cut.pth").write_bytes(b"PK\x03\x04 not a checkpoint")
+    with pytest.raises(InputError, match=r"cut\.pth"):
+        run_validate(replace(options, models=(str(tmp_path / "cut.pth"),)))
