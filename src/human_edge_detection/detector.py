@@ -1,0 +1,235 @@
+"""Finds people with the YOLO exports that users have; in one pass with features where it can."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import onnxruntime as ort
+
+from human_edge_detection.detector_layouts import (
+    WHOLE_BODY_OUTPUT,
+    Layout,
+    class_names,
+    person_candidates,
+    recognise,
+)
+from human_edge_detection.errors import InputError
+from human_edge_detection.geometry import AxisTransform, box_areas, clip_boxes
+from human_edge_detection.onnx_graph import (
+    MalformedModel,
+    read_nodes,
+    read_outputs,
+    select_outputs,
+    with_shape_outputs,
+)
+from human_edge_detection.prepared_image import PreparedImage, prepare_image
+from human_edge_detection.runtime import Provider, open_session, read_model, short_hash
+from human_edge_detection.structures import Detections, FloatArray, ImageArray
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_SIZE_HW = (640, 640)
+DEFAULT_SCORE = 0.3
+PERSON_NAMES = ("person", "people", "human", "body")
+
+
+class PersonDetector:
+    """A detector ONNX whose layout is recognised from its graph.
+
+    A network whose input's name contains ``bgr`` is given BGR in 0…255, any other RGB in 0…1,
+    letterboxed. ``session.run`` may be called from several threads at once, so may this.
+
+    Attributes:
+        input_size_hw: height and width that the network works at, read from its graph.
+        layers: feature maps that come out of the same pass, in this order.
+        channels: channels of each of those maps.
+        strides: input pixels per map pixel of each of those maps.
+        layout: how its outputs are read.
+        sha: short hash of the model file.
+    """
+
+    def __init__(
+        self,
+        onnx_path: Path | str,
+        device: str = "auto",
+        providers: Sequence[Provider] | None = None,
+        *,
+        layers: Sequence[str] = (),
+        layout: str = "auto",
+        person_class: int | None = None,
+        image_size_hw: tuple[int, int] = DEFAULT_SIZE_HW,
+        threads: int | None = None,
+    ) -> None:
+        """Open the detector and run it once to learn its outputs.
+
+        Args:
+            onnx_path: the detector's file.
+            device: ``auto``, ``cpu``, ``cuda`` or ``tensorrt``.
+            providers: ONNX Runtime's provider names, instead of ``device``.
+            layers: tensors, inner ones too, to return with the boxes.
+            layout: see ``detector_layouts``; ``auto`` to recognise it.
+            person_class: class of people; None for the class named so in the file, else 0.
+            image_size_hw: input size where the graph leaves it open.
+            threads: CPU threads of one operation; None for ONNX Runtime's choice.
+
+        Raises:
+            InputError: the file is no ONNX model, no known detector, or lacks a layer.
+        """
+        path = Path(onnx_path)
+        model = read_model(path)
+        self.sha = short_hash(model)
+        self.layers = tuple(layers)
+        self._path = path
+        names = _wanted_outputs(model, self.layers, path)
+        self._session: ort.InferenceSession | None = open_session(
+            select_outputs(model, names),
+            device,
+            providers,
+            threads,
+            label=str(path),
+            data_dir=path.parent,
+        )
+        self._input = _image_input(self._session, path)
+        self._raw_bgr = "bgr" in self._input.name.lower()
+        fixed = [size if isinstance(size, int) else None for size in self._input.shape[2:]]
+        inner = _inner_size(model, self._input.name) if None in fixed else None
+        height, width = inner or (fixed[0] or image_size_hw[0], fixed[1] or image_size_hw[1])
+        self.input_size_hw: tuple[int, int] = (height, width)
+        arrays = self._run(np.zeros((1, 3, height, width), np.float32), names)
+        self.layout = self._read_layout(dict(zip(names, arrays, strict=True)), layout, person_class)
+        maps = arrays[len(names) - len(self.layers) :]
+        self.channels: tuple[int, ...] = tuple(item.shape[1] for item in maps)
+        self.strides: tuple[float, ...] = tuple(height / item.shape[2] for item in maps)
+        logger.info("%s: %s detector at %dx%d", path, self.layout.kind, height, width)
+
+    def _read_layout(
+        self, arrays: dict[str, FloatArray], wanted: str, person_class: int | None
+    ) -> Layout:
+        shapes = {name: item.shape for name, item in arrays.items() if name not in self.layers}
+        try:
+            kind, outputs = recognise(shapes, wanted)
+        except InputError as error:
+            raise InputError(f"detector {self._path}: {error}") from None
+        assert self._session is not None
+        classes = class_names(self._session.get_modelmeta().custom_metadata_map)
+        if person_class is None:
+            people = [index for index, name in enumerate(classes) if name.lower() in PERSON_NAMES]
+            person_class = people[0] if people else 0
+        return Layout(kind, outputs, person_class, len(classes) or None)
+
+    def prepare(self, image: ImageArray) -> PreparedImage:
+        """The photo uint8 [H, W, 3] RGB, letterboxed as this network reads it."""
+        return prepare_image(image, self.input_size_hw, raw_bgr=self._raw_bgr)
+
+    def run(
+        self, prepared: PreparedImage, score: float = DEFAULT_SCORE
+    ) -> tuple[Detections, list[FloatArray]]:
+        """The people, best first, and the feature maps of ``layers``, from one pass.
+
+        Args:
+            prepared: a photo from :meth:`prepare`.
+            score: lowest score of a person.
+
+        Returns:
+            Detections in source pixels, cut to the photo, and float32 [1, C, h, w] per layer.
+        """
+        arrays = self._run(prepared.tensor, [*self.layout.outputs, *self.layers])
+        count = len(self.layout.outputs)
+        boxes, scores = person_candidates(self.layout, arrays[:count], score)
+        return _in_source(boxes, scores, prepared.transform, prepared.size_hw), arrays[count:]
+
+    def __call__(self, image: ImageArray, score: float = DEFAULT_SCORE) -> Detections:
+        """The people in a photo uint8 [H, W, 3] RGB, best first, in its own pixels."""
+        return self.run(self.prepare(image), score)[0]
+
+    def _run(self, tensor: FloatArray, names: Sequence[str]) -> list[FloatArray]:
+        if self._session is None:
+            raise RuntimeError("the detector is closed")
+        dtype = np.float16 if "float16" in self._input.type else np.float32
+        feeds = {self._input.name: tensor.astype(dtype, copy=False)}
+        arrays = self._session.run(list(names), feeds)
+        return [np.asarray(item, np.float32) for item in arrays]
+
+    def close(self) -> None:
+        """Free the session; the detector cannot be called any more."""
+        self._session = None
+
+    def __enter__(self) -> PersonDetector:
+        """The detector itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+
+def holds_detector(onnx_path: Path | str) -> bool:
+    """Whether a feature extractor's file has person boxes among its outputs, by their names."""
+    try:
+        outputs = read_outputs(read_model(onnx_path))
+    except MalformedModel:
+        return False
+    return WHOLE_BODY_OUTPUT in outputs or {"boxes", "scores"}.issubset(outputs)
+
+
+def _wanted_outputs(model: bytes, layers: tuple[str, ...], path: Path) -> list[str]:
+    try:
+        known = {name for node in read_nodes(model) for name in node.outputs}
+        declared = read_outputs(model)
+    except MalformedModel as error:
+        raise InputError(
+            f"model {path} is not a whole ONNX file ({error}): download or export it again"
+        ) from error
+    if missing := [name for name in layers if name not in known]:
+        raise InputError(
+            f"detector {path} has no tensor '{missing[0]}', which the head reads: it cannot be "
+            "the head's extractor too; name the extractor with --extractor"
+        )
+    return [name for name in declared if name not in layers] + list(layers)
+
+
+def _inner_size(model: bytes, input_name: str) -> tuple[int, int] | None:
+    """The fixed size that the graph resizes any input to, or None if it does not."""
+    resizes = [
+        node.outputs[0]
+        for node in read_nodes(model)
+        if node.op_type == "Resize" and node.inputs and node.inputs[0] == input_name
+    ]
+    if not resizes:
+        return None
+    session = open_session(with_shape_outputs(select_outputs(model, resizes), resizes), "cpu")
+    shapes = {
+        tuple(map(int, session.run(None, {input_name: np.zeros((1, 3, *size), np.float32)})[0][2:]))
+        for size in ((64, 64), (96, 128))
+    }
+    size = shapes.pop()
+    return None if shapes else (size[0], size[1])
+
+
+def _image_input(session: ort.InferenceSession, path: Path) -> ort.NodeArg:
+    inputs = session.get_inputs()
+    shape = inputs[0].shape if inputs else []
+    fixed = shape[0] if shape and isinstance(shape[0], int) else 1
+    if len(inputs) != 1 or len(shape) != 4 or fixed != 1:
+        seen = ", ".join(f"{item.name} {item.shape}" for item in inputs)
+        raise InputError(
+            f"detector {path} must take one image [1, 3, H, W], but its inputs are {seen}"
+        )
+    return inputs[0]
+
+
+def _in_source(
+    boxes: FloatArray, scores: FloatArray, transform: AxisTransform, size_hw: tuple[int, int]
+) -> Detections:
+    source = clip_boxes(transform.to_source(boxes), size_hw)
+    inside = box_areas(source) > 0
+    return Detections(source[inside], scores[inside])

@@ -1,0 +1,138 @@
+"""The command ``predict``: boxes (or a detector) in, masks out, on any number of files."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from human_edge_detection.box_files import open_boxes
+from human_edge_detection.config import PredictOptions
+from human_edge_detection.errors import InputError
+from human_edge_detection.image_boxes import BoxFile
+from human_edge_detection.ledger import Ledger
+from human_edge_detection.open_model import ModelFiles
+from human_edge_detection.predict_run import Job, PredictRun, Tally
+from human_edge_detection.predictor import MaskPredictor
+from human_edge_detection.runtime import read_model, short_hash
+from human_edge_detection.sources import Source, find_sources
+
+
+def run_predict(options: PredictOptions) -> int:
+    """Do what the options say and print a summary.
+
+    Returns:
+        0, or 1 if a file was skipped or a box left out.
+
+    Raises:
+        InputError: nothing could be started, or the output could not be written; what was
+            finished until then is kept, and the same command continues.
+    """
+    listed = sys.stdin if "-" in options.source else ()
+    sources = find_sources(
+        options.source, recursive=options.recursive, listed=listed, output=options.output
+    )
+    boxes = None
+    if options.boxes is not None:
+        boxes = open_boxes(options.boxes, options.boxes_format, options.person_class)
+    jobs = plan(sources, boxes, options)
+    files = ModelFiles(
+        options.model, options.extractor, options.detector, options.detector_layout,
+        options.person_class,
+    ).resolved()  # fmt: skip
+    ledger = Ledger(options.output, _settings(options, files), options.overwrite)
+    rest = [job for job in jobs if ledger.finished(job.source) is None]
+    tally = Tally()
+    try:
+        if rest:
+            with _open_predictor(options, files) as predictor:
+                PredictRun(options, predictor, boxes, ledger, tally).work(rest)
+    finally:
+        if "coco" in options.save_kinds:
+            ledger.write_predictions()
+    old = [fault for job in jobs for fault in (ledger.finished(job.source) or {}).get("faults", ())]
+    return summarise(options, tally, len(jobs) - len(rest), len(sources) - len(jobs), old)
+
+
+def plan(sources: list[Source], boxes: BoxFile | None, options: PredictOptions) -> list[Job]:
+    """The files to do, each with its entry in the box file and the image id it should get.
+
+    Raises:
+        InputError: the box file knows none of the photos, or two photos share an entry.
+    """
+    jobs: list[Job] = []
+    users: dict[str, Source] = {}
+    for number, source in enumerate(sources, start=1):
+        key = None
+        if boxes is not None:
+            if source.is_video:
+                raise InputError(
+                    f"SOURCE {source.path}: --boxes is for photos; a video needs a --detector"
+                )
+            key = boxes.key(str(source.path))
+            if key is None:
+                continue
+            if key in users:
+                raise InputError(
+                    f"--boxes {options.boxes}: {users[key].path} and {source.path} both match "
+                    f"'{key}': name the photos with their folders in the box file"
+                )
+            users[key] = source
+        stem = source.path.stem
+        wanted = int(stem) if stem.isdecimal() and len(stem) < 16 else number
+        jobs.append(Job(source, key, wanted))
+    if not jobs:
+        raise InputError(
+            f"--boxes {options.boxes} names none of the {len(sources)} photos, the first of which "
+            f"is {sources[0].path}: they are matched by file name"
+        )
+    return jobs
+
+
+def _open_predictor(options: PredictOptions, files: ModelFiles) -> MaskPredictor:
+    return MaskPredictor(
+        files.head, files.extractor, files.detector, device=options.device,
+        max_rois=options.max_rois, fuse=options.fuse, layout=options.detector_layout,
+        person_class=options.person_class, threads=options.threads,
+    )  # fmt: skip
+
+
+def _settings(options: PredictOptions, files: ModelFiles) -> dict[str, Any]:
+    """Everything that the results depend on, in words that a message can show."""
+    settings: dict[str, Any] = {
+        "--" + name: getattr(options, name)
+        for name in ("threshold", "score", "fuse", "draw_boxes", "every", "person_class")
+    }
+    settings["--save"] = ",".join(sorted(options.save_kinds))
+    models = {"--model": files.head, "--extractor": files.extractor, "--detector": files.detector}
+    for flag, path in {**models, "--boxes": options.boxes}.items():
+        settings[flag] = _fingerprint(path)
+    return settings
+
+
+def _fingerprint(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    return f"{path.name} {'' if path.is_dir() else short_hash(read_model(path))}".strip()
+
+
+def summarise(
+    options: PredictOptions, tally: Tally, before: int, unknown: int, faults: list[str]
+) -> int:
+    """Print what was done and what was not, and return the exit code."""
+    speed = tally.pictures / max(tally.seconds, 1e-9)
+    print(
+        f"{tally.done} files done ({tally.pictures} images, {tally.people} people, "
+        f"{speed:.1f} images/s) in {options.output}"
+    )
+    if before:
+        print(f"{before} files were done before (--overwrite does them again)")
+    if unknown:
+        print(f"{unknown} files left out, because {options.boxes} does not know them")
+    for title, lines in (("skipped", tally.failed), ("boxes left out", faults)):
+        if lines:
+            print(f"{len(lines)} {title}:")
+            print("\n".join(f"  {line}" for line in lines[:20]))
+            if len(lines) > 20:
+                print(f"  … and {len(lines) - 20} more")
+    return 1 if tally.failed or faults else 0

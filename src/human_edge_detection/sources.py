@@ -1,0 +1,112 @@
+"""What ``predict`` is to look at: photos, folders, globs, videos and lists become one list."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from human_edge_detection.errors import InputError
+
+IMAGE_SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .webp .bmp .dib .tif .tiff .gif .ppm .pgm .pbm .avif .jp2".split()
+)
+VIDEO_SUFFIXES = frozenset(".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .wmv .flv .ts .mts".split())
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file to work on.
+
+    Attributes:
+        path: where it is.
+        name: its path below the folder it was found in, with forward slashes.
+    """
+
+    path: Path
+    name: str
+
+    @property
+    def is_video(self) -> bool:
+        """Whether the file's ending is a video's."""
+        return self.path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def find_sources(
+    arguments: Iterable[str],
+    *,
+    recursive: bool = False,
+    listed: Iterable[str] = (),
+    output: Path | None = None,
+) -> list[Source]:
+    """The files that the arguments mean, each once, folders in the order of names.
+
+    Args:
+        arguments: files, folders, globs, or ``-`` for the lines of ``listed``.
+        recursive: look into folders below folders too.
+        listed: lines of standard input; a file that is missing there is found out when read.
+        output: folder of results, which is never a source.
+
+    Raises:
+        InputError: an argument does not exist or means no file.
+    """
+    kept = None if output is None else output.resolve()
+    found: dict[Path, Source] = {}
+    for argument in arguments:
+        if argument == "-":
+            lines = (line.strip() for line in listed)
+            sources = [source for line in lines if line for source in _listed(line, recursive)]
+        else:
+            sources = list(_expand(argument, recursive))
+        fresh = 0
+        for source in sources:
+            path = source.path.resolve()
+            if kept is None or not path.is_relative_to(kept):
+                found.setdefault(path, source)
+                fresh += 1
+        if not fresh:
+            raise InputError(_nothing(argument, recursive))
+    return list(found.values())
+
+
+def _nothing(argument: str, recursive: bool) -> str:
+    if argument == "-":
+        return "SOURCE -: standard input lists no file; write one path a line"
+    hint = "" if recursive or not Path(argument).is_dir() else " (--recursive looks deeper)"
+    return f"SOURCE {argument}: no photo or video there{hint}"
+
+
+def _listed(line: str, recursive: bool) -> Iterator[Source]:
+    path = Path(line)
+    return _expand(line, recursive) if path.exists() else iter([Source(path, path.name)])
+
+
+def _expand(argument: str, recursive: bool) -> Iterator[Source]:
+    path = Path(argument)
+    if path.is_dir():
+        yield from _in_folder(path, recursive)
+    elif path.exists():
+        yield Source(path, path.name)
+    elif glob.has_magic(argument):
+        root = Path(_fixed_part(argument))
+        for match in sorted(glob.glob(argument, recursive=True)):
+            if Path(match).is_file():
+                yield Source(Path(match), os.path.relpath(match, root).replace(os.sep, "/"))
+    else:
+        raise InputError(f"SOURCE {argument} does not exist: check the path")
+
+
+def _in_folder(folder: Path, recursive: bool) -> Iterator[Source]:
+    pattern = "**/*" if recursive else "*"
+    for path in sorted(folder.glob(pattern)):
+        if path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES and path.is_file():
+            if not path.name.startswith("."):
+                yield Source(path, path.relative_to(folder).as_posix())
+
+
+def _fixed_part(pattern: str) -> str:
+    parts = Path(pattern).parts
+    wild = next(index for index, part in enumerate(parts) if glob.has_magic(part))
+    return str(Path(*parts[:wild])) if wild else "."
