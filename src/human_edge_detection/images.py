@@ -126,7 +126,8 @@ def write_atomically(path: Path | str, data: bytes) -> None:
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        if os.path.exists(partial):
+            partial.unlink()
 
 
 def encode_image(array: NDArray[np.generic], suffix: str) -> bytes:
