@@ -7,73 +7,23 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from human_edge_detection.drawn_brush import SUBPIXEL_BITS, Color
+from human_edge_detection.drawn_brush import Color
+from human_edge_detection.drawn_canvas import Canvas
 from human_edge_detection.drawn_head import shade
 from human_edge_detection.drawn_look import FABRICS, pick
 from human_edge_detection.structures import FloatArray
 
 Rng = np.random.Generator
 Backdrop = Callable[[Rng, tuple[int, int], float], FloatArray]
-"""Paints float32 [H, W, 3] for a size and the height of the horizon as a share of H."""
+"""Paints float32 [H, W, 3] RGB for a size and the height of the horizon as a share of H."""
 
 WALLS: tuple[Color, ...] = ((214, 196, 170), (178, 110, 88), (196, 204, 206), (224, 208, 178),
                             (150, 158, 168), (188, 150, 120), (226, 222, 214), (160, 128, 112))
+SKIES: tuple[tuple[Color, Color], ...] = (
+    ((104, 164, 224), (206, 228, 240)), ((148, 178, 206), (224, 226, 222)),
+    ((118, 132, 188), (250, 204, 160)), ((176, 190, 200), (222, 224, 224)),
+)
 LEAVES: tuple[Color, ...] = ((76, 124, 66), (96, 146, 74), (58, 104, 66), (128, 160, 80))
-
-
-class Canvas:
-    """A picture painted in shares of its width and height, at twice its size."""
-
-    def __init__(self, size_hw: tuple[int, int]) -> None:
-        """A black picture of ``size_hw`` pixels."""
-        self.size_hw = size_hw
-        self.pixels = np.zeros((2 * size_hw[0], 2 * size_hw[1], 3), np.float32)
-
-    @property
-    def aspect(self) -> float:
-        """Width over height."""
-        return self.size_hw[1] / self.size_hw[0]
-
-    def fade(self, top: float, bottom: float, first: Color, last: Color) -> None:
-        """Fill the rows between two heights with a colour that changes downwards."""
-        height = len(self.pixels)
-        y1, y2 = (round(np.clip(y, 0, 1) * height) for y in (top, bottom))
-        share = np.linspace(0, 1, max(y2 - y1, 0), dtype=np.float32)[:, None, None]
-        start, end = (np.asarray(c, np.float32) for c in (first, last))
-        self.pixels[y1:y2] = start + share * (end - start)
-
-    def polygon(self, points: list[tuple[float, float]], color: Color) -> None:
-        """Fill a polygon."""
-        scale = np.array(self.pixels.shape[1::-1]) * (1 << SUBPIXEL_BITS)
-        fixed = np.round(np.array(points) * scale).astype(np.int32)
-        cv2.fillPoly(self.pixels, [fixed], color, cv2.LINE_8, SUBPIXEL_BITS)
-
-    def box(self, x1: float, y1: float, x2: float, y2: float, color: Color) -> None:
-        """Fill an upright rectangle."""
-        self.polygon([(x1, y1), (x2, y1), (x2, y2), (x1, y2)], color)
-
-    def oval(self, x: float, y: float, rx: float, ry: float, color: Color) -> None:
-        """Fill an ellipse; radii are shares of the height."""
-        around = np.linspace(0, 2 * np.pi, 40)
-        self.polygon([(x + rx * np.cos(a) / self.aspect, y + ry * np.sin(a)) for a in around], color)
-
-    def grain(self, rng: Rng, top: float, bottom: float, strength: float, stretch: float) -> None:
-        """Roughen the rows between two heights with blotches, ``stretch`` times wider than high."""
-        height, width = self.pixels.shape[:2]
-        y1, y2 = (round(np.clip(y, 0, 1) * height) for y in (top, bottom))
-        if y2 <= y1:
-            return
-        for cell in (6, 24):
-            rows, columns = (y2 - y1) // cell + 2, int(width // (cell * stretch)) + 2
-            rough = rng.normal(1, strength, (rows, columns)).astype(np.float32)
-            rough = cv2.resize(rough, (width, y2 - y1), interpolation=cv2.INTER_CUBIC)
-            self.pixels[y1:y2] *= np.clip(rough, 0.6, 1.5)[..., None]
-
-    def finished(self) -> FloatArray:
-        """The picture, float32 [H, W, 3], 0…255."""
-        height, width = self.size_hw
-        small = cv2.resize(self.pixels, (width, height), interpolation=cv2.INTER_AREA)
-        return np.clip(small, 0, 255).astype(np.float32)
 
 
 def street(rng: Rng, size_hw: tuple[int, int], horizon: float) -> FloatArray:
@@ -181,9 +131,8 @@ def hall(rng: Rng, size_hw: tuple[int, int], horizon: float) -> FloatArray:
         tip, spread = rng.uniform(0, 1), rng.uniform(0.06, 0.14)
         beam = np.array([[x, -0.05], [tip - spread, 1], [tip + spread, 1]]) * [width, height]
         color = [0.35 * channel for channel in pick(rng, FABRICS[:14])]
-        one = cv2.fillPoly(np.zeros_like(lights), [beam.astype(np.int32)], color)
-        lights += cv2.blur(one, (61, 61))
-    canvas.pixels += lights
+        lights += cv2.fillPoly(np.zeros_like(lights), [beam.astype(np.int32)], color)
+    canvas.pixels += cv2.blur(lights, (61, 61))
     return canvas.finished()
 
 
@@ -205,8 +154,7 @@ def stand(rng: Rng, size_hw: tuple[int, int], horizon: float) -> FloatArray:
 
 
 def _sky(canvas: Canvas, rng: Rng, horizon: float) -> None:
-    first, last = pick(rng, (((104, 164, 224), (206, 228, 240)), ((148, 178, 206), (224, 226, 222)),
-                             ((118, 132, 188), (250, 204, 160)), ((176, 190, 200), (222, 224, 224))))
+    first, last = pick(rng, SKIES)
     canvas.fade(0, horizon + 0.1, first, last)
     for _ in range(int(rng.integers(0, 4))):
         x, y = rng.uniform(0, 1), rng.uniform(0, 0.6) * horizon
@@ -226,7 +174,8 @@ def _house(canvas: Canvas, rng: Rng, x1: float, x2: float, top: float, foot: flo
         for y in np.arange(top + 0.06, foot - 0.26, 0.14):
             canvas.box(x - 0.004, y - 0.006, x + step * 0.46 / columns + 0.004, y + 0.088,
                        shade(wall, 1.18))
-            canvas.box(x, y, x + step * 0.46 / columns, y + 0.08, shade(glass, rng.uniform(0.8, 1.1)))
+            canvas.box(x, y, x + step * 0.46 / columns, y + 0.08,
+                       shade(glass, rng.uniform(0.8, 1.1)))
     awning = pick(rng, FABRICS)
     canvas.box(x1 + 0.02, foot - 0.16, x2 - 0.02, foot, (62, 70, 80))
     canvas.box(x1 + 0.03, foot - 0.14, x2 - 0.03, foot - 0.02, (120, 140, 150))
@@ -254,7 +203,8 @@ def _parasol(canvas: Canvas, rng: Rng, x: float, foot: float) -> None:
     canvas.box(x - 0.003, foot - high, x + 0.003, foot, (236, 232, 224))
     for i in range(6):
         first, last = (x + wide * (k / 3 - 1) for k in (i, i + 1))
-        canvas.polygon([(x, foot - high - 0.07), (first, foot - high + 0.02), (last, foot - high + 0.02)],
+        rim = foot - high + 0.02
+        canvas.polygon([(x, rim - 0.09), (first, rim), (last, rim)],
                        color if i % 2 else (246, 242, 234))
 
 
@@ -274,7 +224,8 @@ def _window(canvas: Canvas, rng: Rng, x: float, floor: float) -> None:
 def _sofa(canvas: Canvas, color: Color, x: float, floor: float) -> None:
     canvas.box(x - 0.2, floor - 0.13, x + 0.2, floor + 0.05, shade(color, 0.85))
     for side in (-1, 1):
-        canvas.box(x + side * 0.1 - 0.096, floor - 0.03, x + side * 0.1 + 0.096, floor + 0.02, color)
+        middle = x + side * 0.1
+        canvas.box(middle - 0.096, floor - 0.03, middle + 0.096, floor + 0.02, color)
         canvas.box(x + side * 0.21 - 0.025, floor - 0.06, x + side * 0.21 + 0.025, floor + 0.06,
                    shade(color, 0.95))
     canvas.box(x - 0.2, floor + 0.05, x + 0.2, floor + 0.06, (64, 48, 40))

@@ -65,7 +65,7 @@ def tube(
 
 def stroke(points: Sequence[Sequence[float]], radius: float) -> Shape:
     """A smooth line of even width through the points."""
-    path = _spline(np.asarray(points, np.float64), closed=False)
+    path = _spline(np.asarray(points, np.float64), closed=False, steps=5)
     return tube(path, [radius] * len(path))
 
 
@@ -91,7 +91,7 @@ class Sheet:
     """A transparent sheet in a figure's frame.
 
     Attributes:
-        color: float32 [H, W, 3], 0…255 or a little brighter, already multiplied by ``alpha``.
+        color: float32 [3, H, W], 0…255 or a little brighter, already multiplied by ``alpha``.
         alpha: float32 [H, W], 0…1.
     """
 
@@ -107,7 +107,7 @@ class Sheet:
         """
         self.origin, self.scale, self.light = np.array(bounds[:2]), scale, light
         width, height = (int(np.ceil((bounds[i + 2] - bounds[i]) * scale)) for i in range(2))
-        self.color = np.zeros((height, width, 3), np.float32)
+        self.color = np.zeros((3, height, width), np.float32)
         self.alpha = np.zeros((height, width), np.float32)
 
     def paint(
@@ -130,15 +130,16 @@ class Sheet:
             opacity: how much of what lies underneath it hides, 0…1.
         """
         reach = 3 + int(2 * softness * self.scale) if volume or shadow else 2
-        pixels = [(polygon - self.origin) * self.scale for polygon in shape]
-        low = np.floor(np.min([p.min(axis=0) for p in pixels], axis=0)).astype(int) - reach
-        high = np.ceil(np.max([p.max(axis=0) for p in pixels], axis=0)).astype(int) + reach
+        points = (np.concatenate(shape) - self.origin) * self.scale
+        low = np.floor(points.min(axis=0)).astype(int) - reach
+        high = np.ceil(points.max(axis=0)).astype(int) + reach
         x1, y1 = np.maximum(low, 0)
         x2, y2 = np.minimum(high, self.alpha.shape[::-1])
         if x2 <= x1 or y2 <= y1:
             return
-        mask = _fill(pixels, (x1, y1), (y2 - y1, x2 - x1)) * opacity
-        color, alpha = self.color[y1:y2, x1:x2], self.alpha[y1:y2, x1:x2]
+        lengths = [len(polygon) for polygon in shape]
+        mask = _fill(points - (x1, y1), lengths, (y2 - y1, x2 - x1)) * opacity
+        color, alpha = self.color[:, y1:y2, x1:x2], self.alpha[y1:y2, x1:x2]
         tone = self._tone(fill, (x1, y1), mask.shape)
         if volume or shadow:
             width = max(3, int(softness * self.scale) | 1)
@@ -147,22 +148,22 @@ class Sheet:
             gain = mask * self._shading(soft, volume, width)
         else:
             keep, gain = 1 - mask, mask
-        color *= keep[..., None]
-        color += gain[..., None] * tone
+        color *= keep
+        color += gain * tone
         alpha += mask * (1 - alpha)
 
     def _tone(
         self, fill: Color | Cloth, corner: tuple[int, int], shape: tuple[int, ...]
     ) -> FloatArray:
         if not isinstance(fill, Cloth):
-            return np.asarray(fill, np.float32)[None, None]
+            return np.asarray(fill, np.float32)[:, None, None]
         if fill.weave is None:
-            return np.asarray(fill.color, np.float32)[None, None]
+            return np.asarray(fill.color, np.float32)[:, None, None]
         x = (corner[0] + np.arange(shape[1], dtype=np.float32)) / self.scale + self.origin[0]
         y = (corner[1] + np.arange(shape[0], dtype=np.float32)) / self.scale + self.origin[1]
         share = fill.weave(x[None, :].astype(np.float32), y[:, None].astype(np.float32))
-        share = np.broadcast_to(share, shape[:2])[..., None]
-        base, accent = (np.asarray(c, np.float32) for c in (fill.color, fill.accent))
+        share = np.broadcast_to(share, shape)
+        base, accent = (np.asarray(c, np.float32)[:, None, None] for c in (fill.color, fill.accent))
         return np.asarray(base + share * (accent - base), np.float32)
 
     def _shading(self, soft: FloatArray, volume: float, width: int) -> FloatArray:
@@ -173,12 +174,14 @@ class Sheet:
         return np.asarray(1 + volume * 4 * facing, np.float32)
 
 
-def _fill(pixels: Shape, corner: tuple[int, int], size_hw: tuple[int, int]) -> FloatArray:
+def _fill(points: Points, lengths: Sequence[int], size_hw: tuple[int, int]) -> FloatArray:
     mask = np.zeros(size_hw, np.uint8)
-    for polygon in pixels:
-        fixed = np.round((polygon - corner) * (1 << SUBPIXEL_BITS)).astype(np.int32)
-        cv2.fillPoly(mask, [fixed], 255, cv2.LINE_AA, SUBPIXEL_BITS)
-    return mask.astype(np.float32) / 255
+    fixed = np.round(points * (1 << SUBPIXEL_BITS)).astype(np.int32)
+    start = 0
+    for length in lengths:
+        cv2.fillPoly(mask, [fixed[start : start + length]], 255, cv2.LINE_AA, SUBPIXEL_BITS)
+        start += length
+    return mask.astype(np.float32) * np.float32(1 / 255)
 
 
 def _shift(soft: FloatArray, light: tuple[float, float], distance: float) -> FloatArray:

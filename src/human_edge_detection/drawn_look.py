@@ -103,9 +103,11 @@ def _head_look(rng: np.random.Generator, feminine: bool, open_mouth: bool) -> He
     lips = (skin[0] * 0.45 + 90, skin[1] * 0.45 + 24, skin[2] * 0.45 + 30)
     hat = pick(rng, HATS) if rng.random() < 0.2 else None
     return HeadLook(
-        skin, pick(rng, hairs), length, 0.0 if hat else curls, bun=feminine and hat is None and bool(rng.random() < 0.2),
+        skin, pick(rng, hairs), length, 0.0 if hat else curls,
+        bun=feminine and hat is None and bool(rng.random() < 0.2),
         beard=not feminine and bool(rng.random() < 0.3), glasses=bool(rng.random() < 0.2),
-        lips=lips if feminine else shade(skin, 0.62), hat=hat, hat_color=pick(rng, FABRICS), open_mouth=open_mouth)
+        lips=lips if feminine else shade(skin, 0.62), hat=hat, hat_color=pick(rng, FABRICS),
+        open_mouth=open_mouth)
 
 
 def _fabric(rng: np.random.Generator, colors: Sequence[Color], woven: float) -> Cloth:

@@ -70,7 +70,7 @@ def draw_person(
     build = random_build(rng, float(rng.uniform(*stance.turn)))
     back = bool(abs(build.turn) < 0.6 and stance.thigh == 1 and rng.random() < back_share)
     body = Body(pose(stance, build, rng), build, random_look(rng, stance.open_mouth), back)
-    detail = float(np.clip(520 / stature, 1.25, 2.5))
+    detail = float(np.clip(460 / stature, 1.2, 2.25))
     low, high = body.bones.joints.min(axis=0) - MARGIN, body.bones.joints.max(axis=0) + MARGIN
     corner = np.floor(np.array(foot_xy) + low * stature)
     start = (corner - foot_xy) / stature
@@ -81,9 +81,10 @@ def draw_person(
 
 
 def _finish(sheet: Sheet, size_wh: tuple[int, int], corner_xy: tuple[int, int]) -> Layer:
-    color = cv2.resize(sheet.color, size_wh, interpolation=cv2.INTER_AREA)
+    color = cv2.resize(cv2.merge(list(sheet.color)), size_wh, interpolation=cv2.INTER_AREA)
     alpha = cv2.resize(sheet.alpha, size_wh, interpolation=cv2.INTER_AREA)
-    return Layer(np.minimum(color, 255 * alpha[..., None], dtype=np.float32), np.asarray(alpha, np.float32), corner_xy)
+    color = np.minimum(color, 255 * alpha[..., None], dtype=np.float32)
+    return Layer(color, np.asarray(alpha, np.float32), corner_xy)
 
 
 def _paint_body(sheet: Sheet, body: Body) -> None:
@@ -169,19 +170,19 @@ def _paint_shoe(sheet: Sheet, body: Body, side: int) -> None:
 def _paint_hips(sheet: Sheet, body: Body) -> None:
     bones, width, look = body.bones, body.width, body.look
     half = _half_widths(body)[2] * 0.94
-    seat = [bones.pelvis + [-half * 0.9, 0], bones.pelvis + [half * 0.9, 0],
-            bones.pelvis + [half, 0.03 * width], bones.pelvis + [0, 0.06 * width],
-            bones.pelvis + [-half, 0.03 * width]]
-    sheet.paint(blob(seat), look.bottom, shadow=0)
+    seat = np.array([(-half * 0.9, 0), (half * 0.9, 0), (half, 0.03 * width), (0, 0.06 * width),
+                     (-half, 0.03 * width)])
+    sheet.paint(blob(bones.pelvis + seat), look.bottom, shadow=0)
     if look.skirt:
         knees = [leg[1] for leg in bones.legs]
         sway = (knees[0] + knees[1]) / 2 - bones.pelvis
         spread = max(half + 0.03, abs(knees[1][0] - knees[0][0]) / 2 + 0.06 * width)
-        hem = bones.pelvis + sway * (look.skirt / max(0.2, float(np.hypot(*sway))))
-        sheet.paint(blob([bones.pelvis + [-half * 0.8, -0.01], bones.pelvis + [half * 0.8, -0.01],
-                          bones.pelvis + [half * 1.05, 0.04], hem + [spread, -0.01],
-                          hem + [spread * 0.5, 0.012], hem + [0, 0.014], hem + [-spread * 0.5, 0.012],
-                          hem + [-spread, -0.01], bones.pelvis + [-half * 1.05, 0.04]]), look.bottom)
+        drop = sway * (look.skirt / max(0.2, float(np.hypot(*sway))))
+        waist = np.array([(-half * 1.05, 0.04), (-half * 0.8, -0.01), (half * 0.8, -0.01),
+                          (half * 1.05, 0.04)])
+        hem = np.array([(spread, -0.01), (spread * 0.5, 0.012), (0, 0.014), (-spread * 0.5, 0.012),
+                        (-spread, -0.01)])
+        sheet.paint(blob(bones.pelvis + np.concatenate([waist, drop + hem])), look.bottom)
 
 
 def _half_widths(body: Body) -> tuple[float, float, float]:

@@ -101,7 +101,8 @@ class Skeleton:
     @property
     def joints(self) -> NDArray[np.float64]:
         """All joints, float64 [N, 2]."""
-        return np.concatenate([np.stack([self.pelvis, self.neck, self.head]), *self.arms, *self.legs])
+        trunk = np.stack([self.pelvis, self.neck, self.head])
+        return np.concatenate([trunk, *self.arms, *self.legs])
 
 
 def random_build(rng: np.random.Generator, turn: float) -> Build:

@@ -48,7 +48,9 @@ PLACES = (
     Place(places.hall, STANDING + CHEERING, (0.3, 0.45), (0.5, 1.2)),
     Place(places.stand, CHEERING * 2 + SITTING + STANDING, (0.2, 0.3), (0.42, 0.65), rows=True),
 )
-LIGHT_TINTS: tuple[Color, ...] = ((1, 1, 1), (1.06, 1.0, 0.9), (0.93, 0.98, 1.06), (1.04, 0.95, 0.93))
+LIGHT_TINTS: tuple[Color, ...] = (
+    (1, 1, 1), (1.06, 1.0, 0.9), (0.93, 0.98, 1.06), (1.04, 0.95, 0.93)
+)
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class _Figure:
 def draw_scene(
     rng: np.random.Generator, size_hw: tuple[int, int], people: int, place: Place | None = None
 ) -> tuple[ImageArray, NDArray[np.bool_]]:
-    """A picture with exactly as many people as can be seen, at most ``people``.
+    """A picture with ``people`` people, or fewer where no more can be seen.
 
     Returns:
         uint8 [H, W, 3] RGB, and the visible pixels of every person, bool [N, H, W].
@@ -78,7 +80,7 @@ def draw_scene(
         _drop_shadow(picture, figure)
         _lay(picture, figure.layer)
     owner = _owners(figures, size_hw)
-    masks = np.stack([owner == index for index in range(len(figures))])
+    masks = owner[None] == np.arange(len(figures))[:, None, None]
     return _as_photo(rng, picture), masks
 
 
@@ -105,7 +107,7 @@ def _spots(
 ) -> Callable[[], tuple[float, float, float]]:
     """A function that proposes foot x, foot y and stature for the next person."""
     height, width = size_hw
-    closeness = float(rng.uniform(*place.closeness)) * min(1.0, (7 / people) ** 0.5)
+    closeness = float(rng.uniform(*place.closeness)) * min(1.0, (7 / max(people, 1)) ** 0.5)
     deepest = 0.72 if people < 9 else 0.5
     stature = closeness * height * min(1.0, 0.55 + 0.5 * width / height)
     spread = min(width * 0.42, stature * (0.13 + 0.13 * people) * rng.uniform(0.7, 1.5))
@@ -122,14 +124,14 @@ def _spots(
         row = rng.integers(max(1, int((1.2 - horizon) * height / pitch)))
         seat = 0.36 * stature
         x = (round((middle + rng.uniform(-1, 1) * spread) / seat) + 0.5 * (row % 2)) * seat
-        foot = horizon * height + stature * 0.45 + row * pitch
+        foot = max(horizon * height + stature * 0.45, 1.02 * stature) + row * pitch
         return float(x + rng.normal(0, 2)), float(foot), float(stature * rng.uniform(0.92, 1.06))
 
     return in_rows if place.rows else in_group
 
 
 def _owners(figures: Sequence[_Figure], size_hw: tuple[int, int]) -> NDArray[np.int32]:
-    """Index of the nearest figure that covers at least half of each pixel, −1 for none."""
+    """Index of the nearest figure that covers at least half of each pixel, -1 for none."""
     owner = np.full(size_hw, -1, np.int32)
     for index, figure in enumerate(figures):
         target, source = _windows(figure.layer, size_hw)
@@ -164,13 +166,14 @@ def _lay(picture: FloatArray, layer: Layer) -> None:
 def _drop_shadow(picture: FloatArray, figure: _Figure) -> None:
     radius = figure.stature * 0.2
     (x, y), height = figure.foot_xy, len(picture)
-    if y - radius > height:
+    if y - radius * 0.6 >= height:
         return
-    mark = np.zeros(picture.shape[:2], np.float32)
+    low, high = max(0, int(y - radius * 0.6)), min(height, int(y + radius * 0.6) + 2)
+    mark = np.zeros((high - low, picture.shape[1]), np.float32)
     axes = (max(1, int(radius)), max(1, int(radius * 0.2)))
-    cv2.ellipse(mark, (int(x), int(y)), axes, 0, 0, 360, 0.4, -1)
+    cv2.ellipse(mark, (int(x), int(y) - low), axes, 0, 0, 360, 0.4, -1)
     width = max(3, int(radius * 0.25) | 1)
-    picture *= 1 - cv2.blur(mark, (width, width))[..., None]
+    picture[low:high] *= 1 - cv2.blur(mark, (width, width))[..., None]
 
 
 def _as_photo(rng: np.random.Generator, picture: FloatArray) -> ImageArray:
@@ -181,5 +184,5 @@ def _as_photo(rng: np.random.Generator, picture: FloatArray) -> ImageArray:
     tint = np.array(pick(rng, LIGHT_TINTS), np.float32) * rng.uniform(0.86, 1.08)
     picture = picture * vignette[..., None] * tint.astype(np.float32)
     picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.3, 0.6))
-    noise = rng.normal(0, rng.uniform(0.5, 2.5), picture.shape[:2]).astype(np.float32)
+    noise = rng.standard_normal(picture.shape[:2], np.float32) * np.float32(rng.uniform(0.5, 2.5))
     return np.clip(picture + noise[..., None], 0, 255).astype(np.uint8)

@@ -87,8 +87,7 @@ def _write_split(ann_path: Path, img_dir: Path, count: int, key: tuple[int, int]
     ann_path.parent.mkdir(parents=True, exist_ok=True)
     images: list[dict[str, Any]] = []
     people: list[dict[str, Any]] = []
-    for number in range(1, count + 1):
-        image, masks = _draw_numbered(key, number)
+    for number, (image, masks) in ((n, _draw_numbered(key, n)) for n in range(1, count + 1)):
         name = f"{number:012d}.jpg"
         _write_file(img_dir / name, _jpeg(image))
         images.append({"id": number, "file_name": name, "height": image.shape[0],
