@@ -49,12 +49,15 @@ def evaluate_predictions(
 
 def score_photo(photo: Photo, predictions: Sequence[Prediction]) -> Iterator[PersonScore]:
     """The scores of one photo's people."""
-    people = [i for i, person in enumerate(photo.people) if person.is_target]
+    masks = PhotoMasks(photo)
+    people = [i for i, p in enumerate(photo.people) if p.is_target and masks.known[i]]
+    if not people:
+        return
     truths = [decode_mask(photo.people[i], photo.size_hw) for i in people]
     matches = match_people([photo.people[i] for i in people], truths, predictions)
     boxes = np.stack([photo.people[i].box_xyxy for i in people])
     rois = padded_rois(boxes, ROI_PADDING, photo.size_hw)
-    targets = roi_targets(PhotoMasks(photo), rois, np.array(people), MASK_SIZE)
+    targets = roi_targets(masks, rois, np.array(people), MASK_SIZE)
     covered = _cover(predictions, photo.size_hw)
     nothing = np.zeros(photo.size_hw, np.bool_)
     for n, index in enumerate(people):
