@@ -124,6 +124,19 @@ class TrainOptions:
         return DEFAULT_LR[self.head] if self.lr is None else self.lr
 
 
+@dataclass(frozen=True)
+class ExportOptions:
+    """What ``human-edge-detection export`` takes."""
+
+    checkpoint: Path = option(
+        Path("checkpoints/best_model.pth"), "checkpoint to export", positional=True
+    )
+    output: Path | None = option(None, "file to write (default: the checkpoint's name, .onnx)")
+    onnx_model: Path | None = option(
+        None, "extractor to merge with, for one file from image and ROIs to masks"
+    )
+
+
 def _at_least(options: object, name: str, least: float) -> None:
     value = getattr(options, name)
     if value < least:
