@@ -67,7 +67,9 @@ def parse(
 
 def _help_text(text: str, default: Any) -> str:
     shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
-    return text if default in (None, False, ()) else f"{text} (default: {shown})"
+    is_silent = default is None or default is False or default == ()
+    full = text if is_silent else f"{text} (default: {shown})"
+    return full.replace("%", "%%")  # argparse formats help texts with %
 
 
 def _value_settings(hint: Any) -> dict[str, Any]:
