@@ -1,0 +1,148 @@
+import sys
+import tracemalloc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+from human_edge_detection import masks
+from human_edge_detection.errors import InputError
+from human_edge_detection.geometry import AxisTransform
+from human_edge_detection.instance_masks import InstanceMasks
+
+SIZE_HW = (60, 90)
+
+
+def some_people(fuse="arbitrate", **fields):
+    """Three people: two that overlap, one outside the image."""
+    rois = np.array([[5, 5, 50.5, 55], [30, 2, 80, 58.3], [95, 70, 120, 90]], np.float32)
+    yy, xx = np.mgrid[:56, :56]
+    inside = 28 - np.hypot(xx - 28, yy - 28)
+    logits = np.stack([-inside / 6, inside / 6, np.full((56, 56), -3.0)])
+    probs = masks.softmax(np.stack([logits, logits * 1.5, logits])).astype(np.float16)
+    return InstanceMasks(probs, rois, rois + 1, SIZE_HW, fuse=fuse, **fields)
+
+
+@pytest.mark.parametrize("fuse", masks.RULES)
+def test_binary_iter_binary_and_label_map_agree(fuse):
+    people = some_people(fuse)
+    binary, labels = people.binary(0.5), people.label_map(0.5)
+    assert binary.shape == (3, *SIZE_HW)
+    assert labels.dtype == np.int32
+    assert binary[0].any() and binary[1].any() and not binary[2].any()
+    for whole, (mask, (x1, y1, x2, y2)) in zip(binary, people.iter_binary(0.5), strict=True):
+        np.testing.assert_array_equal(whole[y1:y2, x1:x2], mask)
+        assert whole.sum() == mask.sum()
+    np.testing.assert_array_equal(binary.any(axis=0), labels > 0)
+    if fuse == "independent":
+        assert (binary.sum(axis=0) > 1).any()
+    else:
+        np.testing.assert_array_equal(binary, labels[None] == np.arange(1, 4)[:, None, None])
+
+
+def test_a_mask_moves_with_its_person():
+    people = some_people()
+    labels = people.label_map()
+    moved = replace(
+        people, rois_xyxy=people.rois_xyxy + np.float32([7, 3, 7, 3]), size_hw=(80, 100)
+    )
+    np.testing.assert_array_equal(moved.label_map()[3:63, 7:97][:58, :88], labels[:58, :88])
+    flipped = replace(
+        people,
+        rois_xyxy=AxisTransform.flip_x(90).to_input(people.rois_xyxy),
+        probs=people.probs[..., ::-1],
+    )
+    assert (flipped.label_map()[:, ::-1] == labels).mean() > 0.999
+    double = replace(people, rois_xyxy=people.rois_xyxy * 2, size_hw=(120, 180)).label_map()
+    assert (double[::2, ::2] == labels).mean() > 0.97
+
+
+def test_coco_results_decode_to_the_masks():
+    people = some_people(scores=np.float32([0.9, 0.25, 0.5]), ids=(11, 12, 13))
+    results = people.to_coco(image_id=7, file_name="a.jpg")
+    for result, mask in zip(results, people.binary(), strict=True):
+        np.testing.assert_array_equal(coco_mask.decode(result["segmentation"]), mask)
+    first = results[0]
+    assert list(first) == [
+        "image_id", "file_name", "annotation_id", "category_id", "bbox", "score", "segmentation",
+    ]  # fmt: skip
+    assert (first["image_id"], first["annotation_id"], first["category_id"]) == (7, 11, 1)
+    assert first["bbox"] == [6.0, 6.0, 45.5, 50.0]
+    assert [result["score"] for result in results] == [0.9, 0.25, 0.5]
+    assert "annotation_id" not in some_people().to_coco()[0]
+    assert "file_name" not in some_people().to_coco()[0]
+
+
+def test_supervision_gets_boxes_masks_and_scores():
+    pytest.importorskip("supervision")
+    people = some_people(scores=np.float32([0.9, 0.25, 0.5]))
+    detections = people.to_supervision()
+    np.testing.assert_array_equal(detections.mask, people.binary())
+    np.testing.assert_allclose(detections.confidence, [0.9, 0.25, 0.5])
+    np.testing.assert_array_equal(detections.xyxy, people.boxes_xyxy)
+
+
+def test_without_supervision_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(InputError, match="pip install supervision"):
+        some_people().to_supervision()
+
+
+def test_polygons_cutouts_and_overlay():
+    people = some_people()
+    image = np.full((*SIZE_HW, 3), 100, np.uint8)
+    polygons = people.polygons()
+    assert len(polygons[0]) == 1
+    assert polygons[2] == []
+    cutouts = people.cutouts(image)
+    assert cutouts[2].shape == (0, 0, 4)
+    assert (cutouts[0][..., 3] > 0).sum() == people.binary()[0].sum()
+    drawn = people.overlay(image, numbers=False)
+    changed = (drawn != image).any(axis=2)
+    np.testing.assert_array_equal(changed, people.label_map() > 0)
+    assert (image == 100).all()
+    with pytest.raises(ValueError, match="image must be uint8"):
+        people.overlay(image[:-1])
+
+
+def test_nobody():
+    nobody = InstanceMasks(np.zeros((0, 3, 56, 56)), np.zeros((0, 4)), np.zeros((0, 4)), SIZE_HW)
+    image = np.zeros((*SIZE_HW, 3), np.uint8)
+    assert len(nobody) == 0
+    assert nobody.binary().shape == (0, *SIZE_HW)
+    assert not nobody.label_map().any()
+    assert nobody.to_coco() == nobody.polygons() == nobody.cutouts(image) == []
+    np.testing.assert_array_equal(nobody.overlay(image, boxes=True), image)
+    pytest.importorskip("supervision")
+    assert len(nobody.to_supervision()) == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "text"),
+    [
+        ("probs", np.zeros((3, 2, 56, 56)), "probs must have shape"),
+        ("rois_xyxy", np.zeros((2, 4)), "rois_xyxy must have 3 rows"),
+        ("scores", np.ones(4), "scores must have 3 rows"),
+        ("ids", (1,), "ids must be empty or 3 long"),
+        ("fuse", "best", "fuse must be one of arbitrate"),
+    ],
+)
+def test_what_does_not_fit_is_refused(field, value, text):
+    with pytest.raises(ValueError, match=text):
+        replace(some_people(), **{field: value})
+
+
+def test_three_hundred_people_in_4k_take_few_frames():
+    size_hw, count = (2160, 3840), 300
+    low = np.random.default_rng(0).uniform(0, 1, (count, 2)) * [3700, 1900]
+    rois = np.concatenate([low, low + np.array([140, 260])], axis=1).astype(np.float32)
+    one = some_people().probs[:1]
+    people = InstanceMasks(np.repeat(one, count, axis=0), rois, rois, size_hw)
+    frame = size_hw[0] * size_hw[1]
+    tracemalloc.start()
+    pixels = sum(int(mask.sum()) for mask, _ in people.iter_binary())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert pixels > 1e6
+    assert peak < 4 * frame + 24e6  # the int32 label map and one band

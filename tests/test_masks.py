@@ -1,0 +1,194 @@
+import numpy as np
+import pytest
+
+from human_edge_detection import config, geometry, masks
+from human_edge_detection.masks import RULES, fuse
+
+LEAST = masks.LEAST_PROBABILITY
+
+
+def crowd(count, size_hw=(40, 60), seed=0, dtype=np.float32):
+    """Probabilities, ROIs and scores of people that overlap, some of them tiny or outside."""
+    rng = np.random.default_rng(seed)
+    height, width = size_hw
+    low = rng.uniform(-0.2, 0.9, (count, 2)) * [width, height]
+    high = low + rng.uniform(0.02, 0.6, (count, 2)) * [width, height]
+    rois = geometry.clip_boxes(np.concatenate([low, high], axis=1), size_hw)
+    coarse = rng.normal(size=(count, 3, 7, 7)) * 3
+    logits = coarse.repeat(8, axis=2).repeat(8, axis=3)
+    scores = rng.choice([0.5, 0.7, 0.9], count).astype(np.float32)
+    return masks.softmax(logits).astype(dtype), rois, scores
+
+
+def uniform(*classes):
+    """One ROI's probabilities [3, 4, 4], the same in every bin."""
+    return np.broadcast_to(np.array(classes, np.float32)[:, None, None], (3, 4, 4))
+
+
+def slow_owner(words, scores, threshold, rule):
+    """One pixel's owner among (person, t, n) words, and how near the decision was."""
+    if len(words) == 1 or rule in ("max", "priority", "independent"):
+        able = [(scores[i] if rule == "priority" else t, i) for i, t, n in words if t >= threshold]
+        near = min(abs(t - threshold) for _, t, _ in words)
+        return (max(able)[1] + 1 if able else 0), near
+    n = {i: max(n, LEAST) for i, _, n in words}
+    b = {i: max(1 - t - other, LEAST) for i, t, other in words}
+    if rule == "mean":
+        raw = {i: np.mean([t if j == i else m for j, _, m in words]) for i, t, _ in words}
+        best = max(raw, key=raw.get)
+        _, t, other = next(word for word in words if word[0] == best)
+        owns = raw[best] >= threshold and t >= other
+        return (best + 1 if owns else 0), min(abs(raw[best] - threshold), abs(t - other))
+    product = {i: t * np.prod([n[j] for j in n if j != i]) for i, t, _ in words}
+    if rule == "claims":
+        product = {i: product[i] for i, t, _ in words if t >= threshold}
+        near = min(abs(t - threshold) for _, t, _ in words)
+        return (max(product, key=product.get) + 1 if product else 0), near
+    total = sum(product.values()) + np.prod(list(b.values())) + np.prod(list(n.values()))
+    best = max(product, key=product.get)
+    sure = product[best] / total
+    return (best + 1 if sure >= threshold else 0), abs(sure - threshold)
+
+
+def slow_fuse(probs, rois, scores, size_hw, threshold, rule):
+    """The label map by loops over pixels, and where rounding may decide."""
+    pasted = [
+        geometry.paste_window(p[1:].astype(np.float32), r, size_hw)
+        for p, r in zip(probs, rois, strict=True)
+    ]
+    labels, near = np.zeros(size_hw, np.int32), np.zeros(size_hw, bool)
+    for y in range(size_hw[0]):
+        for x in range(size_hw[1]):
+            words = []
+            for i, (window, (x1, y1, x2, y2)) in enumerate(pasted):
+                if x1 <= x < x2 and y1 <= y < y2:
+                    t, n = (float(v) for v in window[:, y - y1, x - x1])
+                    words.append((i, t, n))
+            if words:
+                labels[y, x], distance = slow_owner(words, scores, threshold, rule)
+                near[y, x] = distance < 1e-5
+    return labels, near
+
+
+def test_softmax():
+    logits = np.log(np.array([0.2, 0.3, 0.5], np.float32)).reshape(1, 3, 1, 1) + 1000
+    np.testing.assert_allclose(masks.softmax(logits).ravel(), [0.2, 0.3, 0.5], atol=1e-4)
+    assert masks.softmax(np.zeros((0, 3, 56, 56))).shape == (0, 3, 56, 56)
+
+
+def test_every_public_rule_exists():
+    assert set(config.FUSE_RULES) <= set(RULES)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("threshold", [0.5, 0.3])
+def test_fusing_equals_the_slow_reference(rule, threshold):
+    probs, rois, _ = crowd(9, seed=3)
+    scores = np.random.default_rng(0).permutation(9).astype(np.float32)  # no two alike
+    got = fuse(probs, rois, scores, (40, 60), threshold, rule)
+    wanted, near = slow_fuse(probs, rois, scores, (40, 60), threshold, rule)
+    assert ((got == wanted) | near).all()
+    assert near.mean() < 0.01
+    assert len(np.unique(got)) > 4
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_neither_order_nor_bands_change_the_result(rule, monkeypatch):
+    probs, rois, scores = crowd(14, seed=5)
+    whole = fuse(probs, rois, scores, (40, 60), 0.5, rule)
+    monkeypatch.setattr(masks, "BAND_PIXELS", 200)
+    assert (fuse(probs, rois, scores, (40, 60), 0.5, rule) == whole).mean() > 0.9999
+    monkeypatch.undo()
+    for seed in range(3):
+        order = np.random.default_rng(seed).permutation(14)
+        mixed = fuse(probs[order], rois[order], scores[order], (40, 60), 0.5, rule)
+        back = np.concatenate([[0], order + 1])
+        np.testing.assert_array_equal(back[mixed], whole)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.8])
+def test_a_person_alone_is_plain_thresholding(rule, threshold):
+    probs, _, scores = crowd(3, seed=1, dtype=np.float16)
+    rois = np.array([[1.5, 2, 19.2, 38], [20, 0, 39.9, 40], [40, 3, 60, 39]], np.float32)
+    labels = fuse(probs, rois, scores, (40, 60), threshold, rule)
+    for person in range(3):
+        target = probs[person, 1].astype(np.float32)
+        window, (x1, y1, x2, y2) = geometry.paste_window(target, rois[person], (40, 60))
+        np.testing.assert_array_equal(labels[y1:y2, x1:x2] == person + 1, window >= threshold)
+
+
+def test_where_only_one_roi_reaches_neighbours_have_no_say():
+    probs = np.stack([uniform(0.4, 0.55, 0.05), uniform(0.9, 0.05, 0.05)])
+    rois = np.array([[0, 0, 8, 4], [6, 0, 12, 4]], np.float32)
+    labels = fuse(probs, rois, np.ones(2, np.float32), (4, 12))
+    np.testing.assert_array_equal(labels[0], [1] * 6 + [0] * 6)  # 6, 7: the other sees nobody
+
+
+@pytest.mark.parametrize(
+    ("rule", "owner"),
+    # 1: t .55 n .40, 2: t .60 n .10 b .30; both would take the pixel, 2 is much less torn
+    [("arbitrate", 2), ("claims", 2), ("mean", 2), ("max", 2), ("priority", 1), ("independent", 2)],
+)
+def test_who_gets_a_pixel_that_two_claim(rule, owner):
+    probs = np.stack([uniform(0.05, 0.55, 0.40), uniform(0.30, 0.60, 0.10)])
+    rois = np.tile(np.array([0, 0, 4, 4], np.float32), (2, 1))
+    labels = fuse(probs, rois, np.array([0.9, 0.8], np.float32), (4, 4), 0.4, rule)
+    assert (labels == owner).all()
+
+
+def test_non_target_evidence_beats_the_higher_target():
+    probs = np.stack([uniform(0.01, 0.59, 0.40), uniform(0.44, 0.55, 0.01)])
+    rois = np.tile(np.array([0, 0, 4, 4], np.float32), (2, 1))
+    score = np.ones(2, np.float32)
+    assert (fuse(probs, rois, score, (4, 4), 0.4, "max") == 1).all()
+    assert (fuse(probs, rois, score, (4, 4), 0.4, "arbitrate") == 2).all()
+
+
+def test_a_neighbour_that_sees_somebody_else_settles_a_doubt():
+    probs = np.stack([uniform(0.50, 0.45, 0.05), uniform(0.10, 0.05, 0.85)])
+    rois = np.tile(np.array([0, 0, 4, 4], np.float32), (2, 1))
+    score = np.ones(2, np.float32)
+    assert (fuse(probs, rois, score, (4, 4), 0.5, "arbitrate") == 1).all()
+    assert (fuse(probs, rois, score, (4, 4), 0.5, "claims") == 0).all()
+
+
+def test_sure_rois_without_number_do_not_overflow():
+    probs = np.concatenate([np.tile(uniform(1, 0, 0), (150, 1, 1, 1)), uniform(0, 1, 0)[None]])
+    rois = np.tile(np.array([0, 0, 4, 4], np.float32), (151, 1))
+    with np.errstate(all="raise", under="ignore"):
+        assert (fuse(probs, rois, np.ones(151, np.float32), (4, 4)) == 0).all()
+    probs = np.concatenate([np.tile(uniform(0, 0, 1), (150, 1, 1, 1)), uniform(0, 1, 0)[None]])
+    assert (fuse(probs, rois, np.ones(151, np.float32), (4, 4)) == 151).all()
+
+
+def test_twins_share_nothing():
+    probs, rois, _ = crowd(1, seed=4)
+    twice = fuse(
+        np.tile(probs, (2, 1, 1, 1)), np.tile(rois, (2, 1)), np.ones(2), (40, 60), 0.3, "max"
+    )
+    assert set(np.unique(twice)) <= {0, 1}
+
+
+def test_nobody_and_wrong_rules():
+    assert fuse(np.zeros((0, 3, 56, 56)), np.zeros((0, 4)), np.zeros(0), (5, 7)).shape == (5, 7)
+    with pytest.raises(ValueError, match="arbitrate"):
+        fuse(np.zeros((0, 3, 56, 56)), np.zeros((0, 4)), np.zeros(0), (5, 7), rule="best")
+
+
+def test_target_probabilities_alone_are_enough():
+    target = np.array([[[0.25]]], np.float32)
+    np.testing.assert_allclose(masks.as_class_probs(target).ravel(), [0, 0.25, 0.75])
+    with pytest.raises(ValueError, match=r"\[N, M, M\]"):
+        masks.as_class_probs(np.zeros((4, 2, 5, 5)))
+
+
+def test_smoothing_rounds_and_keeps_the_mean():
+    probs = np.zeros((1, 3, 56, 56), np.float32)
+    probs[:, 1, 20:30, 20:30] = 1
+    assert masks.smooth(probs, 0.0) is probs
+    soft = masks.smooth(probs, 1.5)
+    assert soft.shape == probs.shape
+    assert abs(soft[0, 1].sum() - 100) < 0.1
+    assert 0.5 < soft[0, 1, 20, 25] < soft[0, 1, 25, 25]
+    assert 0 < soft[0, 1, 19, 25] < 0.5
