@@ -116,7 +116,7 @@ def expand_boxes(boxes_xyxy: FloatArray, padding: float) -> FloatArray:
     """Boxes float32 [N, 4] grown on each side by ``padding`` times their own side."""
     boxes = as_boxes(boxes_xyxy)
     margin = np.tile((boxes[:, 2:] - boxes[:, :2]) * np.float32(padding), 2)
-    return (boxes + margin * np.array([-1, -1, 1, 1], np.float32)).astype(np.float32)
+    return np.asarray(boxes + margin * np.array([-1, -1, 1, 1], np.float32), np.float32)
 
 
 def padded_rois(boxes_xyxy: FloatArray, padding: float, size_hw: tuple[int, int]) -> FloatArray:
@@ -201,7 +201,8 @@ def _paste_weights(low: float, high: float, first: int, last: int, count_in: int
     if step > 1:  # several bins a pixel: average them, or thin limbs fall between the samples
         edges = np.clip((np.arange(first, last + 1) - low) * step, 0, count_in)
         return cover_weights(edges, count_in)
-    return linear_weights((np.arange(first, last) + 0.5 - low) * step, count_in)
+    centres = np.arange(first, last, dtype=np.float64) + 0.5
+    return linear_weights((centres - low) * step, count_in)
 
 
 def paste_at(
@@ -250,29 +251,3 @@ def paste_window(
     """
     bounds = roi_bounds(roi_xyxy, size_hw)
     return paste_at(values, roi_xyxy, bounds), bounds
-
-
-def mask_outlines(
-    mask: NDArray[np.bool_], origin_xy: tuple[int, int], tolerance: float
-) -> list[FloatArray]:
-    """The outer rings of a mask's parts, along the pixels' edges, the largest part first.
-
-    Args:
-        mask: bool [h, w], a window of the image.
-        origin_xy: where the window's first pixel lies in the image.
-        tolerance: how far, in pixels, a simplified ring may leave the exact one; 0 for exact.
-
-    Returns:
-        float32 [P, 2] xy points per part, P ≥ 3, image pixels. Holes are not told.
-    """
-    # Twice the resolution with an extra border: odd cells are pixels, even cells their edges.
-    # A pixel sets its own cell and its edges, so that the traced border runs on the edges.
-    cells = np.zeros((2 * mask.shape[0] + 1, 2 * mask.shape[1] + 1), np.uint8)
-    cells[1::2, 1::2] = mask
-    cells = cv2.dilate(cells, np.ones((3, 3), np.uint8))
-    found, _ = cv2.findContours(cells, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    rings = sorted(found, key=cv2.contourArea, reverse=True)
-    if tolerance > 0:
-        rings = [cv2.approxPolyDP(ring, 2 * tolerance, closed=True) for ring in rings]
-    offset = np.array(origin_xy, np.float32)
-    return [ring[:, 0].astype(np.float32) / 2 + offset for ring in rings if len(ring) >= 3]
