@@ -50,13 +50,20 @@ def test_defaults_when_nothing_is_typed() -> None:
 
 
 def test_every_kind_of_value_is_read_with_its_type() -> None:
-    typed = (
-        "x y --count 5 --rate 0.5 --limit 2 --size 1 2 --names p q r --kind b --where d --loud"
-    )
+    typed = "x y --count 5 --rate 0.5 --limit 2 --size 1 2 --names p q r --kind b --where d --loud"
     assert parse(Sample, "", typed.split()) == Sample(
         files=(Path("x"), Path("y")), count=5, rate=0.5, limit=2.0, size=(1, 2),
         names=("p", "q", "r"), kind="b", where=Path("d"), loud=True,
     )  # fmt: skip
+
+
+def test_a_positional_with_a_default_may_be_left_out() -> None:
+    @dataclass(frozen=True)
+    class OneFile:
+        path: str = option("best.pth", "a file", positional=True)
+
+    assert parse(OneFile, "", []) == OneFile("best.pth")
+    assert parse(OneFile, "", ["other.pth"]) == OneFile("other.pth")
 
 
 @pytest.mark.parametrize("typed", ["x --kind c", "x --size 1", "x --count one", "x --other 1", ""])
@@ -96,7 +103,7 @@ def test_the_help_of_every_command_can_be_printed(options_class: type) -> None:
 def test_every_default_has_the_type_of_its_annotation(options_class: type) -> None:
     parser = argparse.ArgumentParser()
     add_options(parser, options_class)
-    required = [a for a in parser._actions if not a.option_strings and a.nargs != "?"]
+    required = [a for a in parser._actions if a.nargs == "+" and not a.option_strings]
     arguments = parser.parse_args(["1" if a.type is int else "x" for a in required])
     assert isinstance(read_options(options_class, arguments), options_class)
 

@@ -41,7 +41,7 @@ def add_options(parser: argparse.ArgumentParser, options_class: type) -> None:
             settings["metavar"] = facts["metavar"]
         settings.update(_value_settings(hints[field.name]))
         if facts["positional"]:
-            settings["nargs"] = settings.get("nargs", "?" if field.default is None else None)
+            settings.setdefault("nargs", "?")
             parser.add_argument(field.name, default=field.default, **settings)
         else:
             parser.add_argument(f"--{field.name}", default=field.default, **settings)
