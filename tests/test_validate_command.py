@@ -60,7 +60,7 @@ def test_several_by_pattern(options: ValidateOptions, capsys: pytest.CaptureFixt
 
 
 def test_what_is_missing_is_named(options: ValidateOptions, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="needs what to score"):
+    with pytest.raises(InputError, match="CKPT is missing"):
         run_validate(replace(options, models=()))
     with pytest.raises(InputError, match=r"nothing\.pth does not exist"):
         run_validate(replace(options, models=("nothing.pth",)))

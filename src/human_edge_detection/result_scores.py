@@ -38,8 +38,8 @@ def evaluate_predictions(
 ) -> Evaluation:
     """The scores of every annotated person under some tool's predictions.
 
-    At 56×56 a bin is the target's where the person's own prediction covers half of it, else
-    non-target where the other predictions do.
+    At 56×56 a bin is the target's where the person's own prediction covers half of it, otherwise
+    non-target or background, whichever covers more of it.
     """
     scores: list[PersonScore] = []
     for photo in photos:
@@ -109,5 +109,6 @@ def _cover(predictions: Sequence[Prediction], size_hw: tuple[int, int]) -> NDArr
 
 def _labels(own: BoolArray, others: BoolArray, roi: FloatArray) -> NDArray[np.uint8]:
     own_part, others_part = crop_mask(own, roi, MASK_SIZE), crop_mask(others, roi, MASK_SIZE)
-    rest = np.where(others_part >= 0.5, np.uint8(MaskClass.NON_TARGET), np.uint8(0))
+    nobody_part = np.maximum(1 - own_part - others_part, 0)  # the rule of the targets
+    rest = np.where(others_part >= nobody_part, np.uint8(MaskClass.NON_TARGET), np.uint8(0))
     return np.where(own_part >= 0.5, np.uint8(MaskClass.TARGET), rest)

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import glob
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from torch.utils.data import DataLoader
-from tqdm import tqdm
-
+from human_edge_detection.bootstrap import estimate, paired_difference
+from human_edge_detection.breakdowns import break_down
 from human_edge_detection.coco import Photo, load_photos
 from human_edge_detection.config import DEFAULT_VAL_ANN, DEFAULT_VAL_IMG_DIR, ValidateOptions
-from human_edge_detection.dataset import PhotoDataset, ReadablePhotos
 from human_edge_detection.errors import InputError
-from human_edge_detection.evaluate import Evaluation, evaluate
-from human_edge_detection.model_files import numpy_loss, open_model_file
-from human_edge_detection.structures import RoiSample
-from human_edge_detection.tables import number_text, table_text
-from human_edge_detection.training_inputs import SAMPLE_ROOT, find_class_weights
+from human_edge_detection.handover import write_handover
+from human_edge_detection.panels import write_panels
+from human_edge_detection.report_data import ScoredModel, report_data
+from human_edge_detection.report_page import gallery_pictures, write_report
+from human_edge_detection.robustness import ceiling
+from human_edge_detection.sample_data import write_sample_set
+from human_edge_detection.tables import estimate_text, number_text, table_text
+from human_edge_detection.training_inputs import SAMPLE_ROOT
+from human_edge_detection.validation import score
 
 LOG = logging.getLogger(__name__)
 
@@ -35,18 +37,54 @@ COLUMNS = {
 }
 """Which numbers the comparison table shows, and their headings."""
 
+GROUP_COLUMNS = ("target_iou_image", "boundary_iou", "separation_accuracy")
+
 
 def run_validate(options: ValidateOptions) -> int:
-    """Score every model of the options; 0 when all were scored.
+    """Score everything that the options name, print tables, write the report; 0 comes back.
 
     Raises:
         InputError: if nothing is named, or a file is missing or unusable.
     """
     paths = find_models(options)
-    photos = find_validation_photos(options)
-    evaluations = {name: score_model(path, photos, options) for name, path in _named(paths)}
-    print(comparison_text(evaluations))
+    photos, title = find_validation_photos(options)
+    names = short_names(paths)
+    models = [score(n, p, photos, options) for n, p in zip(names, paths, strict=True)]
+    best = max(models, key=lambda model: model.evaluation.miou)
+    print(comparison_text(models))
+    print()
+    print(headline_text(best, options.bootstrap))
+    print()
+    print(groups_text(best, options.bootstrap))
+    for model in models[1:]:
+        print()
+        print(difference_text(models[0], model, options.bootstrap))
+    write_outputs(title, photos, models, best, options)
     return 0
+
+
+def write_outputs(
+    title: str,
+    photos: Sequence[Photo],
+    models: Sequence[ScoredModel],
+    best: ScoredModel,
+    options: ValidateOptions,
+) -> None:
+    """Write the report, the pictures of the best model, and every model's results."""
+    folder, min_side = options.val_output_dir, options.min_side
+    ceilings = {
+        "as training targets": ceiling(photos, min_side),
+        "as coverage": ceiling(photos, min_side, is_soft=True),
+    }
+    data = report_data(title, photos, models, ceilings, options.bootstrap)
+    for model in models:
+        own = folder / model.name.replace("/", "_").replace("\\", "_")
+        write_handover(own, photos, model.evaluation.scores)
+    pictures = [] if options.no_visualization else gallery_pictures(photos, best)
+    page = write_report(folder, data, pictures, best.name)
+    if not options.no_visualization:
+        write_panels(photos, best.evaluation.scores, folder / "panels")
+    print(f"\nreport: {page}")
 
 
 def find_models(options: ValidateOptions) -> list[Path]:
@@ -56,7 +94,7 @@ def find_models(options: ValidateOptions) -> list[Path]:
         InputError: if nothing is named or a pattern fits nothing.
     """
     if not options.models:
-        raise InputError("validate.py needs what to score: checkpoints/best_model.pth, for example")
+        raise InputError("CKPT is missing: name what to score, such as checkpoints/best_model.pth")
     paths: list[Path] = []
     for name in options.models:
         found = sorted(glob.glob(name, recursive=True)) if options.multiple else [name]
@@ -65,21 +103,19 @@ def find_models(options: ValidateOptions) -> list[Path]:
         paths += [Path(item) for item in found]
     for path in paths:
         if not path.exists():
-            hint = ": add --multiple to take it as a pattern" if "*" in path.name else ""
-            raise InputError(f"CKPT {path} does not exist{hint or ': check the path'}")
+            way = "add --multiple to take it as a pattern" if "*" in path.name else "check the path"
+            raise InputError(f"CKPT {path} does not exist: {way}")
     return list(dict.fromkeys(paths))
 
 
-def find_validation_photos(options: ValidateOptions) -> list[Photo]:
-    """The annotated photos, or those of the drawn sample set where there are none.
+def find_validation_photos(options: ValidateOptions) -> tuple[list[Photo], str]:
+    """The annotated photos and their name, or those of the drawn sample set if there are none.
 
     Raises:
         InputError: if a path that the user typed does not exist, or the file is not usable.
     """
     annotations, folder = options.val_ann, options.val_img_dir
     if annotations is None and not DEFAULT_VAL_ANN.exists():
-        from human_edge_detection.sample_data import write_sample_set
-
         LOG.warning("%s not found (give --val_ann FILE): using the sample set", DEFAULT_VAL_ANN)
         sample = write_sample_set(SAMPLE_ROOT)
         annotations, folder = sample.val_ann, sample.val_img_dir
@@ -87,54 +123,61 @@ def find_validation_photos(options: ValidateOptions) -> list[Photo]:
     if not annotations.exists():
         raise InputError(f"--val_ann {annotations} does not exist: check the path")
     photos, _ = load_photos(annotations, folder or DEFAULT_VAL_IMG_DIR)
-    return photos
+    return photos, annotations.stem
 
 
-def score_model(path: Path, photos: Sequence[Photo], options: ValidateOptions) -> Evaluation:
-    """The scores of one checkpoint or export on the photos."""
-    with open_model_file(path, options.onnx_model, options.device) as model:
-        weights: Sequence[float] = model.spec.class_weights
-        if options.data_stats is not None:
-            weights = find_class_weights(options.data_stats, photos, model.spec.roi_padding)
-        dataset = PhotoDataset(photos, model.spec)
-        return evaluate(
-            dataset,
-            model.infer,
-            loss=numpy_loss(weights),
-            batches=loaded_batches(dataset, options, path.name),
-            min_side=options.min_side,
-        )
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """The shortest name of each path that tells it from the others."""
+    names = [path.name for path in paths]
+    return [n if names.count(n) == 1 else str(p) for n, p in zip(names, paths, strict=True)]
 
 
-def loaded_batches(
-    dataset: PhotoDataset, options: ValidateOptions, title: str
-) -> Iterator[list[RoiSample]]:
-    """The readable samples in batches, read by worker processes, behind a progress bar."""
-    loader = DataLoader(
-        ReadablePhotos(dataset),
-        batch_size=options.batch_size,
-        num_workers=options.num_workers,
-        collate_fn=list,
-    )
-    for batch in tqdm(loader, desc=title, unit="batch", dynamic_ncols=True, disable=None):
-        yield [sample for sample in batch if sample is not None]
-
-
-def comparison_text(evaluations: dict[str, Evaluation]) -> str:
+def comparison_text(models: Sequence[ScoredModel]) -> str:
     """The comparison table, and the best of several by ``miou``."""
     rows = []
-    for name, evaluation in evaluations.items():
-        numbers = evaluation.summary()
-        rows.append([name, *(number_text(numbers.get(key, float("nan"))) for key in COLUMNS)])
+    for model in models:
+        numbers = model.evaluation.summary()
+        rows.append([model.name, *(number_text(numbers.get(k, float("nan"))) for k in COLUMNS)])
     text = table_text(["model", *COLUMNS.values()], rows)
-    if len(evaluations) > 1:
-        best = max(evaluations, key=lambda name: evaluations[name].miou)
-        text += f"\nbest by mIoU: {best} ({number_text(evaluations[best].miou)})"
+    for model in models:
+        for found in model.precision:
+            stats = ", ".join(f"{name} {number_text(v)}" for name, v in found.stats.items())
+            text += f"\n{model.name}, {found.kind}: {stats}"
+    if len(models) > 1:
+        best = max(models, key=lambda model: model.evaluation.miou)
+        text += f"\nbest by mIoU: {best.name} ({number_text(best.evaluation.miou)})"
     return text
 
 
-def _named(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:
-    """Each path with the shortest name that tells it from the others."""
-    names = [path.name for path in paths]
-    for path in paths:
-        yield (path.name if names.count(path.name) == 1 else str(path)), path
+def headline_text(model: ScoredModel, rounds: int) -> str:
+    """The headline numbers of one model with their intervals."""
+    numbers = estimate(model.evaluation.scores, model.evaluation.min_side, rounds)
+    rows = [[name, estimate_text(value)] for name, value in numbers.items()]
+    for amount, shifted in model.jitter.items():
+        label = f"target_iou_image, boxes ± {amount:.0%}"
+        rows.append([label, estimate_text(shifted["target_iou_image"])])
+    return table_text([model.name, "95 % interval over photos"], rows)
+
+
+def groups_text(model: ScoredModel, rounds: int) -> str:
+    """The numbers of one model by size, overlap and truncation."""
+    rows = []
+    for group in break_down(model.evaluation.scores, model.evaluation.min_side, rounds):
+        numbers = [estimate_text(group.numbers[name], 3) for name in GROUP_COLUMNS]
+        rows.append([f"{group.aspect}: {group.name}", str(group.count), *numbers])
+    return table_text(["people", "count", *GROUP_COLUMNS], rows)
+
+
+def difference_text(first: ScoredModel, second: ScoredModel, rounds: int) -> str:
+    """How much the second model is above the first, number by number, and whether it is noise."""
+    try:
+        gains = paired_difference(
+            first.evaluation.scores, second.evaluation.scores, first.evaluation.min_side, rounds
+        )
+    except ValueError:
+        return f"{second.name} - {first.name}: not scored on the same people, see the report"
+    rows = [
+        [name, estimate_text(gain), "clear" if gain.is_clear else "within noise"]
+        for name, gain in gains.items()
+    ]
+    return table_text([f"{second.name} - {first.name}", "paired difference", ""], rows)

@@ -1,0 +1,88 @@
+"""Scores whatever the user names: a checkpoint, an export, or any tool's results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from human_edge_detection.average_precision import KINDS, average_precision
+from human_edge_detection.bootstrap import Estimate, estimate
+from human_edge_detection.coco import Photo
+from human_edge_detection.config import ValidateOptions
+from human_edge_detection.dataset import PhotoDataset, ReadablePhotos
+from human_edge_detection.evaluate import evaluate
+from human_edge_detection.model_files import MODEL_SUFFIXES, OpenModel, numpy_loss, open_model_file
+from human_edge_detection.report_data import ScoredModel
+from human_edge_detection.result_scores import evaluate_predictions
+from human_edge_detection.robustness import JITTER_AMOUNTS, JitteredPhotos
+from human_edge_detection.structures import RoiSample
+from human_edge_detection.tool_results import read_predictions
+from human_edge_detection.training_inputs import find_class_weights
+
+
+def score(name: str, path: Path, photos: Sequence[Photo], options: ValidateOptions) -> ScoredModel:
+    """The scores of one thing to validate on the photos.
+
+    Args:
+        name: how tables call it.
+        path: a ``.pth``, a ``.onnx``, COCO results ``.json`` or a folder of predictions.
+        photos: annotated photos.
+        options: what else to measure.
+
+    Raises:
+        InputError: if the file is unusable.
+    """
+    if path.suffix in MODEL_SUFFIXES:
+        with open_model_file(path, options.onnx_model, options.device) as model:
+            return score_model(name, model, photos, options)
+    predictions = read_predictions(path, photos)
+    evaluation = evaluate_predictions(photos, predictions, options.min_side)
+    precision = tuple(average_precision(photos, predictions, kind) for kind in KINDS)
+    return ScoredModel(name, evaluation, precision)
+
+
+def score_model(
+    name: str, model: OpenModel, photos: Sequence[Photo], options: ValidateOptions
+) -> ScoredModel:
+    """The scores of an open model with the annotated boxes, exact and, if wanted, shifted."""
+    weights: Sequence[float] = model.spec.class_weights
+    if options.data_stats is not None:
+        weights = find_class_weights(options.data_stats, photos, model.spec.roi_padding)
+    dataset = PhotoDataset(photos, model.spec)
+    evaluation = evaluate(
+        dataset,
+        model.infer,
+        loss=numpy_loss(weights),
+        batches=loaded_batches(dataset, options, name),
+        min_side=options.min_side,
+    )
+    amounts = JITTER_AMOUNTS if options.robustness else ()
+    jitter = {amount: jittered(name, model, photos, amount, options) for amount in amounts}
+    return ScoredModel(name, evaluation, (), jitter)
+
+
+def jittered(
+    name: str, model: OpenModel, photos: Sequence[Photo], amount: float, options: ValidateOptions
+) -> dict[str, Estimate]:
+    """The headline numbers with box edges shifted by up to ``amount`` times the side."""
+    dataset = JitteredPhotos(photos, model.spec, amount)
+    batches = loaded_batches(dataset, options, f"{name}, boxes ± {amount:.0%}")
+    found = evaluate(dataset, model.infer, batches=batches, min_side=options.min_side)
+    return estimate(found.scores, options.min_side, options.bootstrap)
+
+
+def loaded_batches(
+    dataset: PhotoDataset, options: ValidateOptions, title: str
+) -> Iterator[list[RoiSample]]:
+    """The readable samples in batches, read by worker processes, behind a progress bar."""
+    loader = DataLoader(
+        ReadablePhotos(dataset),
+        batch_size=options.batch_size,
+        num_workers=options.num_workers,
+        collate_fn=list,
+    )
+    for batch in tqdm(loader, desc=title, unit="batch", dynamic_ncols=True, disable=None):
+        yield [sample for sample in batch if sample is not None]
