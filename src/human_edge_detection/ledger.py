@@ -38,6 +38,7 @@ class Ledger:
         self._done: dict[str, dict[str, Any]] = {}
         self._names: dict[str, str] = {}
         self._ids: dict[int, str] = {}
+        self._places: dict[str, int] = {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
             known = [] if overwrite else self._read_lines()
@@ -48,8 +49,6 @@ class Ledger:
             raise InputError(
                 f"--output {folder} cannot be written: {error.strerror or error}"
             ) from error
-        for record in known[1:]:
-            self._remember(record)
 
     def _read_lines(self) -> list[dict[str, Any]]:
         if not self._path.exists():
@@ -72,13 +71,16 @@ class Ledger:
             )
 
     def _begin(self, lines: list[dict[str, Any]]) -> None:
-        partial = self._path.with_suffix(".part")
-        partial.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-        partial.replace(self._path)
+        with replacing(self._path) as partial, open(partial, "wb") as file:
+            for line in lines:
+                if "path" in line:
+                    self._remember(line, file.tell())
+                file.write(json.dumps(line).encode() + b"\n")
 
-    def _remember(self, record: dict[str, Any]) -> None:
+    def _remember(self, record: dict[str, Any], place: int) -> None:
         slim = {key: value for key, value in record.items() if key != "results"}
         self._done[record["path"]] = slim
+        self._places[record["path"]] = place
         self._names[record["name"]] = record["path"]
         if record.get("image_id") is not None:
             self._ids[record["image_id"]] = record["path"]
@@ -116,25 +118,22 @@ class Ledger:
         """Record that a file's results are all written."""
         path = str(source.path.resolve())
         record = {"path": path, "name": name, "stamp": _stamp(source.path), **facts}
-        line = json.dumps(record) + "\n"
         with self._lock:
             try:
-                with open(self._path, "a", encoding="utf-8") as file:
-                    file.write(line)
+                with open(self._path, "ab") as file:
+                    place = file.tell()
+                    file.write(json.dumps(record).encode() + b"\n")
             except OSError as error:
                 raise InputError(f"{self._path} cannot be written: {error.strerror}") from error
-            self._remember(record)
+            self._remember(record, place)
 
     def results(self) -> Iterator[dict[str, Any]]:
-        """The COCO results of all finished photos; of a photo done twice, the later ones."""
-        last: dict[str, int] = {}
-        for number, record in enumerate(self._read_lines()):
-            if "path" in record:
-                last[record["path"]] = number
-        wanted = set(last.values())
-        for number, record in enumerate(self._read_lines()):
-            if number in wanted:
-                yield from record.get("results", ())
+        """The COCO results of all finished photos, in the order of their image ids."""
+        photos = [(record.get("image_id"), path) for path, record in self._done.items()]
+        with open(self._path, "rb") as file:
+            for _, path in sorted((number, path) for number, path in photos if number is not None):
+                file.seek(self._places[path])
+                yield from json.loads(file.readline()).get("results", ())
 
     def write_predictions(self) -> Path:
         """Write ``predictions.json``, a list of COCO results, one a line."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -76,7 +77,7 @@ class Tally:
         """Note a file that was skipped, and say so at once."""
         text = str(error) if str(source.path) in str(error) else f"{source.path}: {error}"
         self.failed.append(text)
-        tqdm.write(f"skipped: {text}")
+        tqdm.write(f"skipped: {text}", file=sys.stderr)
 
     def count(self, people: int) -> None:
         """Note one finished photo or frame; several writing threads do."""
