@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from human_edge_detection.errors import InputError
 from human_edge_detection.geometry import pixel_bounds
 from human_edge_detection.person_scores import encode_mask
 from human_edge_detection.tool_results import Predictions
+
+LOG = logging.getLogger(__name__)
 
 KINDS = {"segm": "mask", "boundary": "boundary", "bbox": "box"}
 """What an IoU is taken of, by COCO's name, and how tables call it."""
@@ -60,7 +63,7 @@ def average_precision(
     truth = COCO(to_ground_truth(photos))
     if not results:
         return AveragePrecision(kind, dict.fromkeys(STATS, 0.0), ())
-    found = COCOeval_faster(truth, truth.loadRes(results), kind)
+    found = COCOeval_faster(truth, truth.loadRes(results), kind, print_function=LOG.debug)
     found.evaluate()
     found.accumulate()
     found.summarize()
