@@ -58,6 +58,8 @@ def build_head(spec: ModelSpec) -> nn.Module:
         InputError: if the head's kind is unknown.
     """
     if spec.head == "lite":
+        if spec.roi_size % 2:
+            raise InputError(f"--roi_size {spec.roi_size} must be even for --head lite")
         return LiteHead(spec.channels, spec.strides, roi_size=spec.roi_size)
     if spec.head == "spec":
         if len(spec.channels) != 1:
@@ -72,6 +74,13 @@ def build_head(spec: ModelSpec) -> nn.Module:
 def _conv_bn(c_in: int, c_out: int, kernel: int = 1, groups: int = 1) -> nn.Sequential:
     conv = nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2, groups=groups, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(c_out))
+
+
+def _fold(x: Tensor) -> Tensor:
+    """:func:`pixel_unshuffle` by 2, written so that the exported graph also takes N = 0."""
+    _, channels, height, width = (int(size) for size in x.shape)
+    split = x.reshape(-1, channels, height // 2, 2, width // 2, 2).permute(0, 1, 3, 5, 2, 4)
+    return split.reshape(-1, 4 * channels, height // 2, width // 2)
 
 
 class _Block(nn.Module):
@@ -99,25 +108,26 @@ class _MapNeck(nn.Module):
         self, channels: Sequence[int], strides: Sequence[float], width: int, detail_width: int
     ) -> None:
         super().__init__()
-        coarse = [i for i, stride in enumerate(strides) if stride >= 8]
-        self.context_ids = coarse or [min(range(len(strides)), key=lambda i: strides[i])]
-        self.context_stride = min(strides[i] for i in self.context_ids)
-        self.factors = [strides[i] / self.context_stride for i in self.context_ids]
+        self.strides = tuple(strides)
         self.detail_id = min(range(len(strides)), key=lambda i: strides[i])
+        # Measured strides are a little below 8, 16, ... where the image is no multiple of them.
+        coarse = [i for i, stride in enumerate(strides) if round(stride) >= 8]
+        self.context_ids = coarse or [self.detail_id]
+        self.base_id = min(self.context_ids, key=lambda i: strides[i])
+        self.context_stride = strides[self.base_id]
         self.detail_stride = strides[self.detail_id]
         self.context = nn.ModuleList(_conv_bn(channels[i], width) for i in self.context_ids)
         self.detail = _conv_bn(channels[self.detail_id], detail_width)
         self.mix = _Block(width)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        size_hw = features[self.base_id].shape[-2:]
         context: Tensor | None = None
-        for index, factor, project in zip(
-            self.context_ids, self.factors, self.context, strict=True
-        ):
+        for index, project in zip(self.context_ids, self.context, strict=True):
             projected = project(features[index])
-            if factor != 1:
+            if self.strides[index] != self.context_stride:
                 projected = functional.interpolate(
-                    projected, scale_factor=factor, mode="bilinear", align_corners=False
+                    projected, size=size_hw, mode="bilinear", align_corners=False
                 )
             context = projected if context is None else context + projected
         assert context is not None
@@ -174,7 +184,7 @@ class LiteHead(nn.Module):
         """
         context, detail_map = self.neck(features)
         detail = self.align_detail(detail_map, rois)
-        folded = functional.pixel_unshuffle(detail, 2)
+        folded = _fold(detail)
         x = torch.cat([self.align_context(context, rois), folded], dim=1)
         x = self.before(functional.relu(self.fuse(x) + self.position))
         around = self.around(functional.relu(self.down(functional.avg_pool2d(x, 2))))
