@@ -1,1 +1,48 @@
-"""Instance masks of people from their boxes."""
+"""Boxes of people in, one clean mask per person out, also where they overlap.
+
+The names below load on first use, so that ``import human_edge_detection`` is instant and
+inference never loads torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from human_edge_detection.errors import InputError
+    from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
+    from human_edge_detection.instance_masks import InstanceMasks
+    from human_edge_detection.predictor import MaskPredictor
+    from human_edge_detection.structures import Detections, MaskClass
+    from human_edge_detection.visualize import overlay_masks_on_image
+
+__all__ = [
+    "Detections",
+    "InputError",
+    "InstanceMasks",
+    "MaskClass",
+    "MaskPredictor",
+    "YOLOv9FeatureExtractor",
+    "overlay_masks_on_image",
+]
+
+_HOMES = {
+    "Detections": "structures",
+    "InputError": "errors",
+    "InstanceMasks": "instance_masks",
+    "MaskClass": "structures",
+    "MaskPredictor": "predictor",
+    "YOLOv9FeatureExtractor": "feature_extractor",
+    "overlay_masks_on_image": "visualize",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'human_edge_detection' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"human_edge_detection.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -109,7 +109,8 @@ def spec_from_dict(values: Mapping[str, Any], path: Path) -> ModelSpec:
     wanted = {field.name for field in fields(ModelSpec)}
     if wrong := wanted ^ set(values):
         raise InputError(f"checkpoint {path} does not fit this version: {sorted(wrong)} differ")
-    return ModelSpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return ModelSpec(**plain)
 
 
 def load_head(path: Path) -> tuple[ModelSpec, nn.Module]:
@@ -124,10 +125,16 @@ def load_head(path: Path) -> tuple[ModelSpec, nn.Module]:
     require(payload, path, "spec", "weights")
     spec = spec_from_dict(payload["spec"], path)
     head = build_head(spec)
-    weights = payload.get("ema") or payload["weights"]
+    weights = best_weights(payload)
     own = {k.removeprefix("head."): v for k, v in weights.items() if k.startswith("head.")}
     load_weights(head, own, path)
     return spec, head.eval()
+
+
+def best_weights(payload: Payload) -> dict[str, torch.Tensor]:
+    """The weights to use: their moving average where the payload has one."""
+    weights: dict[str, torch.Tensor] = payload.get("ema") or payload["weights"]
+    return weights
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, torch.Tensor], path: Path) -> None:

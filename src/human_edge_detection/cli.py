@@ -16,9 +16,17 @@ from human_edge_detection.options import add_options, parse, read_options
 Options = TypeVar("Options")
 
 COMMANDS = {
+    "predict": ("PredictOptions", "predict_command:run_predict", "cut out the people of photos"),
     "train": ("TrainOptions", "train:run_train", "train a head on COCO annotations"),
+    "validate": ("ValidateOptions", "validate_command:run_validate", "score models on photos"),
+    "export": ("ExportOptions", "export_onnx:run_export", "write a checkpoint as ONNX"),
+    "stats": ("StatsOptions", "stats:run_stats", "measure the classes of annotated photos"),
+    "subset": ("SubsetOptions", "subset:run_subset", "cut small person files from COCO's"),
 }
 """Name of a command → options in :mod:`config`, ``module:function``, one line of help."""
+
+TRAINING_PACKAGES = ("torch", "onnx", "tensorboard", "faster_coco_eval")
+TRAINING_PACKAGES_HELP = "this command needs pip install 'human-edge-detection[train]'"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,6 +46,11 @@ def train_main(argv: Sequence[str] | None = None) -> int:
     return _run_script("train", argv)
 
 
+def validate_main(argv: Sequence[str] | None = None) -> int:
+    """Run ``validate.py``."""
+    return _run_script("validate", argv)
+
+
 def _run_script(command: str, argv: Sequence[str] | None) -> int:
     options_name, door, text = COMMANDS[command]
     return _run(lambda: parse(getattr(config, options_name), text, argv), door)
@@ -49,9 +62,14 @@ def _run(read: Callable[[], object], door: str) -> int:
     try:
         options = read()
         run = getattr(importlib.import_module(f"human_edge_detection.{module}"), function)
-        return int(run(options))
+        return int(run(options) or 0)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if error.name not in TRAINING_PACKAGES:
+            raise
+        print(f"error: {error.name} is not installed: {TRAINING_PACKAGES_HELP}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -81,6 +81,17 @@ class TrainOptions:
     zoom_jitter: float = option(0.25, "random change of the photo's scale in training")
     color_jitter: float = option(0.2, "random change of brightness, contrast and saturation")
     no_flip: bool = option(False, "never mirror training photos")
+    copy_paste: float = option(0.0, "part of the photos with people pasted in from other photos")
+    repeat_crowds: int = option(1, "times an epoch that photos of several people are seen")
+    train_extractor: bool = option(
+        False, f"train the small network of '--onnx_model {BUILTIN}' along with the head"
+    )
+    train_detector: bool = option(False, "with --train_extractor, let it find people too")
+    train_image_size: tuple[int, int] | None = option(
+        None, "with --train_extractor, size of the training photos (default: --image_size)"
+    )
+    backbone_lr: float = option(3e-4, "with --train_extractor, peak learning rate of the backbone")
+    detector_weight: float = option(0.5, "with --train_detector, weight of the detector's loss")
     cache_features: Path | None = option(
         None, "folder that keeps the frozen features of every photo and its mirror image"
     )
@@ -97,10 +108,11 @@ class TrainOptions:
     def __post_init__(self) -> None:
         """Refuse values that cannot work, by flag."""
         for name in ("epochs", "batch_size", "gradient_accumulation", "validate_every",
-                     "save_every", "max_rois", "mask_size", "roi_size"):
+                     "save_every", "max_rois", "mask_size", "roi_size", "repeat_crowds"):
             _at_least(self, name, 1)
         for name in ("num_workers", "resume_epochs", "gradient_clip", "ce_weight", "dice_weight",
-                     "roi_padding", "box_jitter", "zoom_jitter", "color_jitter", "warmup_steps"):
+                     "roi_padding", "box_jitter", "zoom_jitter", "color_jitter", "warmup_steps",
+                     "copy_paste", "backbone_lr", "detector_weight"):
             _at_least(self, name, 0)
         if len(self.train_img_dir) > 1 and len(self.train_img_dir) != len(self.train_ann):
             raise InputError(
@@ -113,10 +125,30 @@ class TrainOptions:
             )
         if self.resume_epochs and not self.resume:
             raise InputError("--resume_epochs needs --resume PATH (or --resume auto)")
+        self._check_joint()
         if not 0 <= self.ema < 1:
             raise InputError(f"--ema {self.ema} must be at least 0 and below 1")
         if bad := [c for c in self.dice_classes if c not in (0, 1, 2)]:
             raise InputError(f"--dice_classes {bad[0]} is not one of 0, 1, 2")
+
+    def _check_joint(self) -> None:
+        """Refuse what does not go with training the extractor, or without it."""
+        if not self.train_extractor:
+            if self.train_detector or self.train_image_size:
+                name = "train_detector" if self.train_detector else "train_image_size"
+                raise InputError(f"--{name} needs --train_extractor")
+            return
+        if self.onnx_model not in (None, BUILTIN):
+            raise InputError(
+                f"--train_extractor trains the built-in network, but --onnx_model names "
+                f"{self.onnx_model}: use --onnx_model {BUILTIN}"
+            )
+        if self.cache_features or self.layers:
+            name = "cache_features" if self.cache_features else "layers"
+            raise InputError(f"--{name} does not go with --train_extractor: leave it out")
+        for name in ("image_size", "train_image_size"):
+            if any(side < 32 or side % 32 for side in getattr(self, name) or ()):
+                raise InputError(f"--{name} must be multiples of 32 with --train_extractor")
 
     @property
     def peak_lr(self) -> float:

@@ -65,6 +65,7 @@ class YOLOv9FeatureExtractor:
                 the size does not fit, or the hardware is not there.
         """
         model = ModelFile.read(Path(onnx_path))
+        self.path = model.path
         self.sha = short_hash(model.data)
         self.layers = choose_layers(model, layers)
         self._session: ort.InferenceSession | None = open_session(

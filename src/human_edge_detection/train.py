@@ -16,7 +16,9 @@ from torch.utils.data import DataLoader
 
 from human_edge_detection.augment import Augmentation
 from human_edge_detection.checkpoint import (
+    best_weights,
     load_checkpoint,
+    load_weights,
     require,
     save_checkpoint,
     spec_from_dict,
@@ -27,12 +29,15 @@ from human_edge_detection.config import TrainOptions
 from human_edge_detection.dataset import PhotoDataset, ReadablePhotos, collate
 from human_edge_detection.errors import InputError
 from human_edge_detection.evaluate import Evaluation, evaluate
+from human_edge_detection.export_onnx import export_head, report
 from human_edge_detection.feature_cache import FeatureCache
 from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
 from human_edge_detection.features import FeatureSource, cached_features, extracted_features
+from human_edge_detection.images import read_image
 from human_edge_detection.interrupt import StopRequest, ignore_signals, stop_on_signals
 from human_edge_detection.losses import RoiMaskLoss
 from human_edge_detection.model import ModelSpec, build_head
+from human_edge_detection.panels import write_panels
 from human_edge_detection.structures import FloatArray, RoiSample
 from human_edge_detection.train_log import TrainLog
 from human_edge_detection.trainer import Trainer
@@ -201,7 +206,7 @@ class Run:
                     last = options.checkpoint_dir / "last.pth"
                     LOG.warning("stopped; go on with: main.py … --resume %s", last)
                     return 130
-        return 0
+            return self.finish(log)
 
     def _train_epoch(self, log: TrainLog, stop: StopRequest) -> bool:
         options, trainer = self.options, self.trainer
@@ -227,6 +232,29 @@ class Run:
         log.row(row)
         self.save("last.pth")
         return True
+
+    def finish(self, log: TrainLog) -> int:
+        """Draw and export the best checkpoint, say what to do next; 0 comes back."""
+        options = self.options
+        best = options.checkpoint_dir / "best_model.pth"
+        if not best.exists():
+            raise InputError(f"{best} is not there: the run never validated")
+        load_weights(self.trainer.model, best_weights(load_checkpoint(best)), best)
+        self.trainer.average = None
+        panels = write_panels(
+            self.val_photos, self.validate().scores, options.val_output_dir / "panels"
+        )
+        for number, panel in enumerate(panels[:4]):
+            log.picture(f"panel/{number}", read_image(panel), self.trainer.progress.epoch)
+        exported = best.with_suffix(".onnx")
+        report(exported, export_head(self.trainer.model["head"].cpu(), self.spec, exported))
+        print(
+            f"best epoch {self.trainer.progress.best_epoch}: "
+            f"mIoU {self.trainer.progress.best_miou:.4f}; panels in {options.val_output_dir}\n"
+            f"next: uv run human-edge-detection predict PHOTO --boxes BOXES --model {exported} "
+            f"--extractor {self.extractor.path}"
+        )
+        return 0
 
     def test(self) -> int:
         """Validate the resumed weights and print the numbers."""

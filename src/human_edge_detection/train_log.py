@@ -20,17 +20,17 @@ class TrainLog:
     """
 
     def __init__(self, log_dir: Path) -> None:
-        self.writer = SummaryWriter(str(log_dir))  # type: ignore[no-untyped-call]
+        self.writer = SummaryWriter(str(log_dir))
         self.csv_path = log_dir / "metrics.csv"
 
     def scalars(self, group: str, values: Mapping[str, float], step: int) -> None:
         """Add ``group/name`` points to TensorBoard."""
         for name, value in values.items():
-            self.writer.add_scalar(f"{group}/{name}", value, step)  # type: ignore[no-untyped-call]
+            self.writer.add_scalar(f"{group}/{name}", value, step)
 
     def picture(self, name: str, image: ImageArray, step: int) -> None:
         """Add a picture uint8 [H, W, 3] to TensorBoard."""
-        self.writer.add_image(name, image, step, dataformats="HWC")  # type: ignore[no-untyped-call]
+        self.writer.add_image(name, image, step, dataformats="HWC")
 
     def row(self, values: Mapping[str, float]) -> None:
         """Add an epoch to ``metrics.csv``; a new file gets a header."""
@@ -54,4 +54,4 @@ class TrainLog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.writer.close()  # type: ignore[no-untyped-call]
+        self.writer.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any
@@ -139,16 +139,16 @@ class Trainer:
         progress.epoch, progress.batches = progress.epoch + 1, 0
         return means
 
-    def loader(self) -> Iterable[Batch]:
+    def loader(self) -> DataLoader[Batch]:
         """The batches of the present epoch that are still to come."""
         options, progress = self.options, self.progress
         batches = EpochBatches(
             len(self.dataset), options.batch_size, options.seed, progress.epoch, progress.batches
         )
-        return DataLoader(
+        return DataLoader(  # type: ignore[return-value]
             ReadablePhotos(self.dataset), batch_sampler=batches, collate_fn=collate,
             num_workers=options.num_workers, worker_init_fn=ignore_signals,
-        )  # type: ignore[return-value]  # fmt: skip
+        )  # fmt: skip
 
     def train_step(self, parts: list[Batch], means: Means) -> dict[str, float]:
         """One optimizer step on the batches of ``parts`` together; its scalars come back."""
@@ -162,13 +162,14 @@ class Trainer:
             start=torch.zeros(2, device=self.device),
         )
         total: LossParts | None = None
+        statistics = [buffer.clone() for buffer in self.model.buffers()]
         self.optimizer.zero_grad(set_to_none=True)
         for part in parts:
             costs = self.loss(self.logits(part), part.targets.to(self.device), norms)
             costs.total.backward()
             kept = LossParts(*(cost.detach() for cost in costs))
             total = kept if total is None else LossParts(*map(torch.add, total, kept))
-        norm = self._update(total, parts)
+        norm = self._update(total, parts, statistics)
         self.progress.step += 1
         if total is None or not torch.isfinite(total.total):
             return {"lr": lr}
@@ -184,12 +185,17 @@ class Trainer:
             logits: Tensor = self.model["head"](maps, batch.rois.to(self.device))
         return logits
 
-    def _update(self, total: LossParts | None, parts: list[Batch]) -> float:
+    def _update(
+        self, total: LossParts | None, parts: list[Batch], statistics: list[Tensor]
+    ) -> float:
         if total is None:
             return 0.0
         limit = self.options.gradient_clip or math.inf
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
         if not torch.isfinite(total.total) or not torch.isfinite(norm):
+            # A batch norm has already taken the batch in, and would never get rid of a NaN.
+            for buffer, before in zip(self.model.buffers(), statistics, strict=True):
+                buffer.copy_(before)
             self._refuse(total, parts)
             return math.nan
         self.bad_steps = 0
@@ -228,7 +234,11 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.progress = Progress(**state["progress"])
         torch.set_rng_state(state["torch_rng"])
-        if self.average is not None and state["ema"] is not None:
+        if self.average is None:
+            return
+        if state["ema"] is None:  # switched on by this run
+            self.average = MovingAverage(self.model, self.options.ema)
+        else:
             self.average.weights = {k: v.to(self.device) for k, v in state["ema"].items()}
             self.average.step = state["ema_step"]
 

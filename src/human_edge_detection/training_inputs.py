@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from human_edge_detection.config import (
 from human_edge_detection.errors import InputError
 from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
 from human_edge_detection.sample_data import write_sample_set
-from human_edge_detection.stats import measure
+from human_edge_detection.stats import measure, read_weights
 
 LOG = logging.getLogger(__name__)
 SAMPLE_ROOT = Path("data/sample")
@@ -104,13 +103,9 @@ def open_extractor(
         path = builtin_extractor_path(image_size)
     elif not path.exists():
         raise InputError(f"--onnx_model {path} does not exist: check the path, or name {BUILTIN}")
-    extractor = YOLOv9FeatureExtractor(path, device=device, layers=layers or None)
-    if extractor.input_size_hw != image_size:
-        raise InputError(
-            f"--image_size {image_size[0]} {image_size[1]} does not fit --onnx_model {path}, "
-            f"which reads {extractor.input_size_hw[0]} {extractor.input_size_hw[1]}"
-        )
-    return extractor
+    return YOLOv9FeatureExtractor(
+        path, device=device, layers=layers or None, image_size_hw=image_size
+    )
 
 
 def find_class_weights(
@@ -119,30 +114,12 @@ def find_class_weights(
     """The cross-entropy's class weights from a statistics file, or measured on the photos.
 
     Raises:
-        InputError: if the file that the user typed is missing or has no usable weights.
+        InputError: if the file that the user typed is missing, or has no usable weights.
     """
     path = data_stats or DEFAULT_DATA_STATS
     if data_stats is not None and not path.exists():
         raise InputError(f"--data_stats {path} does not exist: write it with 'stats', or omit it")
-    if not path.exists():
-        return _weights_of(measure(photos, padding=roi_padding), "the training photos")
-    try:
-        stats = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"--data_stats {path} is not a JSON file: {error}") from error
-    return _weights_of(stats, f"--data_stats {path}")
-
-
-def _weights_of(stats: object, origin: str) -> tuple[float, ...]:
-    weights = stats.get("separation_aware_weights") if isinstance(stats, dict) else None
-    if isinstance(weights, dict):
-        weights = list(weights.values())
-    try:
-        values = tuple(float(value) for value in weights or ())
-    except (TypeError, ValueError):
-        values = ()
-    if len(values) != 3 or min(values) <= 0:
-        raise InputError(
-            f"{origin}: separation_aware_weights must be three positive numbers, but is {weights}"
-        )
-    return values
+    if path.exists():
+        return tuple(float(value) for value in read_weights(path))
+    stats = measure(photos, padding=roi_padding)
+    return tuple(float(value) for value in stats["separation_aware_weights"])

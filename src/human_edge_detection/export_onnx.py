@@ -1,0 +1,295 @@
+"""Writes a trained head as ONNX, alone or merged with its extractor, and proves the numbers."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnx
+import torch
+from onnx import compose, version_converter
+from torch import Tensor, nn
+
+from human_edge_detection.checkpoint import load_head
+from human_edge_detection.config import ExportOptions
+from human_edge_detection.images import write_atomically
+from human_edge_detection.model import ModelSpec
+from human_edge_detection.onnx_graph import select_outputs
+from human_edge_detection.runtime import open_session, read_model
+from human_edge_detection.structures import FloatArray
+
+LOG = logging.getLogger(__name__)
+
+OPSET = 16
+TOLERANCE = 1e-3
+"""Largest difference of a logit, ONNX Runtime against torch, that an export may show."""
+
+
+@dataclass(frozen=True)
+class ParityCheck:
+    """One comparison of ONNX Runtime with torch.
+
+    Attributes:
+        rois: number of ROIs.
+        images: number of images.
+        error: largest absolute difference of a logit; 0 without ROIs.
+    """
+
+    rois: int
+    images: int
+    error: float
+
+
+def export_head(head: nn.Module, spec: ModelSpec, path: Path) -> list[ParityCheck]:
+    """Write the head and compare it with torch; the comparisons come back.
+
+    Inputs are ``features_0 …`` float32 [B, C, h, w], one per layer, and ``rois`` float32 [N, 5];
+    output is ``masks`` float32 [N, 3, M, M], logits. B, N, h and w are free.
+
+    Raises:
+        InputError: if the file cannot be written.
+        RuntimeError: if ONNX Runtime and torch differ; no file is left.
+    """
+    model = head_model(head, spec)
+    data = model.SerializeToString()
+    checks = check_head(data, head, spec)
+    _refuse_errors(checks, path)
+    write_atomically(path, data)
+    return checks
+
+
+def head_model(head: nn.Module, spec: ModelSpec) -> onnx.ModelProto:
+    """The head as an ONNX model with its facts in the metadata."""
+    head.eval()
+    names = [f"features_{i}" for i in range(len(spec.layers))]
+    axes = {name: {0: "batch", 2: f"height_{i}", 3: f"width_{i}"} for i, name in enumerate(names)}
+    features = [torch.from_numpy(maps) for maps in _random_features(spec, 2)]
+    rois = torch.from_numpy(_odd_rois(3, 2, spec.image_size))
+    with TemporaryDirectory() as folder, warnings.catch_warnings():
+        # PyTorch announces its other exporter, and traces Python numbers on purpose.
+        warnings.simplefilter("ignore")
+        file = Path(folder) / "head.onnx"
+        torch.onnx.export(
+            _Positional(head),
+            (*features, rois),
+            str(file),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=[*names, "rois"],
+            output_names=["masks"],
+            dynamic_axes={**axes, "rois": {0: "people"}, "masks": {0: "people"}},
+        )
+        model = onnx.load(file)
+    onnx.helper.set_model_props(model, {"format": "human_edge_detection.head", **facts(spec)})
+    onnx.checker.check_model(model)
+    return model
+
+
+def facts(spec: ModelSpec) -> dict[str, str]:
+    """What whoever runs the file needs to know, as ONNX metadata."""
+    return {
+        "head": spec.head,
+        "layers": json.dumps(spec.layers),
+        "channels": json.dumps(spec.channels),
+        "strides": json.dumps(spec.strides),
+        "image_size": json.dumps(spec.image_size),
+        "roi_padding": str(spec.roi_padding),
+        "mask_size": str(spec.mask_size),
+        "classes": json.dumps(["background", "target", "non_target"]),
+        "geometry": "letterbox",
+        "extractor_sha": spec.extractor_sha,
+        "git_revision": git_revision(),
+        "version": package_version(),
+    }
+
+
+def check_head(data: bytes, head: nn.Module, spec: ModelSpec) -> list[ParityCheck]:
+    """ONNX Runtime against torch for no, one and seven ROIs, on one and on two images."""
+    session = open_session(data, "cpu", label="the exported head")
+    checks = []
+    for people, images in ((0, 1), (1, 1), (7, 1), (7, 2)):
+        features, rois = _random_features(spec, images), _odd_rois(people, images, spec.image_size)
+        feeds = {f"features_{i}": maps for i, maps in enumerate(features)}
+        found = session.run(["masks"], {**feeds, "rois": rois})[0]
+        expected = _run_torch(head, features, rois)
+        checks.append(ParityCheck(people, images, _largest_difference(found, expected)))
+    return checks
+
+
+def export_end_to_end(
+    head: nn.Module, spec: ModelSpec, extractor: Path, path: Path
+) -> list[ParityCheck]:
+    """Write extractor and head as one file, image and ROIs in, masks out, and compare.
+
+    Inputs are ``images`` float32 [B, 3, H, W] RGB 0-1, B as the extractor has it, and ``rois``
+    float32 [N, 5]; output is ``masks`` float32 [N, 3, M, M], logits.
+
+    Raises:
+        InputError: if the extractor cannot be read or the file cannot be written.
+        RuntimeError: if ONNX Runtime and torch differ; no file is left.
+    """
+    first = onnx.load_model_from_string(select_outputs(read_model(extractor), spec.layers))
+    merged = merge(first, head_model(head, spec), spec)
+    data = merged.SerializeToString()
+    checks = check_end_to_end(data, extractor, head, spec)
+    _refuse_errors(checks, path)
+    write_atomically(path, data)
+    return checks
+
+
+def merge(extractor: onnx.ModelProto, head: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
+    """One model from two, brought to one opset and IR version, with apart names."""
+    if extractor.opset_import[0].version < OPSET:
+        extractor = version_converter.convert_version(extractor, OPSET)
+    del extractor.opset_import[1:]
+    extractor.ir_version = head.ir_version
+    image_name = extractor.graph.input[0].name
+    merged = compose.merge_models(
+        extractor,
+        head,
+        io_map=[(name, f"features_{i}") for i, name in enumerate(spec.layers)],
+        prefix1="net/",
+        prefix2="head/",
+    )
+    _rename(merged, {f"net/{image_name}": "images", "head/rois": "rois", "head/masks": "masks"})
+    del merged.metadata_props[:]
+    named = {"format": "human_edge_detection.end_to_end", **facts(spec)}
+    onnx.helper.set_model_props(merged, named)
+    onnx.checker.check_model(merged)
+    return merged
+
+
+def check_end_to_end(
+    data: bytes, extractor: Path, head: nn.Module, spec: ModelSpec
+) -> list[ParityCheck]:
+    """The merged file against the extractor's own session followed by the torch head."""
+    parts = select_outputs(read_model(extractor), spec.layers)
+    session = open_session(parts, "cpu", label=str(extractor))
+    merged = open_session(data, "cpu", label="the merged model")
+    name = session.get_inputs()[0].name
+    batch = session.get_inputs()[0].shape[0]
+    rng = np.random.default_rng(0)
+    checks = []
+    for people in (0, 1, 7):
+        images = batch if isinstance(batch, int) else 2
+        pixels = rng.random((images, 3, *spec.image_size), np.float32)
+        rois = _odd_rois(people, images, spec.image_size)
+        found = merged.run(["masks"], {"images": pixels, "rois": rois})[0]
+        expected = _run_torch(head, session.run(list(spec.layers), {name: pixels}), rois)
+        checks.append(ParityCheck(people, images, _largest_difference(found, expected)))
+    return checks
+
+
+def run_export(options: ExportOptions) -> int:
+    """Export a checkpoint as the options say and print the comparisons; 0 comes back."""
+    spec, head = load_head(options.checkpoint)
+    output = options.output or options.checkpoint.with_suffix(".onnx")
+    if options.onnx_model is None:
+        report(output, export_head(head, spec, output))
+    else:
+        report(output, export_end_to_end(head, spec, options.onnx_model, output))
+    return 0
+
+
+def report(path: Path, checks: Sequence[ParityCheck]) -> None:
+    """Print what an export's comparisons showed."""
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, opset {OPSET}")
+    for check in checks:
+        print(
+            f"  {check.rois} ROIs on {check.images} image(s): ONNX Runtime - torch "
+            f"{check.error:.1e} (at most {TOLERANCE:.0e})"
+        )
+
+
+def package_version() -> str:
+    """The installed version of this package, or "0" in a bare source tree."""
+    try:
+        return version("human-edge-detection")
+    except PackageNotFoundError:
+        return "0"
+
+
+def git_revision() -> str:
+    """The short commit that the source tree is at, or "" outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip()
+
+
+class _Positional(nn.Module):
+    """The head with its maps as separate arguments, as the exporter wants them."""
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        logits: Tensor = self.head(list(inputs[:-1]), inputs[-1])
+        return logits
+
+
+def _random_features(spec: ModelSpec, images: int) -> list[FloatArray]:
+    rng = np.random.default_rng(0)
+    height, width = spec.image_size
+    return [
+        rng.standard_normal((images, c, round(height / s), round(width / s))).astype(np.float32)
+        for c, s in zip(spec.channels, spec.strides, strict=True)
+    ]
+
+
+def _odd_rois(people: int, images: int, size_hw: tuple[int, int]) -> FloatArray:
+    """ROIs at the edges, of a fraction of a pixel, of the whole image and beyond it."""
+    height, width = size_hw
+    boxes = [
+        (0.3 * width, 0.2 * height, 0.7 * width, 0.9 * height),
+        (0, 0, width, height),
+        (width - 20.5, height - 40.25, width, height),
+        (10.2, 10.4, 10.9, 10.8),
+        (0, 0, 3, height),
+        (-15, -15, 60.7, 33.3),
+        (0.123, 5.5, width + 40, 17.25),
+    ]
+    rois = [(i % images, *boxes[i % len(boxes)]) for i in range(people)]
+    return np.array(rois, np.float32).reshape(-1, 5)
+
+
+@torch.no_grad()
+def _run_torch(head: nn.Module, features: Sequence[FloatArray], rois: FloatArray) -> FloatArray:
+    maps = [torch.from_numpy(np.asarray(f)) for f in features]
+    logits: FloatArray = head.eval()(maps, torch.from_numpy(rois)).numpy()
+    return logits
+
+
+def _largest_difference(found: FloatArray, expected: FloatArray) -> float:
+    if found.shape != expected.shape:
+        raise RuntimeError(f"ONNX Runtime gives shape {found.shape}, torch {expected.shape}")
+    return float(np.abs(found - expected).max()) if found.size else 0.0
+
+
+def _refuse_errors(checks: Sequence[ParityCheck], path: Path) -> None:
+    worst = max(check.error for check in checks)
+    if not worst <= TOLERANCE:
+        raise RuntimeError(
+            f"{path} was not written: ONNX Runtime differs from torch by {worst:.1e}, "
+            f"more than {TOLERANCE:.0e}"
+        )
+
+
+def _rename(model: onnx.ModelProto, names: dict[str, str]) -> None:
+    for node in model.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    for item in (*model.graph.input, *model.graph.output):
+        item.name = names.get(item.name, item.name)
+
