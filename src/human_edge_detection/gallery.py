@@ -13,7 +13,6 @@ from human_edge_detection.coco import Photo, decode_mask
 from human_edge_detection.geometry import (
     AxisTransform,
     crop_mask,
-    expand_boxes,
     letterbox,
     paste_window,
     pixel_bounds,
@@ -27,8 +26,11 @@ from human_edge_detection.visualize import BOX_COLOR, NON_TARGET_COLOR, TARGET_C
 PANE_SIDE = 240
 """Height and width of each of a picture's three panes, pixels."""
 
+GAP = 8
+"""White pixels between the panes."""
+
 MARGIN = 0.25
-"""What is shown around the box, as a part of its side."""
+"""What is shown around the box on each side, as a part of its longer side."""
 
 WORST, BEST, WORST_OF_GROUP = 24, 6, 6
 """People shown of all, at either end, and at the bad end of each group."""
@@ -53,13 +55,12 @@ def choose_people(
 
 
 def person_picture(photo: Photo, score: PersonScore) -> ImageArray:
-    """Photo with box, ground truth and prediction side by side, uint8 [H, 3·W, 3] RGB.
+    """Photo with box, ground truth and prediction side by side, uint8 [H, W, 3] RGB.
 
     The person is red and other people are blue, as in the panels.
     """
     image = read_image(photo.path)
-    window = pixel_bounds(expand_boxes(score.box_xyxy[None], MARGIN)[0], photo.size_hw)
-    x1, y1, x2, y2 = window
+    x1, y1, x2, y2 = _square_around(score.box_xyxy, photo.size_hw)
     pane, to_pane = letterbox(image[y1:y2, x1:x2], (PANE_SIDE, PANE_SIDE))
     to_window = AxisTransform(offset_xy=(-float(x1), -float(y1))).then(to_pane)
     truth, others = _true_masks(photo, score)
@@ -70,7 +71,17 @@ def person_picture(photo: Photo, score: PersonScore) -> ImageArray:
         _tinted(pane, [others, truth], to_window),
         _tinted(pane, [others_predicted, predicted], to_window),
     ]
-    return np.concatenate(panes, axis=1)
+    gap = np.full((PANE_SIDE, GAP, 3), 255, np.uint8)
+    return np.concatenate([panes[0], gap, panes[1], gap, panes[2]], axis=1)
+
+
+def _square_around(box_xyxy: FloatArray, size_hw: tuple[int, int]) -> tuple[int, int, int, int]:
+    """A square of whole pixels around a box, moved into the photo; smaller if the photo is."""
+    side = float((box_xyxy[2:] - box_xyxy[:2]).max()) * (1 + 2 * MARGIN)
+    limits = np.array(size_hw[::-1], np.float32)
+    low = (box_xyxy[:2] + box_xyxy[2:] - side) / 2
+    low = np.clip(low, 0, np.maximum(limits - side, 0))
+    return pixel_bounds(np.concatenate([low, low + side]).astype(np.float32), size_hw)
 
 
 def _true_masks(photo: Photo, score: PersonScore) -> tuple[BoolArray, BoolArray]:
@@ -103,7 +114,7 @@ def _tinted(
 ) -> ImageArray:
     """The pane with other people's mask and the person's own laid over it, outlined."""
     whole = np.array([[0, 0, PANE_SIDE, PANE_SIDE]], np.float32)
-    shown = transform.to_source(whole)[0]
+    shown = transform.to_source(whole)[0]  # beyond the photo, crop_mask finds nobody
     canvas = pane.copy()
     for mask, color in zip(masks, (NON_TARGET_COLOR, TARGET_COLOR), strict=True):
         area = np.asarray(crop_mask(mask, shown, PANE_SIDE) >= 0.5, np.uint8)

@@ -13,6 +13,7 @@ from human_edge_detection.coco import Photo
 from human_edge_detection.evaluate import Evaluation
 from human_edge_detection.headline import HEADLINES
 from human_edge_detection.person_scores import PersonScore
+from human_edge_detection.stress_curve import StressPoint
 
 GROUP_NUMBERS = ("target_iou_image", "boundary_iou", "separation_accuracy")
 DIGITS = 5
@@ -29,12 +30,14 @@ class ScoredModel:
         evaluation: the scores of every person.
         precision: COCO's numbers, where predictions carry detector boxes or scores.
         jitter: headline numbers with boxes shifted by each amount.
+        stress: IoU on the stress set, where it was asked for.
     """
 
     name: str
     evaluation: Evaluation
     precision: tuple[AveragePrecision, ...] = ()
     jitter: dict[float, dict[str, Estimate]] = field(default_factory=dict)
+    stress: tuple[StressPoint, ...] = ()
 
 
 def report_data(
@@ -87,6 +90,7 @@ def _model(model: ScoredModel, first: ScoredModel, rounds: int) -> Json:
             {"amount": amount, "headline": _estimates(numbers)}
             for amount, numbers in model.jitter.items()
         ],
+        "stress": [_stress_point(point) for point in model.stress],
         "iou": [None if row is None else _number(row.iou) for row in rows],
         "boundary_iou": [None if row is None else _number(row.boundary_iou) for row in rows],
     }
@@ -120,6 +124,11 @@ def _precision(item: AveragePrecision) -> Json:
     ]
     stats = {name: _number(value) for name, value in item.stats.items()}
     return {"kind": KINDS[item.kind], "stats": stats, "curves": curves}
+
+
+def _stress_point(point: StressPoint) -> Json:
+    value, low, high = _estimates({"iou": point.iou})["iou"]
+    return {"role": point.role, "covered": point.covered, "iou": [value, low, high]}
 
 
 def _person(score: PersonScore) -> Json:

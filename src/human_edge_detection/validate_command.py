@@ -7,8 +7,6 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from human_edge_detection.bootstrap import estimate, paired_difference
-from human_edge_detection.breakdowns import break_down
 from human_edge_detection.coco import Photo, load_photos
 from human_edge_detection.config import DEFAULT_VAL_ANN, DEFAULT_VAL_IMG_DIR, ValidateOptions
 from human_edge_detection.errors import InputError
@@ -18,26 +16,18 @@ from human_edge_detection.report_data import ScoredModel, report_data
 from human_edge_detection.report_page import gallery_pictures, write_report
 from human_edge_detection.robustness import ceiling
 from human_edge_detection.sample_data import write_sample_set
-from human_edge_detection.tables import estimate_text, number_text, table_text
+from human_edge_detection.stress_set import write_stress_set
 from human_edge_detection.training_inputs import SAMPLE_ROOT
 from human_edge_detection.validation import score
+from human_edge_detection.validation_text import (
+    comparison_text,
+    difference_text,
+    groups_text,
+    headline_text,
+    stress_text,
+)
 
 LOG = logging.getLogger(__name__)
-
-COLUMNS = {
-    "loss": "loss",
-    "ce": "CE",
-    "dice": "Dice",
-    "miou": "mIoU",
-    "iou_background": "background",
-    "iou_target": "target",
-    "iou_non_target": "non-target",
-    "target_iou_roi": "target_iou_roi",
-    "target_iou_image": "target_iou_image",
-}
-"""Which numbers the comparison table shows, and their headings."""
-
-GROUP_COLUMNS = ("target_iou_image", "boundary_iou", "separation_accuracy")
 
 
 def run_validate(options: ValidateOptions) -> int:
@@ -49,13 +39,19 @@ def run_validate(options: ValidateOptions) -> int:
     paths = find_models(options)
     photos, title = find_validation_photos(options)
     names = short_names(paths)
-    models = [score(n, p, photos, options) for n, p in zip(names, paths, strict=True)]
+    stress_ann = None
+    if options.stress:
+        stress_ann = write_stress_set(photos, options.val_output_dir / "stress", options.stress)
+    models = [score(n, p, photos, options, stress_ann) for n, p in zip(names, paths, strict=True)]
     best = max(models, key=lambda model: model.evaluation.miou)
     print(comparison_text(models))
     print()
     print(headline_text(best, options.bootstrap))
     print()
     print(groups_text(best, options.bootstrap))
+    for model in (model for model in models if model.stress):
+        print()
+        print(stress_text(model))
     for model in models[1:]:
         print()
         print(difference_text(models[0], model, options.bootstrap))
@@ -130,54 +126,3 @@ def short_names(paths: Sequence[Path]) -> list[str]:
     """The shortest name of each path that tells it from the others."""
     names = [path.name for path in paths]
     return [n if names.count(n) == 1 else str(p) for n, p in zip(names, paths, strict=True)]
-
-
-def comparison_text(models: Sequence[ScoredModel]) -> str:
-    """The comparison table, and the best of several by ``miou``."""
-    rows = []
-    for model in models:
-        numbers = model.evaluation.summary()
-        rows.append([model.name, *(number_text(numbers.get(k, float("nan"))) for k in COLUMNS)])
-    text = table_text(["model", *COLUMNS.values()], rows)
-    for model in models:
-        for found in model.precision:
-            stats = ", ".join(f"{name} {number_text(v)}" for name, v in found.stats.items())
-            text += f"\n{model.name}, {found.kind}: {stats}"
-    if len(models) > 1:
-        best = max(models, key=lambda model: model.evaluation.miou)
-        text += f"\nbest by mIoU: {best.name} ({number_text(best.evaluation.miou)})"
-    return text
-
-
-def headline_text(model: ScoredModel, rounds: int) -> str:
-    """The headline numbers of one model with their intervals."""
-    numbers = estimate(model.evaluation.scores, model.evaluation.min_side, rounds)
-    rows = [[name, estimate_text(value)] for name, value in numbers.items()]
-    for amount, shifted in model.jitter.items():
-        label = f"target_iou_image, boxes ± {amount:.0%}"
-        rows.append([label, estimate_text(shifted["target_iou_image"])])
-    return table_text([model.name, "95 % interval over photos"], rows)
-
-
-def groups_text(model: ScoredModel, rounds: int) -> str:
-    """The numbers of one model by size, overlap and truncation."""
-    rows = []
-    for group in break_down(model.evaluation.scores, model.evaluation.min_side, rounds):
-        numbers = [estimate_text(group.numbers[name], 3) for name in GROUP_COLUMNS]
-        rows.append([f"{group.aspect}: {group.name}", str(group.count), *numbers])
-    return table_text(["people", "count", *GROUP_COLUMNS], rows)
-
-
-def difference_text(first: ScoredModel, second: ScoredModel, rounds: int) -> str:
-    """How much the second model is above the first, number by number, and whether it is noise."""
-    try:
-        gains = paired_difference(
-            first.evaluation.scores, second.evaluation.scores, first.evaluation.min_side, rounds
-        )
-    except ValueError:
-        return f"{second.name} - {first.name}: not scored on the same people, see the report"
-    rows = [
-        [name, estimate_text(gain), "clear" if gain.is_clear else "within noise"]
-        for name, gain in gains.items()
-    ]
-    return table_text([f"{second.name} - {first.name}", "paired difference", ""], rows)

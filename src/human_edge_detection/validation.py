@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from human_edge_detection.average_precision import KINDS, average_precision
 from human_edge_detection.bootstrap import Estimate, estimate
-from human_edge_detection.coco import Photo
+from human_edge_detection.coco import Photo, load_photos
 from human_edge_detection.config import ValidateOptions
 from human_edge_detection.dataset import PhotoDataset, ReadablePhotos
 from human_edge_detection.evaluate import evaluate
@@ -18,12 +18,19 @@ from human_edge_detection.model_files import MODEL_SUFFIXES, OpenModel, numpy_lo
 from human_edge_detection.report_data import ScoredModel
 from human_edge_detection.result_scores import evaluate_predictions
 from human_edge_detection.robustness import JITTER_AMOUNTS, JitteredPhotos
+from human_edge_detection.stress_curve import StressPoint, stress_curve
 from human_edge_detection.structures import RoiSample
 from human_edge_detection.tool_results import read_predictions
 from human_edge_detection.training_inputs import find_class_weights
 
 
-def score(name: str, path: Path, photos: Sequence[Photo], options: ValidateOptions) -> ScoredModel:
+def score(
+    name: str,
+    path: Path,
+    photos: Sequence[Photo],
+    options: ValidateOptions,
+    stress_ann: Path | None = None,
+) -> ScoredModel:
     """The scores of one thing to validate on the photos.
 
     Args:
@@ -31,13 +38,14 @@ def score(name: str, path: Path, photos: Sequence[Photo], options: ValidateOptio
         path: a ``.pth``, a ``.onnx``, COCO results ``.json`` or a folder of predictions.
         photos: annotated photos.
         options: what else to measure.
+        stress_ann: annotations of a stress set, for models; None to leave it out.
 
     Raises:
         InputError: if the file is unusable.
     """
     if path.suffix in MODEL_SUFFIXES:
         with open_model_file(path, options.onnx_model, options.device) as model:
-            return score_model(name, model, photos, options)
+            return score_model(name, model, photos, options, stress_ann)
     predictions = read_predictions(path, photos)
     evaluation = evaluate_predictions(photos, predictions, options.min_side)
     precision = tuple(average_precision(photos, predictions, kind) for kind in KINDS)
@@ -45,7 +53,11 @@ def score(name: str, path: Path, photos: Sequence[Photo], options: ValidateOptio
 
 
 def score_model(
-    name: str, model: OpenModel, photos: Sequence[Photo], options: ValidateOptions
+    name: str,
+    model: OpenModel,
+    photos: Sequence[Photo],
+    options: ValidateOptions,
+    stress_ann: Path | None = None,
 ) -> ScoredModel:
     """The scores of an open model with the annotated boxes, exact and, if wanted, shifted."""
     weights: Sequence[float] = model.spec.class_weights
@@ -61,7 +73,8 @@ def score_model(
     )
     amounts = JITTER_AMOUNTS if options.robustness else ()
     jitter = {amount: jittered(name, model, photos, amount, options) for amount in amounts}
-    return ScoredModel(name, evaluation, (), jitter)
+    curve = stress(name, model, stress_ann, options) if stress_ann is not None else ()
+    return ScoredModel(name, evaluation, (), jitter, curve)
 
 
 def jittered(
@@ -72,6 +85,17 @@ def jittered(
     batches = loaded_batches(dataset, options, f"{name}, boxes ± {amount:.0%}")
     found = evaluate(dataset, model.infer, batches=batches, min_side=options.min_side)
     return estimate(found.scores, options.min_side, options.bootstrap)
+
+
+def stress(
+    name: str, model: OpenModel, stress_ann: Path, options: ValidateOptions
+) -> tuple[StressPoint, ...]:
+    """The model's IoU on people in front of and behind each other, by how much is covered."""
+    photos, _ = load_photos(stress_ann, stress_ann.parent)
+    dataset = PhotoDataset(photos, model.spec)
+    batches = loaded_batches(dataset, options, f"{name}, stress set")
+    found = evaluate(dataset, model.infer, batches=batches, min_side=0.0)
+    return stress_curve(stress_ann, found.scores, options.bootstrap)
 
 
 def loaded_batches(
