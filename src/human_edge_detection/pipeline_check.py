@@ -1,0 +1,154 @@
+"""Runs every stage once on a drawn crowd and says which work here: behind ``test_pipeline.py``."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+
+from human_edge_detection.coco import load_photos
+from human_edge_detection.config import CheckOptions
+from human_edge_detection.dataset import PhotoDataset, collate
+from human_edge_detection.errors import InputError
+from human_edge_detection.evaluate import evaluate
+from human_edge_detection.export_onnx import export_head
+from human_edge_detection.features import extracted_features
+from human_edge_detection.images import read_image, save_image
+from human_edge_detection.losses import RoiMaskLoss
+from human_edge_detection.model import ModelSpec, build_head
+from human_edge_detection.predictor import MaskPredictor
+from human_edge_detection.sample_data import write_sample_set
+from human_edge_detection.train import inference
+from human_edge_detection.training_inputs import open_extractor
+
+
+@dataclass
+class Check:
+    """The stages in order; each leaves what the next one needs in ``made``.
+
+    Args:
+        options: which extractor and device to check.
+        folder: an empty folder to work in.
+    """
+
+    options: CheckOptions
+    folder: Path
+    made: dict[str, Any] = field(default_factory=dict)
+
+    def stages(self) -> list[tuple[str, Callable[[], str]]]:
+        """Name and function of each stage; a function says what it found."""
+        return [
+            ("sample pictures", self.draw),
+            ("annotations and targets", self.read),
+            ("feature extractor", self.extract),
+            ("heads, loss, gradients", self.learn),
+            ("evaluation", self.score),
+            ("export to ONNX", self.export),
+            ("prediction without torch", self.predict),
+            ("overlay", self.overlay),
+        ]
+
+    def draw(self) -> str:
+        """Draw a few pictures of people."""
+        self.made["paths"] = write_sample_set(self.folder / "data", n_train=4, n_val=1)
+        return "5 pictures drawn"
+
+    def read(self) -> str:
+        """Read them as COCO and cut the targets."""
+        paths = self.made["paths"]
+        photos, faults = load_photos(paths.train_ann, paths.train_img_dir)
+        people = sum(len(photo.people) for photo in photos)
+        if faults or not people:
+            raise RuntimeError(f"{len(faults)} faults in the drawn annotations")
+        self.made["photos"] = photos
+        return f"{people} people in {len(photos)} pictures"
+
+    def extract(self) -> str:
+        """Open the extractor and run it on a picture."""
+        options = self.options
+        extractor = open_extractor(options.onnx_model, options.layers, (640, 640), options.device)
+        self.made["extractor"] = extractor
+        self.made["spec"] = ModelSpec(
+            "lite", extractor.layers, extractor.channels, extractor.strides,
+            extractor_sha=extractor.sha,
+        )  # fmt: skip
+        maps = extractor(np.zeros((1, 3, 640, 640), np.float32))
+        shapes = ", ".join("x".join(map(str, m.shape[1:])) for m in maps)
+        return f"{extractor.path.name}: {shapes}"
+
+    def learn(self) -> str:
+        """Take gradient steps with a new head and see the loss fall."""
+        dataset = PhotoDataset(self.made["photos"], self.made["spec"])
+        batch = collate([dataset[i] for i in range(2)])
+        maps = extracted_features(self.made["extractor"])(batch)
+        head, loss = build_head(self.made["spec"]), RoiMaskLoss()
+        optimizer = torch.optim.AdamW(head.parameters(), lr=2e-3)
+        costs = []
+        for _ in range(6):
+            optimizer.zero_grad()
+            cost = loss(head(maps, batch.rois), batch.targets).total
+            cost.backward()
+            optimizer.step()
+            costs.append(float(cost.detach()))
+        if not costs[-1] < costs[0]:
+            raise RuntimeError(f"the loss does not fall: {costs[0]:.3f} to {costs[-1]:.3f}")
+        self.made["head"], self.made["dataset"] = head, dataset
+        return f"loss {costs[0]:.2f} to {costs[-1]:.2f} in 6 steps"
+
+    def score(self) -> str:
+        """Score the head as validation does."""
+        model = torch.nn.ModuleDict({"head": self.made["head"]})
+        features = extracted_features(self.made["extractor"])
+        infer = inference(model, features, torch.device("cpu"))
+        return f"mIoU {evaluate(self.made['dataset'], infer).miou:.3f} (a new head)"
+
+    def export(self) -> str:
+        """Export the head and compare ONNX Runtime with torch."""
+        self.made["onnx"] = self.folder / "head.onnx"
+        checks = export_head(self.made["head"], self.made["spec"], self.made["onnx"])
+        return f"ONNX Runtime - torch at most {max(c.error for c in checks):.0e}"
+
+    def predict(self) -> str:
+        """Predict masks for the annotated boxes of one picture."""
+        photo = self.made["photos"][0]
+        image = read_image(photo.path)
+        boxes = np.stack([person.box_xyxy for person in photo.people])
+        extractor = self.made["extractor"].path
+        with MaskPredictor(self.made["onnx"], extractor, device=self.options.device) as predictor:
+            predictor.set_image(image)
+            masks = predictor.predict(boxes)
+        self.made["image"], self.made["masks"] = image, masks
+        return f"{len(masks)} masks of {masks.size_hw[1]}x{masks.size_hw[0]} pixels"
+
+    def overlay(self) -> str:
+        """Draw them and write the picture."""
+        picture = self.made["masks"].overlay(self.made["image"])
+        save_image(self.folder / "overlay.png", picture)
+        return f"{picture.shape[1]}x{picture.shape[0]} picture written"
+
+
+def run_check(options: CheckOptions) -> int:
+    """Print one line per stage, ok or the reason; 0 comes back when all are ok, else 1."""
+    logging.getLogger("human_edge_detection").setLevel(logging.ERROR)
+    torch.manual_seed(0)
+    with TemporaryDirectory() as folder:
+        check = Check(options, Path(folder))
+        for name, stage in check.stages():
+            started = time.perf_counter()
+            try:
+                text, mark = stage(), "ok    "
+            except (InputError, RuntimeError, ValueError, OSError, ImportError) as error:
+                text, mark = str(error), "FAILED"
+            print(f"{mark} {name:26s} {time.perf_counter() - started:6.1f} s  {text}", flush=True)
+            if mark == "FAILED":
+                print("the stages after it need this one and were not run")
+                return 1
+        check.made["extractor"].close()
+    return 0
