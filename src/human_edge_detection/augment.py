@@ -20,12 +20,14 @@ class Augmentation:
         color: largest relative change of brightness, contrast and saturation.
         box: largest shift of each box edge, as a part of the box's side.
         flip: whether half of the photos are mirrored.
+        paste: part of the photos into which people from other photos are pasted.
     """
 
     zoom: float = 0.0
     color: float = 0.0
     box: float = 0.0
     flip: bool = False
+    paste: float = 0.0
 
 
 def random_view(

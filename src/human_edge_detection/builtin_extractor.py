@@ -24,7 +24,7 @@ from human_edge_detection.runtime import open_session, user_cache_dir
 logger = logging.getLogger(__name__)
 
 OPSET = 16
-REVISION = 1
+REVISION = 2
 """Goes up when the exported graph changes, so that older cached files are left alone."""
 
 OUTPUTS = tuple(f"stride{stride}" for stride in STRIDES)

@@ -12,9 +12,7 @@ DEFAULT_TRAIN_ANN = Path("data/annotations/instances_train2017_person_only_no_cr
 DEFAULT_VAL_ANN = Path("data/annotations/instances_val2017_person_only_no_crowd_100.json")
 DEFAULT_TRAIN_IMG_DIR = Path("data/images/train2017")
 DEFAULT_VAL_IMG_DIR = Path("data/images/val2017")
-DEFAULT_ONNX_MODEL = Path(
-    "ext_extractor/yolov9_e_wholebody25_Nx3x640x640_featext_optimized.onnx"
-)
+DEFAULT_ONNX_MODEL = Path("ext_extractor/yolov9_e_wholebody25_Nx3x640x640_featext_optimized.onnx")
 DEFAULT_DATA_STATS = Path("data_analyze_full.json")
 DEFAULT_LR = {"spec": 1e-4, "lite": 2e-3}
 DEVICES = ("auto", "cpu", "cuda", "tensorrt")
@@ -59,11 +57,15 @@ class TrainOptions:
     )
     min_lr: float = option(1e-6, "where the cosine schedule ends")
     lr_decay_epochs: int = option(10, "epochs between the drops of 'step'")
-    lr_decay_rate: float = option(0.1, "factor of each drop of 'step', of each epoch of 'exponential'")
+    lr_decay_rate: float = option(
+        0.1, "factor of each drop of 'step', of each epoch of 'exponential'"
+    )
     warmup_steps: int = option(100, "steps over which the learning rate rises from 0")
     gradient_clip: float = option(0.0, "largest gradient norm; 0 for no limit")
     gradient_accumulation: int = option(1, "batches whose gradients make one step")
-    ema: float = option(0.0, "decay of a moving average of the weights, validated and exported; 0 off")
+    ema: float = option(
+        0.0, "decay of a moving average of the weights, validated and exported; 0 off"
+    )
     amp: bool = option(False, "train in bfloat16 where it is safe")
     num_workers: int = option(4, "processes that load photos; 0 for none")
     validate_every: int = option(1, "epochs between validations")
@@ -107,12 +109,33 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, by flag."""
-        for name in ("epochs", "batch_size", "gradient_accumulation", "validate_every",
-                     "save_every", "max_rois", "mask_size", "roi_size", "repeat_crowds"):
+        for name in (
+            "epochs",
+            "batch_size",
+            "gradient_accumulation",
+            "validate_every",
+            "save_every",
+            "max_rois",
+            "mask_size",
+            "roi_size",
+            "repeat_crowds",
+        ):
             _at_least(self, name, 1)
-        for name in ("num_workers", "resume_epochs", "gradient_clip", "ce_weight", "dice_weight",
-                     "roi_padding", "box_jitter", "zoom_jitter", "color_jitter", "warmup_steps",
-                     "copy_paste", "backbone_lr", "detector_weight"):
+        for name in (
+            "num_workers",
+            "resume_epochs",
+            "gradient_clip",
+            "ce_weight",
+            "dice_weight",
+            "roi_padding",
+            "box_jitter",
+            "zoom_jitter",
+            "color_jitter",
+            "warmup_steps",
+            "copy_paste",
+            "backbone_lr",
+            "detector_weight",
+        ):
             _at_least(self, name, 0)
         if len(self.train_img_dir) > 1 and len(self.train_img_dir) != len(self.train_ann):
             raise InputError(
@@ -167,6 +190,19 @@ class ExportOptions:
     onnx_model: Path | None = option(
         None, "extractor to merge with, for one file from image and ROIs to masks"
     )
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """What ``test_pipeline.py`` takes."""
+
+    onnx_model: str | None = option(
+        None,
+        f"feature extractor: an ONNX file, or '{BUILTIN}' (default: {DEFAULT_ONNX_MODEL}, "
+        f"else '{BUILTIN}')",
+    )
+    layers: tuple[str, ...] = option((), "tensors of the extractor to use")
+    device: str = option("auto", "where to run", choices=DEVICES)
 
 
 def _at_least(options: object, name: str, least: float) -> None:
@@ -225,7 +261,9 @@ class PredictOptions:
         None, "person boxes: COCO annotations or results, CSV, or a folder of YOLO txt"
     )
     boxes_format: str = option("auto", "how to read --boxes", choices=BOX_FORMATS)
-    model: Path | None = option(None, "exported head, or end-to-end file (default: the shipped one)")
+    model: Path | None = option(
+        None, "exported head, or end-to-end file (default: the shipped one)"
+    )
     extractor: Path | None = option(None, "the ONNX network that the head was trained on")
     detector: Path | None = option(
         None, "YOLO export that finds people; may be the extractor's own file"
@@ -301,6 +339,7 @@ class ValidateOptions:
     min_side: float = option(12.0, "shortest box side, source pixels, for target_iou_image")
     bootstrap: int = option(2000, "resamplings of the photos behind each interval")
     robustness: bool = option(False, "also score with boxes shifted by 5, 10 and 20 %")
+    stress: int = option(0, "also score this many pairs of people pasted over each other")
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, by flag."""
@@ -308,5 +347,4 @@ class ValidateOptions:
         _at_least(self, "num_workers", 0)
         _at_least(self, "min_side", 0)
         _at_least(self, "bootstrap", 1)
-        if len(self.models) > 1 and not self.multiple and any("*" in name for name in self.models):
-            raise InputError("CKPT holds a '*': add --multiple to take it as a pattern")
+        _at_least(self, "stress", 0)

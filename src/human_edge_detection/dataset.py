@@ -13,6 +13,7 @@ from torch.utils.data import Dataset, Sampler
 
 from human_edge_detection.augment import Augmentation, jitter_boxes, random_view
 from human_edge_detection.coco import Person, Photo, check_size
+from human_edge_detection.copy_paste import cut_person, paste_person
 from human_edge_detection.errors import InputError
 from human_edge_detection.geometry import (
     AxisTransform,
@@ -24,12 +25,15 @@ from human_edge_detection.geometry import (
 )
 from human_edge_detection.images import read_image
 from human_edge_detection.model import ModelSpec
-from human_edge_detection.structures import FloatArray, ImageArray, RoiSample
+from human_edge_detection.structures import BoxTargets, FloatArray, ImageArray, RoiSample
 from human_edge_detection.targets import PhotoMasks, roi_targets
 
 LOG = logging.getLogger(__name__)
 MIN_VISIBLE = 0.4
 """Part of a box that a zoomed view must still show for the person to be a target in it."""
+MIN_DETECTED = 4.0
+"""Smallest box side, input pixels, of a person whom a detector should find."""
+MAX_PASTED = 2
 
 Key = tuple[int, int]
 """Epoch and position of a photo: together with the seed they fix every random choice."""
@@ -110,14 +114,17 @@ class PhotoDataset(Dataset[RoiSample]):
         photo = self.photos[index]
         people = [i for i, person in enumerate(photo.people) if person.is_target]
         boxes = _boxes_of([photo.people[i] for i in people])
-        image, transform = self._view(photo, None, None)
-        return self._sample(index, image, transform, people, boxes, False)
+        view, transform = self._view(photo, self._open(photo), None, None)
+        return self._sample(index, photo, view, transform, people, boxes, False)
 
     def _random_sample(
         self, index: int, amount: Augmentation, rng: np.random.Generator
     ) -> RoiSample:
         photo = self.photos[index]
-        image, transform = self._view(photo, amount, rng)
+        image = self._open(photo)
+        if image is not None and amount.paste and rng.uniform() < amount.paste:
+            image, photo = self._with_pasted(image, photo, rng)
+        view, transform = self._view(photo, image, amount, rng)
         people = [i for i, person in enumerate(photo.people) if person.is_target]
         boxes = jitter_boxes(_boxes_of([photo.people[i] for i in people]), amount.box, rng)
         shown = self._visible_part(boxes, transform, photo.size_hw)
@@ -127,18 +134,56 @@ class PhotoDataset(Dataset[RoiSample]):
         if len(kept) > self.max_rois:
             kept = np.sort(rng.choice(kept, self.max_rois, replace=False))
         chosen = [people[i] for i in kept]
-        return self._sample(index, image, transform, chosen, shown[kept], transform.scale_xy[0] < 0)
+        found = self._box_targets(photo, transform)
+        return self._sample(
+            index, photo, view, transform, chosen, shown[kept], transform.scale_xy[0] < 0, found
+        )
+
+    def _with_pasted(
+        self, image: ImageArray, photo: Photo, rng: np.random.Generator
+    ) -> tuple[ImageArray, Photo]:
+        for _ in range(int(rng.integers(1, MAX_PASTED + 1))):
+            donor = self.photos[int(rng.integers(len(self.photos)))]
+            try:
+                donor_image = self._open(donor)
+            except InputError:
+                continue  # reported when the donor itself is trained on
+            cutout = None if donor_image is None else cut_person(donor_image, donor, rng)
+            if cutout is not None:
+                image, photo = paste_person(image, photo, cutout, rng)
+        return image, photo
+
+    def _box_targets(self, photo: Photo, transform: AxisTransform) -> BoxTargets:
+        """Everybody's boxes in input pixels; those that the view cuts off are ignored."""
+        boxes = _boxes_of(photo.people)
+        shown = self._visible_part(boxes, transform, photo.size_hw)
+        is_crowd = np.array([person.is_crowd for person in photo.people], np.bool_)
+        whole = box_areas(shown) >= MIN_VISIBLE * box_areas(boxes)
+        inside = box_areas(shown) > 0
+        found = transform.to_input(shown)
+        large = (found[:, 2:] - found[:, :2]).min(axis=1, initial=np.inf) >= MIN_DETECTED
+        wanted = whole & large & ~is_crowd
+        return BoxTargets(found[wanted], found[inside & ~wanted], photo.exhaustive)
+
+    def _open(self, photo: Photo) -> ImageArray | None:
+        if not self.with_images:
+            return None
+        image = read_image(photo.path)
+        check_size(photo, image)
+        return image
 
     def _view(
-        self, photo: Photo, amount: Augmentation | None, rng: np.random.Generator | None
+        self,
+        photo: Photo,
+        image: ImageArray | None,
+        amount: Augmentation | None,
+        rng: np.random.Generator | None,
     ) -> tuple[ImageArray, AxisTransform]:
-        if not self.with_images:
+        if image is None:
             transform = letterbox_transform(photo.size_hw, self.spec.image_size)
             if amount is not None and rng is not None and amount.flip and rng.uniform() < 0.5:
                 transform = transform.then(AxisTransform.flip_x(self.spec.image_size[1]))
             return np.zeros((0, 0, 3), np.uint8), transform
-        image = read_image(photo.path)
-        check_size(photo, image)
         if amount is None or rng is None:
             return letterbox(image, self.spec.image_size)
         return random_view(image, self.spec.image_size, amount, rng)
@@ -154,13 +199,14 @@ class PhotoDataset(Dataset[RoiSample]):
     def _sample(
         self,
         index: int,
+        photo: Photo,
         image: ImageArray,
         transform: AxisTransform,
         people: list[int],
         boxes: FloatArray,
         is_mirrored: bool,
+        found: BoxTargets | None = None,
     ) -> RoiSample:
-        photo = self.photos[index]
         masks = PhotoMasks(photo)
         known = masks.known[people]  # an outline that cannot be decoded has no target
         people = [i for i, is_known in zip(people, known, strict=True) if is_known]
@@ -169,7 +215,7 @@ class PhotoDataset(Dataset[RoiSample]):
         if is_mirrored:
             labels = np.ascontiguousarray(labels[:, :, ::-1])
         ids = np.array([photo.people[i].id for i in people], np.int64)
-        return RoiSample(image, transform.to_input(rois), labels, ids, index, is_mirrored)
+        return RoiSample(image, transform.to_input(rois), labels, ids, index, is_mirrored, found)
 
 
 def _boxes_of(people: Sequence[Person]) -> FloatArray:

@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from human_edge_detection.dataset import Batch
 from human_edge_detection.feature_cache import FeatureCache, as_network_input
 from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
 
 FeatureSource = Callable[[Batch], list[Tensor]]
-"""Feature maps float32 [B, C, h, w], one per layer, of a batch's photos, on the CPU."""
+"""Feature maps float32 [B, C, h, w], one per layer, of a batch's photos, on any device."""
 
 
 def extracted_features(extractor: YOLOv9FeatureExtractor) -> FeatureSource:
@@ -24,6 +24,24 @@ def extracted_features(extractor: YOLOv9FeatureExtractor) -> FeatureSource:
             raise ValueError("the batch has no images to extract features from")
         images = as_network_input(batch.images.permute(0, 2, 3, 1).numpy())
         return [torch.from_numpy(maps) for maps in extractor(images)]
+
+    return features
+
+
+def network_images(batch: Batch, device: torch.device) -> Tensor:
+    """The batch's photos float32 [B, 3, H, W] RGB 0-1 on the device, channels last."""
+    if batch.images is None:
+        raise ValueError("the batch has no images to extract features from")
+    images = batch.images.to(device).float() / 255
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def trained_features(extractor: nn.Module, device: torch.device) -> FeatureSource:
+    """A source that runs the person model's own extractor with its present weights."""
+
+    def features(batch: Batch) -> list[Tensor]:
+        maps, _ = extractor(network_images(batch, device))
+        return list(maps)
 
     return features
 

@@ -73,6 +73,21 @@ class Detections:
 
 
 @dataclass(frozen=True)
+class BoxTargets:
+    """What a person detector should find in one prepared photo.
+
+    Attributes:
+        boxes: float32 [P, 4] xyxy, input pixels: everybody who is to be found.
+        ignored: float32 [Q, 4] regions where nothing is known (crowds, people cut off).
+        exhaustive: False if people without any annotation may stand in the photo.
+    """
+
+    boxes: FloatArray
+    ignored: FloatArray
+    exhaustive: bool = True
+
+
+@dataclass(frozen=True)
 class RoiSample:
     """One prepared photo with all its ROIs, as training and validation see it.
 
@@ -84,6 +99,7 @@ class RoiSample:
         person_ids: int64 [N] annotation ids of the target people.
         photo_index: position of the photo in its data set.
         is_mirrored: whether the image is the photo's mirror image.
+        people: what a detector should find; None where none is trained.
     """
 
     image: ImageArray
@@ -92,3 +108,4 @@ class RoiSample:
     person_ids: NDArray[np.int64]
     photo_index: int
     is_mirrored: bool = False
+    people: BoxTargets | None = None

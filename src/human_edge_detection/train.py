@@ -6,7 +6,8 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from contextlib import nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,16 +33,32 @@ from human_edge_detection.evaluate import Evaluation, evaluate
 from human_edge_detection.export_onnx import export_head, report
 from human_edge_detection.feature_cache import FeatureCache
 from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
-from human_edge_detection.features import FeatureSource, cached_features, extracted_features
+from human_edge_detection.features import (
+    FeatureSource,
+    cached_features,
+    extracted_features,
+    trained_features,
+)
 from human_edge_detection.images import read_image
 from human_edge_detection.interrupt import StopRequest, ignore_signals, stop_on_signals
 from human_edge_detection.losses import RoiMaskLoss
 from human_edge_detection.model import ModelSpec, build_head
 from human_edge_detection.panels import write_panels
+from human_edge_detection.person_extractor import (
+    CHANNELS,
+    LAYERS,
+    STRIDES,
+    new_person_extractor,
+)
 from human_edge_detection.structures import FloatArray, RoiSample
 from human_edge_detection.train_log import TrainLog
 from human_edge_detection.trainer import Trainer
-from human_edge_detection.training_inputs import find_class_weights, find_photos, open_extractor
+from human_edge_detection.training_inputs import (
+    find_class_weights,
+    find_photos,
+    open_extractor,
+    repeat_crowds,
+)
 
 LOG = logging.getLogger(__name__)
 
@@ -52,17 +69,16 @@ def run_train(options: TrainOptions) -> int:
     resume = find_resume(options)
     payload = load_checkpoint(resume) if resume else None
     photos = find_photos(options)
-    extractor = open_extractor(
+    with nullcontext() if options.train_extractor else open_extractor(
         options.onnx_model, options.layers, options.image_size, options.device
-    )
-    with extractor:
+    ) as extractor:
         if payload is not None and resume is not None:
             spec = spec_from_dict(payload["spec"], resume)
             check_extractor(spec, extractor, resume)
         else:
-            weights = find_class_weights(options.data_stats, photos.train, options.roi_padding)
-            spec = make_spec(options, extractor, weights)
-        run = Run(options, spec, photos.train, photos.val, extractor)
+            spec = make_spec(options, extractor, class_weights(options, photos.train))
+        train_photos = repeat_crowds(photos.train, options.repeat_crowds)
+        run = Run(options, spec, train_photos, photos.val, extractor)
         if payload is not None and resume is not None:
             run.resume(payload, resume)
         return run.test() if options.test_only else run.train()
@@ -75,29 +91,48 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+def class_weights(options: TrainOptions, photos: Sequence[Photo]) -> tuple[float, ...]:
+    """The cross-entropy's class weights; even ones with a trained extractor and no statistics.
+
+    Weights that favour the rarer class move the border between people, and the person model is
+    chosen by its masks rather than by the mean over classes.
+    """
+    if options.train_extractor and options.data_stats is None:
+        return (1.0, 1.0, 1.0)
+    return find_class_weights(options.data_stats, photos, options.roi_padding)
+
+
 def make_spec(
-    options: TrainOptions, extractor: YOLOv9FeatureExtractor, weights: Sequence[float]
+    options: TrainOptions, extractor: YOLOv9FeatureExtractor | None, weights: Sequence[float]
 ) -> ModelSpec:
-    """The facts of a new model."""
+    """The facts of a new model; without an extractor it is the person model's own."""
     return ModelSpec(
         head=options.head,
-        layers=extractor.layers,
-        channels=extractor.channels,
-        strides=extractor.strides,
+        layers=LAYERS if extractor is None else extractor.layers,
+        channels=CHANNELS if extractor is None else extractor.channels,
+        strides=STRIDES if extractor is None else extractor.strides,
         image_size=options.image_size,
         roi_size=options.roi_size,
         roi_padding=options.roi_padding,
-        extractor_sha=extractor.sha,
+        extractor_sha="" if extractor is None else extractor.sha,
         class_weights=tuple(weights),
     )
 
 
-def check_extractor(spec: ModelSpec, extractor: YOLOv9FeatureExtractor, path: Path) -> None:
+def check_extractor(
+    spec: ModelSpec, extractor: YOLOv9FeatureExtractor | None, path: Path
+) -> None:
     """Refuse an extractor that a checkpoint was not trained on.
 
     Raises:
         InputError: naming what differs.
     """
+    if extractor is None:
+        if (spec.layers, spec.channels) != (LAYERS, CHANNELS):
+            raise InputError(
+                f"checkpoint {path} was trained on a frozen extractor: leave out --train_extractor"
+            )
+        return
     given = (extractor.layers, extractor.channels, extractor.strides)
     if given != (spec.layers, spec.channels, spec.strides):
         raise InputError(
@@ -136,7 +171,7 @@ class Run:
         spec: the model.
         train_photos: photos to train on.
         val_photos: photos to validate on.
-        extractor: the frozen network.
+        extractor: the frozen network; None where it is trained along.
     """
 
     def __init__(
@@ -145,33 +180,39 @@ class Run:
         spec: ModelSpec,
         train_photos: Sequence[Photo],
         val_photos: Sequence[Photo],
-        extractor: YOLOv9FeatureExtractor,
+        extractor: YOLOv9FeatureExtractor | None,
     ) -> None:
         self.options, self.spec, self.extractor = options, spec, extractor
+        self.device = torch.device(
+            "cuda" if torch.cuda.is_available() and options.device != "cpu" else "cpu"
+        )
+        self.model = nn.ModuleDict({"head": build_head(spec)})
+        if options.train_extractor:
+            self.model["extractor"] = new_person_extractor(options.train_detector)
         train, features = self._source("train", train_photos, True)
         self.val_photos, self.val_features = self._source("val", val_photos, False)
         cached = options.cache_features is not None
         amount = Augmentation(
-            options.zoom_jitter, options.color_jitter, options.box_jitter, not options.no_flip
-        )
+            options.zoom_jitter, options.color_jitter, options.box_jitter, not options.no_flip,
+            options.copy_paste,
+        )  # fmt: skip
+        train_spec = replace(spec, image_size=options.train_image_size or spec.image_size)
         dataset = PhotoDataset(
-            train, spec, amount, min_roi_size=options.min_roi_size, max_rois=options.max_rois,
+            train, train_spec, amount, min_roi_size=options.min_roi_size, max_rois=options.max_rois,
             seed=options.seed, with_images=not cached,
         )  # fmt: skip
         self.val_set = PhotoDataset(self.val_photos, spec, with_images=not cached)
-        model = nn.ModuleDict({"head": build_head(spec)})
         loss = RoiMaskLoss(
             spec.class_weights, options.ce_weight, options.dice_weight, options.dice_classes
         )
-        device = torch.device(
-            "cuda" if torch.cuda.is_available() and options.device != "cpu" else "cpu"
-        )
-        self.trainer = Trainer(model, features, loss, dataset, options, device)
+        self.trainer = Trainer(self.model, features, loss, dataset, options, self.device)
 
     def _source(
         self, name: str, photos: Sequence[Photo], is_train: bool
     ) -> tuple[list[Photo], FeatureSource]:
         folder, size = self.options.cache_features, self.options.image_size
+        if self.extractor is None:
+            return list(photos), trained_features(self.model["extractor"], self.device)
         if folder is None:
             return list(photos), extracted_features(self.extractor)
         with_mirror = is_train and not self.options.no_flip
@@ -216,18 +257,19 @@ class Run:
         epoch = trainer.progress.epoch
         row = {"epoch": epoch, "loss": means["total"], "ce": means["ce"], "dice": means["dice"]}
         is_last = epoch == options.epochs
+        metric = "target_iou_image" if options.train_extractor else "miou"
         if epoch % options.validate_every == 0 or is_last:
             summary = self.validate().summary()
             log.scalars("val", summary, epoch)
             row |= {f"val_{name}": value for name, value in summary.items()}
             LOG.info("epoch %d: %s", epoch, ", ".join(f"{k} {v:.4f}" for k, v in summary.items()))
-            if summary["miou"] > trainer.progress.best_miou:
-                trainer.progress.best_miou = summary["miou"]
+            if summary[metric] > trainer.progress.best_miou:
+                trainer.progress.best_miou = summary[metric]
                 trainer.progress.best_epoch = epoch
                 self.save("best_model.pth")
             if epoch % options.save_every == 0 or is_last:
                 height, width = options.image_size
-                score = round(1000 * summary["miou"])
+                score = round(1000 * summary[metric])
                 self.save(f"checkpoint_epoch_{epoch:04d}_{width}x{height}_{score:04d}.pth")
         log.row(row)
         self.save("last.pth")

@@ -23,14 +23,19 @@ from human_edge_detection.dataset import (
     ReadablePhotos,
     collate,
 )
+from human_edge_detection.detector_loss import detector_loss
 from human_edge_detection.ema import MovingAverage
 from human_edge_detection.errors import InputError
-from human_edge_detection.features import FeatureSource
+from human_edge_detection.features import FeatureSource, network_images
 from human_edge_detection.interrupt import StopRequest, ignore_signals
-from human_edge_detection.losses import LossParts, RoiMaskLoss
+from human_edge_detection.losses import RoiMaskLoss
+from human_edge_detection.person_extractor import Candidates
 from human_edge_detection.schedule import Schedule
 
 LOG = logging.getLogger(__name__)
+Costs = dict[str, Tensor]
+"""A step's loss as ``total``, and its terms, scalars."""
+
 MAX_BAD_STEPS = 10
 """Steps in a row with a loss that is not finite before the run gives up."""
 
@@ -43,7 +48,7 @@ class Progress:
         epoch: epochs finished.
         batches: batches of the present epoch that were trained on.
         step: optimizer steps taken.
-        best_miou: best validation mIoU so far.
+        best_miou: best value so far of the validation metric that picks the model.
         best_epoch: the epoch it was reached in.
     """
 
@@ -62,10 +67,10 @@ class Means:
     photos: int = 0
     sums: dict[str, float] = field(default_factory=dict)
 
-    def add(self, parts: LossParts, share: int) -> None:
-        """Add a step's loss parts."""
+    def add(self, costs: Costs, share: int) -> None:
+        """Add a step's costs."""
         self.rois += share
-        for name, value in parts._asdict().items():
+        for name, value in costs.items():
             self.sums[name] = self.sums.get(name, 0.0) + float(value) * share
 
     def __getitem__(self, name: str) -> float:
@@ -161,38 +166,63 @@ class Trainer:
             (self.loss.normalizers(part.targets.to(self.device)) for part in parts),
             start=torch.zeros(2, device=self.device),
         )
-        total: LossParts | None = None
+        total: Costs = {}
+        photos = sum(len(part.samples) for part in parts)
         statistics = [buffer.clone() for buffer in self.model.buffers()]
         self.optimizer.zero_grad(set_to_none=True)
         for part in parts:
-            costs = self.loss(self.logits(part), part.targets.to(self.device), norms)
-            costs.total.backward()
-            kept = LossParts(*(cost.detach() for cost in costs))
-            total = kept if total is None else LossParts(*map(torch.add, total, kept))
+            costs = self.costs(part, norms, len(part.samples) / photos)
+            costs["total"].backward()  # type: ignore[no-untyped-call]
+            for name, cost in costs.items():
+                total[name] = total[name] + cost.detach() if name in total else cost.detach()
         norm = self._update(total, parts, statistics)
         self.progress.step += 1
-        if total is None or not torch.isfinite(total.total):
+        if not total or not torch.isfinite(total["total"]):
             return {"lr": lr}
         means.add(total, sum(len(part.rois) for part in parts))
-        return {"loss": float(total.total), "ce": float(total.ce), "dice": float(total.dice),
-                "gradient_norm": norm, "lr": lr}  # fmt: skip
+        scalars = {"loss" if k == "total" else k: float(v) for k, v in total.items()}
+        return {**scalars, "gradient_norm": norm, "lr": lr}
 
-    def logits(self, batch: Batch) -> Tensor:
-        """Logits float [N, 3, M, M] of a batch's ROIs, under autocast where asked for."""
-        maps = [m.to(self.device) for m in self.features(batch)]
-        maps = [m.contiguous(memory_format=torch.channels_last) for m in maps]
+    def costs(self, batch: Batch, norms: Tensor, share: float) -> Costs:
+        """What a part of a step costs.
+
+        Args:
+            batch: the part.
+            norms: the mask loss' normalizers of the whole step.
+            share: part of the step's photos that are in this batch.
+        """
+        logits, candidates = self.answers(batch)
+        masks = self.loss(logits, batch.targets.to(self.device), norms)
+        costs: Costs = masks._asdict()
+        if candidates is not None:
+            people = [sample.people for sample in batch.samples if sample.people is not None]
+            found = detector_loss(candidates, people)
+            costs["total"] = masks.total + self.options.detector_weight * share * found.total
+            costs |= {"box": share * found.box, "score": share * found.score}
+        return costs
+
+    def answers(self, batch: Batch) -> tuple[Tensor, Candidates | None]:
+        """Logits float [N, 3, M, M] of a batch's ROIs, and the detector's answer where trained.
+
+        Under autocast where asked for.
+        """
+        candidates: Candidates | None = None
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.amp):
+            if "extractor" in self.model:
+                images = network_images(batch, self.device)
+                maps, candidates = self.model["extractor"](images)
+            else:
+                maps = [m.to(self.device) for m in self.features(batch)]
+                maps = [m.contiguous(memory_format=torch.channels_last) for m in maps]
             logits: Tensor = self.model["head"](maps, batch.rois.to(self.device))
-        return logits
+        return logits, candidates
 
-    def _update(
-        self, total: LossParts | None, parts: list[Batch], statistics: list[Tensor]
-    ) -> float:
-        if total is None:
+    def _update(self, total: Costs, parts: list[Batch], statistics: list[Tensor]) -> float:
+        if not total:
             return 0.0
         limit = self.options.gradient_clip or math.inf
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
-        if not torch.isfinite(total.total) or not torch.isfinite(norm):
+        if not torch.isfinite(total["total"]) or not torch.isfinite(norm):
             # A batch norm has already taken the batch in, and would never get rid of a NaN.
             for buffer, before in zip(self.model.buffers(), statistics, strict=True):
                 buffer.copy_(before)
@@ -204,12 +234,12 @@ class Trainer:
             self.average.update(self.model)
         return float(norm)
 
-    def _refuse(self, total: LossParts, parts: list[Batch]) -> None:
+    def _refuse(self, total: Costs, parts: list[Batch]) -> None:
         self.bad_steps += 1
         names = [
             self.dataset.photos[s.photo_index].file_name for part in parts for s in part.samples
         ]
-        costs = {name: float(value) for name, value in total._asdict().items()}
+        costs = {name: float(value) for name, value in total.items()}
         LOG.warning("step %d skipped, not finite: %s on %s", self.progress.step, costs, names)
         if self.bad_steps >= MAX_BAD_STEPS:
             raise InputError(
@@ -245,14 +275,22 @@ class Trainer:
 
 def make_optimizer(model: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
     """The optimizer of the options; norms, biases and the position bias are not decayed."""
-    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim == 4 and p.shape[0] > 1]
-    chosen = {id(p) for p in decayed}
-    plain = [p for p in model.parameters() if p.requires_grad and id(p) not in chosen]
-    groups: list[dict[str, Any]] = [
-        {"params": decayed, "weight_decay": options.weight_decay, "lr_factor": 1.0},
-        {"params": plain, "weight_decay": 0.0, "lr_factor": 1.0},
-    ]
     lr = options.peak_lr
+    groups: list[dict[str, Any]] = []
+    for is_backbone, factor in ((False, 1.0), (True, options.backbone_lr / lr)):
+        own = [
+            parameter
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad and name.startswith("extractor.backbone.") == is_backbone
+        ]
+        decayed = [p for p in own if p.ndim == 4 and p.shape[0] > 1]
+        chosen = {id(p) for p in decayed}
+        plain = [p for p in own if id(p) not in chosen]
+        if own:
+            groups += [
+                {"params": decayed, "weight_decay": options.weight_decay, "lr_factor": factor},
+                {"params": plain, "weight_decay": 0.0, "lr_factor": factor},
+            ]
     if options.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=lr, momentum=options.momentum)
     kind = torch.optim.AdamW if options.optimizer == "adamw" else torch.optim.Adam

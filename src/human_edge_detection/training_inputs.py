@@ -75,6 +75,15 @@ def find_photos(options: TrainOptions) -> PhotoSets:
     return PhotoSets(_load(train_ann, folders), _load([val_ann], [val_folder]))
 
 
+def repeat_crowds(photos: Sequence[Photo], times: int) -> tuple[Photo, ...]:
+    """The photos, those with masks of two people or more ``times`` times in a row."""
+    return tuple(
+        photo
+        for photo in photos
+        for _ in range(times if sum(p.is_target for p in photo.people) > 1 else 1)
+    )
+
+
 def _load(annotations: Sequence[Path], folders: Sequence[Path]) -> tuple[Photo, ...]:
     photos: list[Photo] = []
     for annotation, folder in zip(annotations, folders, strict=True):
