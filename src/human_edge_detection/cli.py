@@ -20,6 +20,7 @@ COMMANDS = {
     "train": ("TrainOptions", "train:run_train", "train a head on COCO annotations"),
     "validate": ("ValidateOptions", "validate_command:run_validate", "score models on photos"),
     "export": ("ExportOptions", "export_onnx:run_export", "write a checkpoint as ONNX"),
+    "check": ("CheckOptions", "pipeline_check:run_check", "run every stage once and report"),
     "stats": ("StatsOptions", "stats:run_stats", "measure the classes of annotated photos"),
     "subset": ("SubsetOptions", "subset:run_subset", "cut small person files from COCO's"),
 }
@@ -49,6 +50,11 @@ def train_main(argv: Sequence[str] | None = None) -> int:
 def validate_main(argv: Sequence[str] | None = None) -> int:
     """Run ``validate.py``."""
     return _run_script("validate", argv)
+
+
+def check_main(argv: Sequence[str] | None = None) -> int:
+    """Run ``test_pipeline.py``."""
+    return _run_script("check", argv)
 
 
 def _run_script(command: str, argv: Sequence[str] | None) -> int:
