@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -69,10 +68,11 @@ def load_checkpoint(path: Path) -> Payload:
             f"checkpoint {path} is refused: it holds more than tensors and plain values "
             f"({str(error).splitlines()[0]}); use one written by main.py"
         ) from error
-    except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError, OSError) as error:
+    except Exception as error:  # a damaged file makes the unpickler fail in any way
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"checkpoint {path} cannot be read ({str(error).splitlines()[0]}): it was cut short "
-            "or is another kind of file; use an earlier checkpoint"
+            f"checkpoint {path} cannot be read ({reason}): it was cut short or is another kind "
+            "of file; use an earlier checkpoint"
         ) from error
     if not isinstance(payload, dict) or payload.get("format") != FORMAT:
         raise InputError(
