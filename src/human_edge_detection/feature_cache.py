@@ -82,6 +82,8 @@ class FeatureCache:
 
     def load(self, index: int, is_mirrored: bool) -> list[NDArray[np.float16]]:
         """The maps float16 [C, h, w] of one photo, one per layer."""
+        if is_mirrored and self.views == 1:
+            raise LookupError(f"the feature cache {self.directory} holds no mirror images")
         row = index * self.views + int(is_mirrored)
         if not self.is_done[row]:
             raise LookupError(f"photo {index} is not in the feature cache {self.directory}")
