@@ -44,6 +44,12 @@ from human_edge_detection.interrupt import StopRequest, ignore_signals, stop_on_
 from human_edge_detection.losses import RoiMaskLoss
 from human_edge_detection.model import ModelSpec, build_head
 from human_edge_detection.panels import write_panels
+from human_edge_detection.person_export import (
+    EXTRACTOR_NAME,
+    HEAD_NAME,
+    export_person_model,
+    report_extractor,
+)
 from human_edge_detection.person_extractor import (
     CHANNELS,
     LAYERS,
@@ -257,19 +263,18 @@ class Run:
         epoch = trainer.progress.epoch
         row = {"epoch": epoch, "loss": means["total"], "ce": means["ce"], "dice": means["dice"]}
         is_last = epoch == options.epochs
-        metric = "target_iou_image" if options.train_extractor else "miou"
         if epoch % options.validate_every == 0 or is_last:
             summary = self.validate().summary()
             log.scalars("val", summary, epoch)
             row |= {f"val_{name}": value for name, value in summary.items()}
             LOG.info("epoch %d: %s", epoch, ", ".join(f"{k} {v:.4f}" for k, v in summary.items()))
-            if summary[metric] > trainer.progress.best_miou:
-                trainer.progress.best_miou = summary[metric]
+            if summary[self.metric] > trainer.progress.best_miou:
+                trainer.progress.best_miou = summary[self.metric]
                 trainer.progress.best_epoch = epoch
                 self.save("best_model.pth")
             if epoch % options.save_every == 0 or is_last:
                 height, width = options.image_size
-                score = round(1000 * summary[metric])
+                score = round(1000 * summary[self.metric])
                 self.save(f"checkpoint_epoch_{epoch:04d}_{width}x{height}_{score:04d}.pth")
         log.row(row)
         self.save("last.pth")
@@ -288,15 +293,31 @@ class Run:
         )
         for number, panel in enumerate(panels[:4]):
             log.picture(f"panel/{number}", read_image(panel), self.trainer.progress.epoch)
-        exported = best.with_suffix(".onnx")
-        report(exported, export_head(self.trainer.model["head"].cpu(), self.spec, exported))
+        exported, extractor = self._export(best)
         print(
-            f"best epoch {self.trainer.progress.best_epoch}: "
-            f"mIoU {self.trainer.progress.best_miou:.4f}; panels in {options.val_output_dir}\n"
+            f"best epoch {self.trainer.progress.best_epoch}: {self.metric} "
+            f"{self.trainer.progress.best_miou:.4f}; panels in {options.val_output_dir}\n"
             f"next: uv run human-edge-detection predict PHOTO --boxes BOXES --model {exported} "
-            f"--extractor {self.extractor.path}"
+            f"--extractor {extractor}"
         )
         return 0
+
+    def _export(self, best: Path) -> tuple[Path, Path]:
+        """Write the model as ONNX beside its checkpoint; head and extractor come back."""
+        if self.extractor is not None:
+            exported = best.with_suffix(".onnx")
+            report(exported, export_head(self.trainer.model["head"].cpu(), self.spec, exported))
+            return exported, self.extractor.path
+        errors, checks = export_person_model(self.trainer.model, self.spec, best.parent)
+        head, extractor = best.parent / HEAD_NAME, best.parent / EXTRACTOR_NAME
+        report_extractor(extractor, errors)
+        report(head, checks)
+        return head, extractor
+
+    @property
+    def metric(self) -> str:
+        """The validation metric that picks the best model."""
+        return "target_iou_image" if self.options.train_extractor else "miou"
 
     def test(self) -> int:
         """Validate the resumed weights and print the numbers."""
