@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import torch
 from people_set import write_people_set
 from stand_in import write_stand_in
 
-from human_edge_detection.checkpoint import save_checkpoint, spec_to_dict
+from human_edge_detection.checkpoint import load_head, save_checkpoint, spec_to_dict
 from human_edge_detection.config import ValidateOptions
 from human_edge_detection.errors import InputError
+from human_edge_detection.export_onnx import export_end_to_end, export_head
 from human_edge_detection.model import ModelSpec, build_head
 from human_edge_detection.validate_command import find_models, run_validate
 
@@ -57,6 +59,36 @@ def test_several_by_pattern(options: ValidateOptions, capsys: pytest.CaptureFixt
     assert "checkpoint_0.pth" in text
     assert "checkpoint_1.pth" in text
     assert "best by mIoU: checkpoint_" in text
+
+
+def test_exports_score_as_their_checkpoint_does(options: ValidateOptions) -> None:
+    checkpoint = Path(options.models[0])
+    folder = checkpoint.parent
+    spec, head = load_head(checkpoint)
+    export_head(head, spec, folder / "head.onnx")
+    export_end_to_end(head, spec, Path(str(options.onnx_model)), folder / "whole.onnx")
+    files = tuple(str(folder / name) for name in ("checkpoint_0.pth", "head.onnx", "whole.onnx"))
+    output = folder / "exports"
+    given = replace(options, models=files, val_output_dir=output, no_visualization=True)
+    assert run_validate(given) == 0
+    models = json.loads((output / "report.json").read_text())["models"]
+    for model in models[1:]:
+        for name, value in models[0]["losses"].items():
+            assert model["losses"][name] == pytest.approx(value, abs=1e-4)
+        for name, (value, *_) in models[0]["headline"].items():
+            assert model["headline"][name][0] == pytest.approx(value, abs=1e-3), name
+
+
+def test_everything_at_once(options: ValidateOptions, capsys: pytest.CaptureFixture[str]) -> None:
+    assert options.val_img_dir is not None
+    output = options.val_img_dir / "all"
+    assert run_validate(replace(options, robustness=True, val_output_dir=output)) == 0
+    assert "boxes ± 20%" in capsys.readouterr().out
+    again = output / "checkpoint_0.pth" / "results.json"
+    assert run_validate(replace(options, models=(str(again),))) == 0
+    assert "AP50" in capsys.readouterr().out
+    assert len(list((output / "panels").glob("*.jpg"))) == 3
+    assert (output / "report.html").stat().st_size > 20_000
 
 
 def test_what_is_missing_is_named(options: ValidateOptions, tmp_path: Path) -> None:

@@ -104,6 +104,7 @@ def facts(spec: ModelSpec) -> dict[str, str]:
         "roi_padding": str(spec.roi_padding),
         "mask_size": str(spec.mask_size),
         "classes": json.dumps(["background", "target", "non_target"]),
+        "class_weights": json.dumps(spec.class_weights),
         "geometry": "letterbox",
         "extractor_sha": spec.extractor_sha,
         "git_revision": git_revision(),

@@ -31,6 +31,7 @@ class HeadFacts:
         roi_padding: margin around a box, as a part of its side.
         mask_size: bins along a mask's side.
         extractor_sha: short hash of the extractor's file that it was trained on; may be empty.
+        class_weights: cross-entropy weights it was trained with; empty if the file does not say.
     """
 
     end_to_end: bool
@@ -41,6 +42,7 @@ class HeadFacts:
     roi_padding: float
     mask_size: int
     extractor_sha: str
+    class_weights: tuple[float, ...] = ()
 
     @classmethod
     def from_metadata(cls, metadata: dict[str, str], path: Path | str) -> HeadFacts:
@@ -68,6 +70,7 @@ class HeadFacts:
                 roi_padding=float(metadata["roi_padding"]),
                 mask_size=int(metadata.get("mask_size", "56")),
                 extractor_sha=metadata.get("extractor_sha", ""),
+                class_weights=tuple(json.loads(metadata.get("class_weights", "[]"))),
             )
         except (KeyError, ValueError, TypeError) as error:
             raise InputError(

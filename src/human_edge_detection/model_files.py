@@ -145,6 +145,7 @@ def _spec_of(facts: HeadFacts) -> ModelSpec:
         roi_size=facts.mask_size // 2,
         roi_padding=facts.roi_padding,
         extractor_sha=facts.extractor_sha,
+        class_weights=facts.class_weights,
     )
 
 

@@ -67,7 +67,7 @@ def score_model(
     evaluation = evaluate(
         dataset,
         model.infer,
-        loss=numpy_loss(weights),
+        loss=numpy_loss(weights) if weights else None,
         batches=loaded_batches(dataset, options, name),
         min_side=options.min_side,
     )
