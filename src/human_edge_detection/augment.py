@@ -21,6 +21,7 @@ class Augmentation:
         box: largest shift of each box edge, as a part of the box's side.
         flip: whether half of the photos are mirrored.
         paste: part of the photos into which people from other photos are pasted.
+        zoom_middle: scale around which ``zoom`` varies; at 1 the photo just fits.
     """
 
     zoom: float = 0.0
@@ -28,6 +29,7 @@ class Augmentation:
     box: float = 0.0
     flip: bool = False
     paste: float = 0.0
+    zoom_middle: float = 1.0
 
 
 def random_view(
@@ -38,7 +40,7 @@ def random_view(
     Returns:
         uint8 [H, W, 3] and the transform from source to input pixels.
     """
-    zoom = 1 + amount.zoom * rng.uniform(-1, 1)
+    zoom = amount.zoom_middle * (1 + amount.zoom * rng.uniform(-1, 1))
     anchor = (rng.uniform(), rng.uniform()) if amount.zoom else (0.5, 0.5)
     view, transform = letterbox(image, size_hw, zoom, anchor)
     if amount.flip and rng.uniform() < 0.5:

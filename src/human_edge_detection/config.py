@@ -81,6 +81,11 @@ class TrainOptions:
     max_rois: int = option(16, "most ROIs of one photo in a training step")
     box_jitter: float = option(0.08, "random shift of each box edge in training, part of its side")
     zoom_jitter: float = option(0.25, "random change of the photo's scale in training")
+    zoom_middle: float = option(
+        1.0,
+        "scale around which --zoom_jitter varies; above 1 suits photos that are trained on at a "
+        "smaller size than --image_size",
+    )
     color_jitter: float = option(0.2, "random change of brightness, contrast and saturation")
     no_flip: bool = option(False, "never mirror training photos")
     copy_paste: float = option(0.0, "part of the photos with people pasted in from other photos")
@@ -133,6 +138,7 @@ class TrainOptions:
             "color_jitter",
             "warmup_steps",
             "copy_paste",
+            "zoom_middle",
             "backbone_lr",
             "detector_weight",
         ):

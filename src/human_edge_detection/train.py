@@ -200,7 +200,7 @@ class Run:
         cached = options.cache_features is not None
         amount = Augmentation(
             options.zoom_jitter, options.color_jitter, options.box_jitter, not options.no_flip,
-            options.copy_paste,
+            options.copy_paste, options.zoom_middle,
         )  # fmt: skip
         train_spec = replace(spec, image_size=options.train_image_size or spec.image_size)
         dataset = PhotoDataset(
