@@ -168,16 +168,6 @@ def cover_weights(edges_out: NDArray[np.float64], count_in: int) -> FloatArray:
     return np.asarray(np.maximum(shared, 0) / np.maximum(high - low, 1e-9), np.float32)
 
 
-def linear_weights(centres: NDArray[np.float64], count_in: int) -> FloatArray:
-    """Linear-interpolation weights [len(centres), count_in] between the input cells' centres.
-
-    Outside the outermost centres the outermost cell's value holds.
-    """
-    position = np.clip(centres - 0.5, 0, count_in - 1)
-    distance = np.abs(position[:, None] - np.arange(count_in)[None])
-    return np.asarray(np.maximum(1 - distance, 0), np.float32)
-
-
 def crop_mask(mask: NDArray[np.generic], roi_xyxy: FloatArray, size: int) -> FloatArray:
     """How much of each bin of a ROI the mask covers, float32 [size, size] in 0…1.
 
@@ -196,13 +186,29 @@ def crop_mask(mask: NDArray[np.generic], roi_xyxy: FloatArray, size: int) -> Flo
     return np.asarray(rows @ window @ columns.T, np.float32)
 
 
-def _paste_weights(low: float, high: float, first: int, last: int, count_in: int) -> FloatArray:
-    step = count_in / max(high - low, 1e-6)
+def _paste_axis(
+    values: FloatArray, axis: int, low: float, high: float, first: int, last: int
+) -> FloatArray:
+    """The values resampled along one axis (-2 or -1), from bins of low…high to pixels."""
+    count = values.shape[axis]
+    step = count / max(high - low, 1e-6)
     if step > 1:  # several bins a pixel: average them, or thin limbs fall between the samples
-        edges = np.clip((np.arange(first, last + 1) - low) * step, 0, count_in)
-        return cover_weights(edges, count_in)
-    centres = np.arange(first, last, dtype=np.float64) + 0.5
-    return linear_weights((centres - low) * step, count_in)
+        edges = np.clip((np.arange(first, last + 1) - low) * step, 0, count)
+        weights = cover_weights(edges, count)
+        return weights @ values if axis == -2 else values @ weights.T
+    centres = (np.arange(first, last, dtype=np.float64) + 0.5 - low) * step
+    # Two taps by hand: as a product of matrices, BLAS starts threads that fight ONNX Runtime's.
+    position = np.clip(centres - 0.5, 0, count - 1)
+    left = np.minimum(position.astype(np.intp), max(count - 2, 0))
+    right = np.minimum(left + 1, count - 1)
+    part = (position - left).astype(np.float32)
+    part = part[:, None] if axis == -2 else part
+    here = values.take(left, axis)
+    step_up = values.take(right, axis)
+    step_up -= here
+    step_up *= part
+    step_up += here
+    return step_up
 
 
 def paste_at(
@@ -223,9 +229,8 @@ def paste_at(
     """
     x1, y1, x2, y2 = bounds
     left, top, right, bottom = (float(value) for value in roi_xyxy)
-    columns = _paste_weights(left, right, x1, x2, values.shape[-1])
-    rows = _paste_weights(top, bottom, y1, y2, values.shape[-2])
-    return np.asarray(rows @ (values @ columns.T), np.float32)
+    wide = _paste_axis(np.asarray(values, np.float32), -1, left, right, x1, x2)
+    return _paste_axis(wide, -2, top, bottom, y1, y2)
 
 
 def roi_bounds(roi_xyxy: FloatArray, size_hw: tuple[int, int]) -> tuple[int, int, int, int]:
