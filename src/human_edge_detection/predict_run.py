@@ -21,7 +21,7 @@ from human_edge_detection.ledger import Ledger
 from human_edge_detection.overlap import BackgroundWriter, read_ahead
 from human_edge_detection.predictor import MaskPredictor
 from human_edge_detection.prepared_image import PreparedImage
-from human_edge_detection.result_files import ResultFiles
+from human_edge_detection.result_files import FusedOnce, ResultFiles
 from human_edge_detection.sources import Source
 from human_edge_detection.structures import ImageArray
 from human_edge_detection.video import Frame, VideoReader, VideoWriter
@@ -172,6 +172,7 @@ class PredictRun:
         known_id = None if boxes is None else boxes.image_id
         wanted_id = job.wanted_id if known_id is None else known_id
         name, image_id = self._ledger.claim(job.source, wanted_id)
+        masks = FusedOnce.of(masks)
         self._files.write(name, photo.image, masks)
         file_name = (boxes and boxes.file_name) or job.source.name
         results = []

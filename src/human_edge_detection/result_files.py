@@ -12,7 +12,24 @@ import numpy as np
 
 from human_edge_detection.images import save_image, write_atomically
 from human_edge_detection.instance_masks import InstanceMasks
+from human_edge_detection.masks import LabelMap
 from human_edge_detection.structures import ImageArray
+
+
+class FusedOnce(InstanceMasks):
+    """The same masks, but each pixel's owner is worked out once for all that is written."""
+
+    @classmethod
+    def of(cls, masks: InstanceMasks) -> FusedOnce:
+        """A short-lived copy that shares the arrays; it holds one label map."""
+        return cls(**vars(masks))
+
+    def label_map(self, threshold: float = 0.5) -> LabelMap:
+        """See :meth:`InstanceMasks.label_map`."""
+        known: dict[float, LabelMap] = self.__dict__.setdefault("_labels", {})
+        if threshold not in known:
+            known[threshold] = super().label_map(threshold)
+        return known[threshold]
 
 
 @dataclass(frozen=True)

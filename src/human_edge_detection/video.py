@@ -15,7 +15,7 @@ import numpy as np
 from human_edge_detection.errors import InputError
 from human_edge_detection.instance_masks import InstanceMasks
 from human_edge_detection.ledger import replacing
-from human_edge_detection.result_files import ResultFiles
+from human_edge_detection.result_files import FusedOnce, ResultFiles
 from human_edge_detection.structures import ImageArray
 
 MISSING_SHARE = 0.05
@@ -125,7 +125,7 @@ class VideoWriter:
         Raises:
             InputError: a file cannot be written.
         """
-        files = self._files
+        files, masks = self._files, FusedOnce.of(masks)
         if self._lines is not None:
             people = masks.to_coco(frame.number, threshold=files.threshold)
             line = {"frame": frame.number, "seconds": round(frame.seconds, 4), "people": people}
