@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 from faster_coco_eval.core.mask import rleToBoundary
-from people_set import write_people_set
 from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -25,6 +24,7 @@ from human_edge_detection.coco import Photo, decode_mask, load_photos
 from human_edge_detection.metrics import boundary_iou
 from human_edge_detection.person_scores import decode_rle, encode_mask
 from human_edge_detection.tool_results import Prediction, Predictions
+from people_set import write_people_set
 
 
 def spoiled(photos: list[Photo], seed: int = 0) -> Predictions:

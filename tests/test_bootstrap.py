@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from people_set import made_up_score
 
 from human_edge_detection.bootstrap import draw_photos, estimate, interval, paired_difference
 from human_edge_detection.person_scores import PersonScore
+from people_set import made_up_score
 
 
 def scores(values: np.ndarray) -> list[PersonScore]:

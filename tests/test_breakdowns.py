@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from people_set import made_up_score
 
 from human_edge_detection.breakdowns import break_down, overlap_name, size_name
+from people_set import made_up_score
 
 
 @pytest.mark.parametrize(

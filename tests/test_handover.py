@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from people_set import write_people_set
 from pycocotools.coco import COCO
 
 from human_edge_detection.coco import Photo, decode_mask, load_photos
@@ -15,6 +14,7 @@ from human_edge_detection.handover import write_handover
 from human_edge_detection.person_scores import PersonScore, decode_rle, encode_mask
 from human_edge_detection.result_scores import evaluate_predictions
 from human_edge_detection.tool_results import Prediction, read_predictions
+from people_set import write_people_set
 
 Scored = tuple[Path, list[Photo], tuple[PersonScore, ...]]
 

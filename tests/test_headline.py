@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from people_set import made_up_score, matrix
 
 from human_edge_detection.evaluate import Evaluation
 from human_edge_detection.headline import HEADLINES, headline, numbers_of, photo_sums
+from people_set import made_up_score, matrix
 
 SCORES = [
     made_up_score(1, 1, 0.5, confusion=matrix(10, 6, 0, swapped=2)),

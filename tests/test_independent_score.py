@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from independent_score import score
-from people_set import write_people_set
 from pycocotools.coco import COCO
 
 from human_edge_detection.coco import load_photos
@@ -18,6 +16,8 @@ from human_edge_detection.handover import results
 from human_edge_detection.headline import headline
 from human_edge_detection.model import ModelSpec
 from human_edge_detection.structures import FloatArray, RoiSample
+from independent_score import score
+from people_set import write_people_set
 
 SPEC = ModelSpec("lite", (), (), (), image_size=(64, 64), roi_size=14)
 

@@ -9,7 +9,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from people_set import write_people_set
 
 from human_edge_detection.average_precision import average_precision
 from human_edge_detection.bootstrap import estimate
@@ -22,6 +21,7 @@ from human_edge_detection.result_scores import evaluate_predictions
 from human_edge_detection.robustness import ceiling
 from human_edge_detection.stress_curve import StressPoint
 from human_edge_detection.tool_results import Prediction, Predictions
+from people_set import write_people_set
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from people_set import write_people_set
 
 from human_edge_detection.coco import Photo, load_photos
 from human_edge_detection.dataset import PhotoDataset
 from human_edge_detection.evaluate import evaluate
 from human_edge_detection.model import ModelSpec
 from human_edge_detection.robustness import JitteredPhotos, ceiling
+from people_set import write_people_set
 
 SPEC = ModelSpec("lite", (), (), (), image_size=(96, 96))
 

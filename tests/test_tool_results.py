@@ -8,12 +8,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from people_set import write_people_set
 
 from human_edge_detection.coco import Photo, load_photos
 from human_edge_detection.errors import InputError
 from human_edge_detection.person_scores import decode_rle, encode_mask
 from human_edge_detection.tool_results import compressed, read_predictions
+from people_set import write_people_set
 
 SQUARE = np.zeros((96, 96), bool)
 SQUARE[8:88, 8:40] = True

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from people_set import write_people_set
-from stand_in import write_stand_in
 
 from human_edge_detection.checkpoint import load_head, save_checkpoint, spec_to_dict
 from human_edge_detection.config import ValidateOptions
@@ -17,6 +15,8 @@ from human_edge_detection.errors import InputError
 from human_edge_detection.export_onnx import export_end_to_end, export_head
 from human_edge_detection.model import ModelSpec, build_head
 from human_edge_detection.validate_command import find_models, run_validate
+from people_set import write_people_set
+from stand_in import write_stand_in
 
 
 @pytest.fixture(scope="module")
