@@ -195,7 +195,7 @@ def _paste_axis(
     if step > 1:  # several bins a pixel: average them, or thin limbs fall between the samples
         edges = np.clip((np.arange(first, last + 1) - low) * step, 0, count)
         weights = cover_weights(edges, count)
-        return weights @ values if axis == -2 else values @ weights.T
+        return np.asarray(weights @ values if axis == -2 else values @ weights.T, np.float32)
     centres = (np.arange(first, last, dtype=np.float64) + 0.5 - low) * step
     # Two taps by hand: as a product of matrices, BLAS starts threads that fight ONNX Runtime's.
     position = np.clip(centres - 0.5, 0, count - 1)
