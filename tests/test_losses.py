@@ -39,8 +39,10 @@ def test_cross_entropy_of_four_pixels() -> None:
     cost = cross_entropy_sum(logits, targets, torch.tensor(WEIGHTS))
     wanted = -(0.5 * math.log(0.5) + math.log(0.5) + 2 * math.log(0.6) + 0.5 * math.log(0.1))
     assert cost.item() == pytest.approx(wanted)
-    parts = RoiMaskLoss(WEIGHTS)(logits, targets)
-    assert parts.ce.item() == pytest.approx(wanted / (0.5 + 1 + 2 + 0.5))
+    plain = -(math.log(0.5) + math.log(0.5) + math.log(0.6) + math.log(0.1)) / 4
+    assert RoiMaskLoss()(logits, targets).ce.item() == pytest.approx(plain)
+    norms = RoiMaskLoss(WEIGHTS).normalizers(targets)
+    assert norms.tolist() == pytest.approx([0.5 + 1 + 2 + 0.5, 1])
 
 
 def test_dice_of_four_pixels() -> None:
@@ -64,7 +66,8 @@ def test_cross_entropy_equals_torch_without_special_labels() -> None:
     targets[targets == NOT_TARGET_INDEX] = IGNORE_INDEX
     weights = torch.tensor(WEIGHTS)
     wanted = torch.nn.functional.cross_entropy(logits, targets.long(), weights, ignore_index=255)
-    torch.testing.assert_close(RoiMaskLoss(WEIGHTS)(logits, targets).ce, wanted)
+    found = cross_entropy_sum(logits, targets, weights)
+    torch.testing.assert_close(found / RoiMaskLoss(WEIGHTS).normalizers(targets)[0], wanted)
 
 
 def test_a_better_answer_costs_less() -> None:
@@ -101,15 +104,17 @@ def test_ignored_pixels_cost_nothing_and_teach_nothing() -> None:
 
 def test_not_target_costs_minus_log_of_what_is_not_the_target() -> None:
     logits = logits_of([[0.3, 0.2, 0.5], [0.1, 0.6, 0.3]])
-    parts = RoiMaskLoss(WEIGHTS)(logits, labels_of([NOT_TARGET_INDEX, NOT_TARGET_INDEX]))
-    wanted = -0.5 * (math.log(0.8) + math.log(0.4)) / (0.5 + 0.5)
-    assert parts.ce.item() == pytest.approx(wanted)
+    targets = labels_of([NOT_TARGET_INDEX, NOT_TARGET_INDEX])
+    cost = cross_entropy_sum(logits, targets, torch.tensor(WEIGHTS))
+    assert cost.item() == pytest.approx(-0.5 * (math.log(0.8) + math.log(0.4)))
+    parts = RoiMaskLoss()(logits, targets)
+    assert parts.ce.item() == pytest.approx(-(math.log(0.8) + math.log(0.4)) / 2)
     assert parts.dice.item() == pytest.approx(1 - 1 / (0.2 + 0.6 + 1))
 
 
 def test_not_target_says_nothing_about_who_else() -> None:
     targets = labels_of([NOT_TARGET_INDEX])
-    loss = RoiMaskLoss(WEIGHTS, dice_classes=(0, 1, 2))
+    loss = RoiMaskLoss(dice_classes=(0, 1, 2))
     as_background = loss(logits_of([[0.7, 0.2, 0.1]]), targets)
     as_somebody = loss(logits_of([[0.1, 0.2, 0.7]]), targets)
     torch.testing.assert_close(as_background, as_somebody)
