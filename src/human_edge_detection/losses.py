@@ -80,6 +80,11 @@ def dice_sum(
 class RoiMaskLoss(nn.Module):
     """``ce_weight`` · cross-entropy + ``dice_weight`` · Dice.
 
+    Class weights w alone would move what the logits mean: the posterior that minimizes a weighted
+    cross-entropy is proportional to w·p. Adding log w to the logits inside the cross-entropy takes
+    the shift back (logit adjustment, Menon et al. 2021), so rare classes count more in training
+    while the softmax of the bare logits stays a calibrated p.
+
     Args:
         class_weights: cross-entropy weights of the three classes.
         ce_weight: factor of the cross-entropy.
@@ -122,6 +127,7 @@ class RoiMaskLoss(nn.Module):
         with torch.autocast(logits.device.type, enabled=False):
             logits = logits.float()
             norms = self.normalizers(targets) if normalizers is None else normalizers
-            ce = cross_entropy_sum(logits, targets, self.class_weights) / norms[0]
+            shifted = logits + self.class_weights.log()[:, None, None]
+            ce = cross_entropy_sum(shifted, targets, self.class_weights) / norms[0]
             dice = dice_sum(logits, targets, self.dice_classes) / norms[1]
             return LossParts(self.ce_weight * ce + self.dice_weight * dice, ce, dice)

@@ -20,10 +20,10 @@ from human_edge_detection.feature_cache import as_network_input
 from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
 from human_edge_detection.features import extracted_features
 from human_edge_detection.head_session import HeadFacts, HeadSession
+from human_edge_detection.inference import inference
 from human_edge_detection.losses import RoiMaskLoss
 from human_edge_detection.model import ModelSpec
 from human_edge_detection.structures import FloatArray, RoiSample
-from human_edge_detection.train import inference
 from human_edge_detection.training_inputs import open_extractor
 
 MODEL_SUFFIXES = (".pth", ".onnx")

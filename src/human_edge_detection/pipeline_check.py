@@ -21,11 +21,11 @@ from human_edge_detection.evaluate import evaluate
 from human_edge_detection.export_onnx import export_head
 from human_edge_detection.features import extracted_features
 from human_edge_detection.images import read_image, save_image
+from human_edge_detection.inference import inference
 from human_edge_detection.losses import RoiMaskLoss
 from human_edge_detection.model import ModelSpec, build_head
 from human_edge_detection.predictor import MaskPredictor
 from human_edge_detection.sample_data import write_sample_set
-from human_edge_detection.train import inference
 from human_edge_detection.training_inputs import open_extractor
 
 

@@ -32,18 +32,14 @@ class TrainLog:
         """Add a picture uint8 [H, W, 3] to TensorBoard."""
         self.writer.add_image(name, image, step, dataformats="HWC")
 
-    def row(self, values: Mapping[str, float]) -> None:
-        """Add an epoch to ``metrics.csv``; a new file gets a header."""
-        columns = list(values)
-        if self.csv_path.exists():
-            with self.csv_path.open(newline="") as file:
-                columns = next(csv.reader(file), columns)
+    def row(self, group: str, epoch: int, values: Mapping[str, float]) -> None:
+        """Add an epoch's numbers to ``metrics.csv``, one line a number."""
         is_new = not self.csv_path.exists()
         with self.csv_path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, columns, extrasaction="ignore")
+            writer = csv.writer(file)
             if is_new:
-                writer.writeheader()
-            writer.writerow({k: f"{v:.6g}" for k, v in values.items()})
+                writer.writerow(["group", "epoch", "name", "value"])
+            writer.writerows([group, epoch, name, f"{v:.6g}"] for name, v in values.items())
 
     def __enter__(self) -> TrainLog:
         return self

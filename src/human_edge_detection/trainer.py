@@ -50,6 +50,7 @@ class Progress:
         step: optimizer steps taken.
         best_miou: best value so far of the validation metric that picks the model.
         best_epoch: the epoch it was reached in.
+        validated: the last epoch that was validated.
     """
 
     epoch: int = 0
@@ -57,6 +58,7 @@ class Progress:
     step: int = 0
     best_miou: float = -1.0
     best_epoch: int = 0
+    validated: int = 0
 
 
 @dataclass
@@ -72,6 +74,10 @@ class Means:
         self.rois += share
         for name, value in costs.items():
             self.sums[name] = self.sums.get(name, 0.0) + float(value) * share
+
+    def values(self) -> dict[str, float]:
+        """The mean of each loss part."""
+        return {name: self[name] for name in self.sums}
 
     def __getitem__(self, name: str) -> float:
         return self.sums.get(name, math.nan) / max(1, self.rois)
@@ -150,8 +156,9 @@ class Trainer:
         batches = EpochBatches(
             len(self.dataset), options.batch_size, options.seed, progress.epoch, progress.batches
         )
-        return DataLoader(  # type: ignore[return-value]
-            ReadablePhotos(self.dataset), batch_sampler=batches, collate_fn=collate,
+        return DataLoader(
+            ReadablePhotos(self.dataset),  # type: ignore[arg-type]  # collate makes batches of them
+            batch_sampler=batches, collate_fn=collate,
             num_workers=options.num_workers, worker_init_fn=ignore_signals,
         )  # fmt: skip
 
@@ -259,9 +266,15 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from :meth:`state`'s answer; the schedule stays that of the options."""
+        """Go on from :meth:`state`'s answer; schedule, decay and momentum stay the options'."""
         self.model.load_state_dict(state["weights"])
+        asked = [
+            {k: v for k, v in group.items() if k not in ("params", "lr")}
+            for group in self.optimizer.param_groups
+        ]
         self.optimizer.load_state_dict(state["optimizer"])
+        for group, own in zip(self.optimizer.param_groups, asked, strict=True):
+            group.update(own)
         self.progress = Progress(**state["progress"])
         torch.set_rng_state(state["torch_rng"])
         if self.average is None:

@@ -1,0 +1,258 @@
+"""One training run put together: its epochs, validations, checkpoints, pictures and export."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from itertools import takewhile
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from human_edge_detection.augment import Augmentation
+from human_edge_detection.checkpoint import (
+    best_weights,
+    load_checkpoint,
+    load_weights,
+    require,
+    save_checkpoint,
+    spec_to_dict,
+)
+from human_edge_detection.coco import Photo
+from human_edge_detection.config import TrainOptions
+from human_edge_detection.dataset import PhotoDataset, ReadablePhotos
+from human_edge_detection.errors import InputError
+from human_edge_detection.evaluate import Evaluation, evaluate
+from human_edge_detection.export_onnx import export_head, report
+from human_edge_detection.feature_cache import FeatureCache
+from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
+from human_edge_detection.features import (
+    FeatureSource,
+    cached_features,
+    extracted_features,
+    trained_features,
+)
+from human_edge_detection.images import read_image
+from human_edge_detection.inference import inference
+from human_edge_detection.interrupt import StopRequest, ignore_signals, stop_on_signals
+from human_edge_detection.losses import RoiMaskLoss
+from human_edge_detection.model import ModelSpec, build_head
+from human_edge_detection.panels import write_panels
+from human_edge_detection.person_export import (
+    EXTRACTOR_NAME,
+    HEAD_NAME,
+    export_person_model,
+    report_extractor,
+)
+from human_edge_detection.person_extractor import (
+    new_person_extractor,
+)
+from human_edge_detection.train_log import TrainLog
+from human_edge_detection.trainer import Trainer
+
+LOG = logging.getLogger(__name__)
+BEST, LAST = "best_model.pth", "last.pth"
+
+
+class Run:
+    """The parts of one run, put together.
+
+    Args:
+        options: how to train.
+        spec: the model.
+        train_photos: photos to train on.
+        val_photos: photos to validate on.
+        extractor: the frozen network; None where it is trained along.
+    """
+
+    def __init__(
+        self,
+        options: TrainOptions,
+        spec: ModelSpec,
+        train_photos: Sequence[Photo],
+        val_photos: Sequence[Photo],
+        extractor: YOLOv9FeatureExtractor | None,
+    ) -> None:
+        self.options, self.spec, self.extractor = options, spec, extractor
+        self.device = torch.device(
+            "cuda" if torch.cuda.is_available() and options.device != "cpu" else "cpu"
+        )
+        self.model = nn.ModuleDict({"head": build_head(spec)})
+        if options.train_extractor:
+            self.model["extractor"] = new_person_extractor(options.train_detector)
+        train, features = self._source("train", train_photos, True)
+        self.val_photos, self.val_features = self._source("val", val_photos, False)
+        cached = options.cache_features is not None
+        amount = Augmentation(
+            options.zoom_jitter, options.color_jitter, options.box_jitter, not options.no_flip,
+            options.copy_paste, options.zoom_middle,
+        )  # fmt: skip
+        train_spec = replace(spec, image_size=options.train_image_size or spec.image_size)
+        dataset = PhotoDataset(
+            train, train_spec, amount, min_roi_size=options.min_roi_size, max_rois=options.max_rois,
+            seed=options.seed, with_images=not cached,
+        )  # fmt: skip
+        self.val_set = PhotoDataset(self.val_photos, spec, with_images=not cached)
+        loss = RoiMaskLoss(
+            spec.class_weights, options.ce_weight, options.dice_weight, options.dice_classes
+        )
+        self.trainer = Trainer(self.model, features, loss, dataset, options, self.device)
+
+    def _source(
+        self, name: str, photos: Sequence[Photo], is_train: bool
+    ) -> tuple[list[Photo], FeatureSource]:
+        folder, size = self.options.cache_features, self.options.image_size
+        if self.extractor is None:
+            return list(photos), trained_features(self.model["extractor"], self.device)
+        if folder is None:
+            return list(photos), extracted_features(self.extractor)
+        with_mirror = is_train and not self.options.no_flip
+        cache = FeatureCache(folder / name, photos, self.extractor, size, with_mirror)
+        if unreadable := cache.fill():
+            raise InputError(
+                f"--cache_features: {len(unreadable)} of the {name} photos cannot be read, the "
+                f"first is {photos[unreadable[0]].path}: mend or remove them from the annotations"
+            )
+        return list(photos), cached_features(cache)
+
+    def resume(self, payload: dict[str, object], path: Path) -> None:
+        """Go on from a checkpoint's payload."""
+        require(payload, path, "weights", "optimizer", "progress", "torch_rng", "ema", "options")
+        try:
+            self.trainer.restore(payload)
+        except (RuntimeError, ValueError) as error:
+            raise InputError(f"--resume {path} does not fit this run: {error}") from error
+
+    def train(self) -> int:
+        """Train to the last epoch; 130 comes back when interrupted."""
+        options, trainer = self.options, self.trainer
+        LOG.info(
+            "%s head, %.2f M parameters, %d photos, lr %.2g (%s), %s",
+            self.spec.head, sum(p.numel() for p in trainer.model.parameters()) / 1e6,
+            len(trainer.dataset), options.peak_lr, options.scheduler, trainer.device,
+        )  # fmt: skip
+        with TrainLog(options.log_dir) as log, stop_on_signals() as stop:
+            while not stop:
+                if self._is_due():
+                    self._validate_epoch(log, stop)
+                elif trainer.progress.epoch < options.epochs:
+                    self._train_epoch(log, stop)
+                else:
+                    return self.finish(log)
+            self.save(LAST)
+        LOG.warning("stopped; go on with: main.py … --resume %s", options.checkpoint_dir / LAST)
+        return 130
+
+    def _is_due(self) -> bool:
+        """Whether the weights at hand end an epoch that is still to be validated."""
+        progress, options = self.trainer.progress, self.options
+        due = progress.epoch % options.validate_every == 0 or progress.epoch == options.epochs
+        return due and progress.batches == 0 and progress.epoch > progress.validated
+
+    def _train_epoch(self, log: TrainLog, stop: StopRequest) -> None:
+        trainer = self.trainer
+        means = trainer.train_epoch(stop, lambda s, step: log.scalars("train", s, step))
+        if stop:
+            return
+        log.row("train", trainer.progress.epoch, means.values())
+        self.save(LAST)
+
+    def _validate_epoch(self, log: TrainLog, stop: StopRequest) -> None:
+        options, progress = self.options, self.trainer.progress
+        scores = self.validate(stop)
+        if stop:
+            return
+        epoch, summary = progress.epoch, scores.summary()
+        progress.validated = epoch
+        log.scalars("val", summary, epoch)
+        log.row("val", epoch, summary)
+        LOG.info("epoch %d: %s", epoch, ", ".join(f"{k} {v:.4f}" for k, v in summary.items()))
+        if summary[self.metric] > progress.best_miou:
+            progress.best_miou, progress.best_epoch = summary[self.metric], epoch
+            self.save(BEST)
+        if epoch % options.save_every == 0 or epoch == options.epochs:
+            height, width = options.image_size
+            score = round(1000 * summary[self.metric])
+            self.save(f"checkpoint_epoch_{epoch:04d}_{width}x{height}_{score:04d}.pth")
+        self.save(LAST)
+
+    def finish(self, log: TrainLog) -> int:
+        """Draw and export the best checkpoint, say what to do next; 0 comes back."""
+        options = self.options
+        best = options.checkpoint_dir / BEST
+        if not best.exists():
+            raise InputError(f"{best} is not there: the run never validated")
+        load_weights(self.trainer.model, best_weights(load_checkpoint(best)), best)
+        self.trainer.average = None
+        panels = write_panels(
+            self.val_photos, self.validate().scores, options.val_output_dir / "panels"
+        )
+        for number, panel in enumerate(panels[:4]):
+            log.picture(f"panel/{number}", read_image(panel), self.trainer.progress.epoch)
+        exported, extractor = self._export(best)
+        print(
+            f"best epoch {self.trainer.progress.best_epoch}: {self.metric} "
+            f"{self.trainer.progress.best_miou:.4f}; panels in {options.val_output_dir}\n"
+            f"next: uv run human-edge-detection predict PHOTO --boxes BOXES --model {exported} "
+            f"--extractor {extractor}"
+        )
+        return 0
+
+    def _export(self, best: Path) -> tuple[Path, Path]:
+        """Write the model as ONNX beside its checkpoint; head and extractor come back."""
+        if self.extractor is not None:
+            exported = best.with_suffix(".onnx")
+            report(exported, export_head(self.trainer.model["head"].cpu(), self.spec, exported))
+            return exported, self.extractor.path
+        errors, checks = export_person_model(self.trainer.model, self.spec, best.parent)
+        head, extractor = best.parent / HEAD_NAME, best.parent / EXTRACTOR_NAME
+        report_extractor(extractor, errors)
+        report(head, checks)
+        return head, extractor
+
+    @property
+    def metric(self) -> str:
+        """The validation metric that picks the best model."""
+        return "target_iou_image" if self.options.train_extractor else "miou"
+
+    def test(self) -> int:
+        """Validate the resumed weights and print the numbers."""
+        for name, value in self.validate().summary().items():
+            print(f"{name:20s} {value:.4f}")
+        return 0
+
+    def validate(self, stop: StopRequest | None = None) -> Evaluation:
+        """The scores of the present weights, averaged ones where there are any.
+
+        Of as many photos as were done when ``stop`` was set, so they count only if it was not.
+        """
+        trainer = self.trainer
+        loader = DataLoader(
+            ReadablePhotos(self.val_set), self.options.batch_size, collate_fn=list,
+            num_workers=self.options.num_workers, worker_init_fn=ignore_signals,
+        )  # fmt: skip
+        readable = ([s for s in samples if s is not None] for samples in loader)
+        batches = takewhile(lambda _: not stop, readable)
+        infer = inference(trainer.model, self.val_features, trainer.device)
+        if trainer.average is None:
+            return evaluate(self.val_set, infer, batches=batches)
+        with trainer.average.applied_to(trainer.model):
+            return evaluate(self.val_set, infer, batches=batches)
+
+    def save(self, name: str) -> None:
+        """Write a checkpoint; a full disk is reported and the run goes on."""
+        payload = {
+            "spec": spec_to_dict(self.spec),
+            "options": {k: str(v) for k, v in asdict(self.options).items()},
+            "saved": time.strftime("%Y-%m-%d %H:%M:%S"),
+            **self.trainer.state(),
+        }
+        path = self.options.checkpoint_dir / name
+        try:
+            save_checkpoint(path, payload)
+        except OSError as error:
+            LOG.error("checkpoint %s was not written, training goes on: %s", path, error)
