@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -64,6 +65,8 @@ def _run_script(command: str, argv: Sequence[str] | None) -> int:
 
 def _run(read: Callable[[], object], door: str) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    # NumPy only multiplies small matrices here; its threads would fight those of the networks.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     module, function = door.split(":")
     try:
         options = read()
