@@ -204,7 +204,7 @@ def _paste_axis(
     part = (position - left).astype(np.float32)
     part = part[:, None] if axis == -2 else part
     here = values.take(left, axis)
-    step_up = values.take(right, axis)
+    step_up: FloatArray = values.take(right, axis)
     step_up -= here
     step_up *= part
     step_up += here
