@@ -15,6 +15,12 @@ from numpy.typing import NDArray
 from human_edge_detection.structures import FloatArray
 
 Points = NDArray[np.float64]
+Spot = Sequence[float] | Points
+"""The x and y of one point."""
+
+Spots = Sequence[Spot] | Points
+"""Points along a line or an outline, [K, 2]."""
+
 Shape = list[Points]
 """Convex or simple polygons float64 [K, 2] whose union is the shape."""
 
@@ -38,16 +44,14 @@ class Cloth:
     weave: Weave | None = None
 
 
-def disc(center: Sequence[float], rx: float, ry: float = 0.0, angle: float = 0.0) -> Shape:
+def disc(center: Spot, rx: float, ry: float = 0.0, angle: float = 0.0) -> Shape:
     """An ellipse (a circle where ``ry`` is 0), turned by ``angle`` radians."""
     ry = ry or rx
     c, s = np.cos(angle), np.sin(angle)
     return [_CIRCLE @ np.array([[c * rx, s * rx], [-s * ry, c * ry]]) + np.asarray(center)]
 
 
-def tube(
-    points: Sequence[Sequence[float]] | Points, radii: Sequence[float], cut: bool = False
-) -> Shape:
+def tube(points: Spots, radii: Sequence[float], cut: bool = False) -> Shape:
     """A tapered limb along a path: a disc at every point, a quadrilateral between neighbours.
 
     ``cut`` ends it straight, as a sleeve, and not round.
@@ -63,13 +67,13 @@ def tube(
     return [*discs[: len(discs) - cut], *np.stack(joins, axis=1)]
 
 
-def stroke(points: Sequence[Sequence[float]], radius: float) -> Shape:
+def stroke(points: Spots, radius: float) -> Shape:
     """A smooth line of even width through the points."""
     path = _spline(np.asarray(points, np.float64), closed=False, steps=5)
     return tube(path, [radius] * len(path))
 
 
-def blob(points: Sequence[Sequence[float]] | Points) -> Shape:
+def blob(points: Spots) -> Shape:
     """A smooth closed outline through the points."""
     return [_spline(np.asarray(points, np.float64), closed=True)]
 
@@ -138,12 +142,12 @@ class Sheet:
         if x2 <= x1 or y2 <= y1:
             return
         lengths = [len(polygon) for polygon in shape]
-        mask = _fill(points - (x1, y1), lengths, (y2 - y1, x2 - x1)) * opacity
+        mask = _fill(points - (x1, y1), lengths, (y2 - y1, x2 - x1)) * np.float32(opacity)
         color, alpha = self.color[:, y1:y2, x1:x2], self.alpha[y1:y2, x1:x2]
         tone = self._tone(fill, (x1, y1), mask.shape)
         if volume or shadow:
             width = max(3, int(softness * self.scale) | 1)
-            soft = cv2.blur(cv2.blur(mask, (width, width)), (width, width))
+            soft = np.asarray(cv2.blur(cv2.blur(mask, (width, width)), (width, width)), np.float32)
             keep = (1 - mask) * (1 - shadow * _shift(soft, self.light, 0.3 * width))
             gain = mask * self._shading(soft, volume, width)
         else:

@@ -56,8 +56,8 @@ class Canvas:
             return
         for cell in (6, 24):
             rows, columns = (y2 - y1) // cell + 2, int(width // (cell * stretch)) + 2
-            rough = rng.normal(1, strength, (rows, columns)).astype(np.float32)
-            rough = cv2.resize(rough, (width, y2 - y1), interpolation=cv2.INTER_CUBIC)
+            coarse = rng.normal(1, strength, (rows, columns)).astype(np.float32)
+            rough = cv2.resize(coarse, (width, y2 - y1), interpolation=cv2.INTER_CUBIC)
             self.pixels[y1:y2] *= np.clip(rough, 0.6, 1.5)[..., None]
 
     def finished(self) -> FloatArray:

@@ -127,8 +127,11 @@ def _pinstripes(pitch: float) -> Weave:
 
 
 def _checks(pitch: float) -> Weave:
-    return lambda x, y: (_soft_step(np.sin(x * (np.pi / pitch)))
-                         + _soft_step(np.sin(y * (np.pi / pitch)))) / 2
+    half = np.float32(0.5)
+    return lambda x, y: (
+        half * _soft_step(np.sin(x * (np.pi / pitch)))
+        + half * _soft_step(np.sin(y * (np.pi / pitch)))
+    )
 
 
 def _dots(pitch: float) -> Weave:

@@ -82,9 +82,8 @@ def draw_person(
 
 def _finish(sheet: Sheet, size_wh: tuple[int, int], corner_xy: tuple[int, int]) -> Layer:
     color = cv2.resize(cv2.merge(list(sheet.color)), size_wh, interpolation=cv2.INTER_AREA)
-    alpha = cv2.resize(sheet.alpha, size_wh, interpolation=cv2.INTER_AREA)
-    color = np.minimum(color, 255 * alpha[..., None], dtype=np.float32)
-    return Layer(color, np.asarray(alpha, np.float32), corner_xy)
+    alpha = np.asarray(cv2.resize(sheet.alpha, size_wh, interpolation=cv2.INTER_AREA), np.float32)
+    return Layer(np.asarray(np.minimum(color, 255 * alpha[..., None]), np.float32), alpha, corner_xy)
 
 
 def _paint_body(sheet: Sheet, body: Body) -> None:

@@ -38,10 +38,19 @@ class Stance:
 
     def mirrored(self) -> Stance:
         """The same stance seen in a mirror."""
-        swap = {"left_arm": self.right_arm, "right_arm": self.left_arm,
-                "left_leg": self.right_leg, "right_leg": self.left_leg}
-        limbs = {name: (-first, -second) for name, (first, second) in swap.items()}
-        return replace(self, **limbs, lean=-self.lean, turn=(-self.turn[1], -self.turn[0]))
+        return replace(
+            self,
+            left_arm=_opposite(self.right_arm),
+            right_arm=_opposite(self.left_arm),
+            left_leg=_opposite(self.right_leg),
+            right_leg=_opposite(self.left_leg),
+            lean=-self.lean,
+            turn=(-self.turn[1], -self.turn[0]),
+        )
+
+
+def _opposite(limb: Limb) -> Limb:
+    return -limb[0], -limb[1]
 
 
 STANDING = (

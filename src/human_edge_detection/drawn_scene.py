@@ -49,7 +49,10 @@ PLACES = (
     Place(places.stand, CHEERING * 2 + SITTING + STANDING, (0.2, 0.3), (0.42, 0.65), rows=True),
 )
 LIGHT_TINTS: tuple[Color, ...] = (
-    (1, 1, 1), (1.06, 1.0, 0.9), (0.93, 0.98, 1.06), (1.04, 0.95, 0.93)
+    (1, 1, 1),
+    (1.06, 1.0, 0.9),
+    (0.93, 0.98, 1.06),
+    (1.04, 0.95, 0.93),
 )
 
 
@@ -182,7 +185,7 @@ def _as_photo(rng: np.random.Generator, picture: FloatArray) -> ImageArray:
     y, x = np.mgrid[-1:1:height * 1j, -1:1:width * 1j].astype(np.float32)
     vignette = 1 - rng.uniform(0, 0.14) * (x**2 + y**2)
     tint = np.array(pick(rng, LIGHT_TINTS), np.float32) * rng.uniform(0.86, 1.08)
-    picture = picture * vignette[..., None] * tint.astype(np.float32)
-    picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.3, 0.6))
+    lit = picture * vignette[..., None] * tint.astype(np.float32)
+    soft = np.asarray(cv2.GaussianBlur(lit, (0, 0), rng.uniform(0.3, 0.6)), np.float32)
     noise = rng.standard_normal(picture.shape[:2], np.float32) * np.float32(rng.uniform(0.5, 2.5))
-    return np.clip(picture + noise[..., None], 0, 255).astype(np.uint8)
+    return np.clip(soft + noise[..., None], 0, 255).astype(np.uint8)
