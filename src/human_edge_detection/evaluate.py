@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-from human_edge_detection.masks import softmax
 from numpy.typing import NDArray
 
 from human_edge_detection.coco import Person, Photo, decode_mask
 from human_edge_detection.geometry import paste_window
+from human_edge_detection.masks import softmax
 from human_edge_detection.metrics import (
     BoolArray,
     IntArray,

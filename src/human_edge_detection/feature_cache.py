@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -21,6 +22,7 @@ from human_edge_detection.images import read_image
 from human_edge_detection.structures import FloatArray, ImageArray
 
 LOG = logging.getLogger(__name__)
+HALF_MAX = float(np.finfo(np.float16).max)
 SPARE_BYTES = 1 << 30
 """Disk space that filling a cache leaves free."""
 
@@ -58,8 +60,7 @@ class FeatureCache:
         ]
         directory.mkdir(parents=True, exist_ok=True)
         self._claim(self._key())
-        self.maps = [self._open(f"layer_{i}.npy", s, np.float16) for i, s in enumerate(self.shapes)]
-        self.is_done = self._open("done.npy", (len(photos) * self.views,), np.bool_)
+        self.maps, self.is_done = self._open()
 
     @property
     def total_bytes(self) -> int:
@@ -101,7 +102,7 @@ class FeatureCache:
                 for maps, feature in zip(
                     self.maps, self.extractor(as_network_input(shown[None])), strict=True
                 ):
-                    maps[row] = feature[0]
+                    maps[row] = np.clip(feature[0], -HALF_MAX, HALF_MAX)
                 self.is_done[row] = True
 
     def _key(self) -> str:
@@ -132,14 +133,17 @@ class FeatureCache:
             )
         path.write_text(key)
 
-    def _open(
-        self, name: str, shape: tuple[int, ...], dtype: type[np.generic]
-    ) -> NDArray[np.generic]:
-        path = self.directory / name
-        mode = "r+" if path.exists() else "w+"
-        if mode == "r+":
-            return np.lib.format.open_memmap(path, mode=mode)
-        return np.lib.format.open_memmap(path, mode=mode, dtype=dtype, shape=shape)
+    def _open(self) -> tuple[list[NDArray[np.generic]], NDArray[np.generic]]:
+        """The layers' files and the flags of what is done, made if the flags are not there yet."""
+        names = [self.directory / f"layer_{i}.npy" for i in range(len(self.shapes))]
+        flags = self.directory / "done.npy"
+        if not flags.exists():  # last to appear: until it does, no layer file is known to be whole
+            for name, shape in zip(names, self.shapes, strict=True):
+                open_memmap(name, mode="w+", dtype=np.float16, shape=shape)
+            unfinished = flags.with_suffix(".tmp.npy")
+            np.save(unfinished, np.zeros(len(self.photos) * self.views, np.bool_))
+            unfinished.replace(flags)
+        return [open_memmap(name, mode="r+") for name in names], open_memmap(flags, mode="r+")
 
 
 def as_network_input(images: ImageArray) -> FloatArray:

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from itertools import takewhile
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
@@ -176,7 +177,7 @@ class Run:
             self.save(BEST)
         if epoch % options.save_every == 0 or epoch == options.epochs:
             height, width = options.image_size
-            score = round(1000 * summary[self.metric])
+            score = round(1000 * np.nan_to_num(summary[self.metric]))
             self.save(f"checkpoint_epoch_{epoch:04d}_{width}x{height}_{score:04d}.pth")
         self.save(LAST)
 
