@@ -17,12 +17,17 @@ Rng = np.random.Generator
 Backdrop = Callable[[Rng, tuple[int, int], float], FloatArray]
 """Paints float32 [H, W, 3] RGB for a size and the height of the horizon as a share of H."""
 
-WALLS: tuple[Color, ...] = ((214, 196, 170), (178, 110, 88), (196, 204, 206), (224, 208, 178),
-                            (150, 158, 168), (188, 150, 120), (226, 222, 214), (160, 128, 112))
+WALLS: tuple[Color, ...] = (
+    (214, 196, 170), (178, 110, 88), (196, 204, 206), (224, 208, 178),
+    (150, 158, 168), (188, 150, 120), (226, 222, 214), (160, 128, 112),
+)  # fmt: skip
+WALLPAPERS: tuple[Color, ...] = (
+    (232, 222, 206), (196, 212, 210), (222, 200, 186), (180, 192, 172), (206, 204, 220),
+)  # fmt: skip
 SKIES: tuple[tuple[Color, Color], ...] = (
     ((104, 164, 224), (206, 228, 240)), ((148, 178, 206), (224, 226, 222)),
     ((118, 132, 188), (250, 204, 160)), ((176, 190, 200), (222, 224, 224)),
-)
+)  # fmt: skip
 LEAVES: tuple[Color, ...] = ((76, 124, 66), (96, 146, 74), (58, 104, 66), (128, 160, 80))
 
 
@@ -43,8 +48,8 @@ def street(rng: Rng, size_hw: tuple[int, int], horizon: float) -> FloatArray:
     for side in np.linspace(-3, 4, 15):
         near = middle + (side - middle) * 1.0
         far = middle + (side - middle) * 0.25
-        canvas.polygon([(far, foot), (far + 0.001, foot), (near + 0.004, 1), (near, 1)],
-                       (144, 140, 136))
+        joint = [(far, foot), (far + 0.001, foot), (near + 0.004, 1), (near, 1)]
+        canvas.polygon(joint, (144, 140, 136))
     for x in rng.uniform(0, 1, rng.integers(1, 4)):
         _tree(canvas, rng, float(x), foot + 0.02, rng.uniform(0.3, 0.5))
     return canvas.finished()
@@ -62,13 +67,13 @@ def park(rng: Rng, size_hw: tuple[int, int], horizon: float) -> FloatArray:
     canvas.grain(rng, horizon, 1, 0.03, 2)
     start, near = rng.uniform(0.3, 0.7), rng.uniform(0.1, 0.9)
     bend = rng.uniform(-0.2, 0.2)
-    rows = np.linspace(0, 1, 20)
-    path = [(start + (near - start) * t + bend * np.sin(3 * t), horizon + (1 - horizon) * t)
-            for t in rows]
-    width = [0.012 + 0.2 * t**1.5 for t in rows]
-    canvas.polygon([*((x - w, y) for (x, y), w in zip(path, width, strict=True)),
-                    *((x + w, y) for (x, y), w in zip(path[::-1], width[::-1], strict=True))],
-                   (214, 198, 164))
+    left, right = [], []
+    for t in np.linspace(0, 1, 20):
+        x, y = start + (near - start) * t + bend * np.sin(3 * t), horizon + (1 - horizon) * t
+        half = 0.012 + 0.2 * t**1.5
+        left.append((x - half, y))
+        right.append((x + half, y))
+    canvas.polygon([*left, *right[::-1]], (214, 198, 164))
     for x in rng.uniform(-0.05, 1.05, rng.integers(4, 9)):
         depth = rng.uniform(0, 0.12)
         _tree(canvas, rng, float(x), horizon + depth, 0.22 + 2.5 * depth)
@@ -96,8 +101,7 @@ def beach(rng: Rng, size_hw: tuple[int, int], horizon: float) -> FloatArray:
 def room(rng: Rng, size_hw: tuple[int, int], horizon: float) -> FloatArray:
     """A living room: wall, pictures, a window, a sofa, a wooden floor."""
     canvas = Canvas(size_hw)
-    wall = shade(pick(rng, ((232, 222, 206), (196, 212, 210), (222, 200, 186), (180, 192, 172),
-                            (206, 204, 220))), rng.uniform(0.9, 1.05))
+    wall = shade(pick(rng, WALLPAPERS), rng.uniform(0.9, 1.05))
     floor = horizon + rng.uniform(0.12, 0.2)
     canvas.fade(0, floor, wall, shade(wall, 0.9))
     wood = shade((176, 130, 88), rng.uniform(0.75, 1.15))
@@ -105,8 +109,8 @@ def room(rng: Rng, size_hw: tuple[int, int], horizon: float) -> FloatArray:
     canvas.grain(rng, floor, 1, 0.02, 6)
     for side in np.linspace(-2.5, 3.5, 25):
         far, near = 0.5 + (side - 0.5) * 0.5, side
-        canvas.polygon([(far, floor), (far + 0.002, floor), (near + 0.004, 1), (near, 1)],
-                       shade(wood, 0.75))
+        gap = [(far, floor), (far + 0.002, floor), (near + 0.004, 1), (near, 1)]
+        canvas.polygon(gap, shade(wood, 0.75))
     canvas.box(0, floor - 0.02, 1, floor, (244, 242, 236))
     spots = rng.permutation([0.14, 0.39, 0.64, 0.87])
     _window(canvas, rng, float(spots[0]), floor)
@@ -159,8 +163,9 @@ def _sky(canvas: Canvas, rng: Rng, horizon: float) -> None:
     for _ in range(int(rng.integers(0, 4))):
         x, y = rng.uniform(0, 1), rng.uniform(0, 0.6) * horizon
         for _ in range(6):
-            canvas.oval(x + rng.normal(0, 0.05), y + rng.normal(0, 0.008), rng.uniform(0.03, 0.08),
-                        rng.uniform(0.012, 0.028), shade(last, 1.06))
+            dx, dy = rng.normal(0, 0.05), rng.normal(0, 0.008)
+            rx, ry = rng.uniform(0.03, 0.08), rng.uniform(0.012, 0.028)
+            canvas.oval(x + dx, y + dy, rx, ry, shade(last, 1.06))
 
 
 def _house(canvas: Canvas, rng: Rng, x1: float, x2: float, top: float, foot: float) -> None:
@@ -172,30 +177,31 @@ def _house(canvas: Canvas, rng: Rng, x1: float, x2: float, top: float, foot: flo
     for column in range(columns):
         x = x1 + step * (column + 0.28) / columns
         for y in np.arange(top + 0.06, foot - 0.26, 0.14):
-            canvas.box(x - 0.004, y - 0.006, x + step * 0.46 / columns + 0.004, y + 0.088,
-                       shade(wall, 1.18))
-            canvas.box(x, y, x + step * 0.46 / columns, y + 0.08,
-                       shade(glass, rng.uniform(0.8, 1.1)))
+            end = x + step * 0.46 / columns
+            canvas.box(x - 0.004, y - 0.006, end + 0.004, y + 0.088, shade(wall, 1.18))
+            canvas.box(x, y, end, y + 0.08, shade(glass, rng.uniform(0.8, 1.1)))
     awning = pick(rng, FABRICS)
     canvas.box(x1 + 0.02, foot - 0.16, x2 - 0.02, foot, (62, 70, 80))
     canvas.box(x1 + 0.03, foot - 0.14, x2 - 0.03, foot - 0.02, (120, 140, 150))
-    canvas.polygon([(x1 + 0.02, foot - 0.2), (x2 - 0.02, foot - 0.2), (x2, foot - 0.15),
-                    (x1, foot - 0.15)], awning)
+    rim, low = foot - 0.2, foot - 0.15
+    canvas.polygon([(x1 + 0.02, rim), (x2 - 0.02, rim), (x2, low), (x1, low)], awning)
 
 
 def _tree(canvas: Canvas, rng: Rng, x: float, foot: float, height: float) -> None:
     leaf = shade(pick(rng, LEAVES), rng.uniform(0.85, 1.1))
     trunk = 0.03 * height / canvas.aspect
     canvas.oval(x, foot, 0.3 * height, 0.03 * height, (72, 96, 56))
-    canvas.polygon([(x - trunk, foot), (x + trunk, foot), (x + trunk * 0.6, foot - 0.6 * height),
-                    (x - trunk * 0.6, foot - 0.6 * height)], (104, 78, 58))
+    top, thin = foot - 0.6 * height, trunk * 0.6
+    outline = [(x - trunk, foot), (x + trunk, foot), (x + thin, top), (x - thin, top)]
+    canvas.polygon(outline, (104, 78, 58))
     for tone, lift in ((0.8, 0.0), (1.0, 0.04), (1.16, 0.09)):
         for _ in range(9):
             spread = 0.13 * (1 - 4 * lift)
             dx, dy = rng.normal(0, spread, 2) * height
-            canvas.oval(x + (dx - lift * 0.6 * height) / canvas.aspect,
-                        foot - (0.72 + lift) * height + 0.8 * dy,
-                        0.13 * height, 0.11 * height, shade(leaf, tone * rng.uniform(0.96, 1.04)))
+            tuft_x = x + (dx - lift * 0.6 * height) / canvas.aspect
+            tuft_y = foot - (0.72 + lift) * height + 0.8 * dy
+            color = shade(leaf, tone * rng.uniform(0.96, 1.04))
+            canvas.oval(tuft_x, tuft_y, 0.13 * height, 0.11 * height, color)
 
 
 def _parasol(canvas: Canvas, rng: Rng, x: float, foot: float) -> None:
@@ -204,8 +210,8 @@ def _parasol(canvas: Canvas, rng: Rng, x: float, foot: float) -> None:
     for i in range(6):
         first, last = (x + wide * (k / 3 - 1) for k in (i, i + 1))
         rim = foot - high + 0.02
-        canvas.polygon([(x, rim - 0.09), (first, rim), (last, rim)],
-                       color if i % 2 else (246, 242, 234))
+        panel = [(x, rim - 0.09), (first, rim), (last, rim)]
+        canvas.polygon(panel, color if i % 2 else (246, 242, 234))
 
 
 def _window(canvas: Canvas, rng: Rng, x: float, floor: float) -> None:
@@ -217,8 +223,11 @@ def _window(canvas: Canvas, rng: Rng, x: float, floor: float) -> None:
     curtain = pick(rng, FABRICS)
     for side in (-1, 1):
         edge = x + side * (w + 0.012)
-        canvas.polygon([(edge - 0.03, top - 0.03), (edge + 0.03, top - 0.03),
-                        (edge + 0.036, low + 0.08), (edge - 0.024, low + 0.08)], curtain)
+        outline = [
+            (edge - 0.03, top - 0.03), (edge + 0.03, top - 0.03),
+            (edge + 0.036, low + 0.08), (edge - 0.024, low + 0.08),
+        ]  # fmt: skip
+        canvas.polygon(outline, curtain)
 
 
 def _sofa(canvas: Canvas, color: Color, x: float, floor: float) -> None:
@@ -226,6 +235,6 @@ def _sofa(canvas: Canvas, color: Color, x: float, floor: float) -> None:
     for side in (-1, 1):
         middle = x + side * 0.1
         canvas.box(middle - 0.096, floor - 0.03, middle + 0.096, floor + 0.02, color)
-        canvas.box(x + side * 0.21 - 0.025, floor - 0.06, x + side * 0.21 + 0.025, floor + 0.06,
-                   shade(color, 0.95))
+        arm = x + side * 0.21
+        canvas.box(arm - 0.025, floor - 0.06, arm + 0.025, floor + 0.06, shade(color, 0.95))
     canvas.box(x - 0.2, floor + 0.05, x + 0.2, floor + 0.06, (64, 48, 40))

@@ -74,10 +74,12 @@ def paint_hair_behind(sheet: Sheet, frame: HeadFrame, look: HeadLook) -> None:
     if look.hair_length < 0.7:
         return
     low, back = look.hair_length - 0.5, -0.12 * frame.turn
-    sheet.paint(blob(frame.at([(-0.40 + back, -0.2), (-0.2 + back, -0.52), (0.2 + back, -0.52),
-                               (0.40 + back, -0.2), (0.43 + back, low * 0.6), (0.34 + back, low),
-                               (back, low + 0.05), (-0.34 + back, low),
-                               (-0.43 + back, low * 0.6)])), shade(look.hair, 0.8))
+    outline = [
+        (-0.40 + back, -0.2), (-0.2 + back, -0.52), (0.2 + back, -0.52),
+        (0.40 + back, -0.2), (0.43 + back, low * 0.6), (0.34 + back, low),
+        (back, low + 0.05), (-0.34 + back, low), (-0.43 + back, low * 0.6),
+    ]  # fmt: skip
+    sheet.paint(blob(frame.at(outline)), shade(look.hair, 0.8))
 
 
 def paint_head(sheet: Sheet, frame: HeadFrame, look: HeadLook, back: bool) -> None:
@@ -85,23 +87,25 @@ def paint_head(sheet: Sheet, frame: HeadFrame, look: HeadLook, back: bool) -> No
     turn = frame.turn
     for sign in (-1, 1):
         if sign * turn < 0.3:
-            ear = frame.at([(sign * 0.36, 0.06)])[0]
-            sheet.paint(disc(ear, 0.06 * frame.size, 0.1 * frame.size), shade(look.skin, 0.94),
-                        softness=0.006)
+            spot = frame.at([(sign * 0.36, 0.06)])[0]
+            ear = disc(spot, 0.06 * frame.size, 0.1 * frame.size)
+            sheet.paint(ear, shade(look.skin, 0.94), softness=0.006)
     chin = 0.1 * turn
-    sheet.paint(blob(frame.at([(0, -0.5), (0.27, -0.41), (0.355, -0.14), (0.335 + chin / 4, 0.12),
-                               (0.25 + chin, 0.33), (0.1 + chin, 0.48), (-0.1 + chin, 0.48),
-                               (-0.25 + chin, 0.33), (-0.335 + chin / 4, 0.12), (-0.355, -0.14),
-                               (-0.27, -0.41)])), look.skin, volume=0.3, softness=0.02)
+    skull = [
+        (0, -0.5), (0.27, -0.41), (0.355, -0.14), (0.335 + chin / 4, 0.12),
+        (0.25 + chin, 0.33), (0.1 + chin, 0.48), (-0.1 + chin, 0.48), (-0.25 + chin, 0.33),
+        (-0.335 + chin / 4, 0.12), (-0.355, -0.14), (-0.27, -0.41),
+    ]  # fmt: skip
+    sheet.paint(blob(frame.at(skull)), look.skin, volume=0.3, softness=0.02)
     if not back:
         _paint_face(sheet, frame, look)
     if look.hair_length:
         _paint_hair(sheet, frame, look, back)
     if not back and abs(turn) > 0.6:
         side = -np.sign(turn)
-        ear = frame.at([(side * (0.36 - 0.34 * abs(turn)), 0.07)])[0]
-        sheet.paint(disc(ear, 0.055 * frame.size, 0.095 * frame.size), shade(look.skin, 0.95),
-                    softness=0.006)
+        spot = frame.at([(side * (0.36 - 0.34 * abs(turn)), 0.07)])[0]
+        ear = disc(spot, 0.055 * frame.size, 0.095 * frame.size)
+        sheet.paint(ear, shade(look.skin, 0.95), softness=0.006)
     if look.hat is not None:
         look.hat(sheet, frame, look.hat_color)
 
@@ -114,16 +118,17 @@ def _paint_face(sheet: Sheet, frame: HeadFrame, look: HeadLook) -> None:
         blush = (look.skin[0] * 0.98, look.skin[1] * 0.88, look.skin[2] * 0.86)
         sheet.paint(disc(cheek, 0.08 * size, 0.06 * size), blush, volume=0, shadow=0)
     if look.beard:
-        sheet.paint(blob(frame.face([(-0.36, 0.05), (-0.25, 0.2), (0, 0.17), (0.25, 0.2),
-                                     (0.36, 0.05), (0.29, 0.36), (0.1, 0.53), (-0.1, 0.53),
-                                     (-0.29, 0.36)])), look.hair, volume=0.2, shadow=0)
-    nose = 0.05 * turn
-    sheet.paint(stroke(frame.face([(-0.015 + nose, 0.04), (0.03 + 2 * nose, 0.15),
-                                   (-0.03 + nose, 0.17)]), 0.016 * size),
-                shade(look.skin, 0.8), volume=0, shadow=0)
+        beard = [
+            (-0.36, 0.05), (-0.25, 0.2), (0, 0.17), (0.25, 0.2), (0.36, 0.05),
+            (0.29, 0.36), (0.1, 0.53), (-0.1, 0.53), (-0.29, 0.36),
+        ]  # fmt: skip
+        sheet.paint(blob(frame.face(beard)), look.hair, volume=0.2, shadow=0)
+    side = 0.05 * turn
+    nose = frame.face([(-0.015 + side, 0.04), (0.03 + 2 * side, 0.15), (-0.03 + side, 0.17)])
+    sheet.paint(stroke(nose, 0.016 * size), shade(look.skin, 0.8), volume=0, shadow=0)
     if abs(turn) > 0.85:
-        sheet.paint(disc(frame.at([(0.345 * np.sign(turn), 0.12)])[0], 0.05 * size, 0.06 * size),
-                    look.skin, volume=0.2, shadow=0)
+        tip = frame.at([(0.345 * np.sign(turn), 0.12)])[0]
+        sheet.paint(disc(tip, 0.05 * size, 0.06 * size), look.skin, volume=0.2, shadow=0)
     for x in (-0.17, 0.17):
         if x * turn < 0.13:
             _paint_eye(sheet, frame, look, x, dark)
@@ -134,8 +139,8 @@ def _paint_eye(sheet: Sheet, frame: HeadFrame, look: HeadLook, x: float, dark: C
     size = frame.size
     narrow = 1 - 0.3 * abs(frame.turn)
     white, iris = frame.face([(x, 0.0), (x + 0.02 * frame.turn, 0.005)])
-    sheet.paint(disc(white, 0.07 * narrow * size, 0.042 * size, frame.angle), (248, 246, 242),
-                volume=0, shadow=0)
+    eyeball = disc(white, 0.07 * narrow * size, 0.042 * size, frame.angle)
+    sheet.paint(eyeball, (248, 246, 242), volume=0, shadow=0)
     sheet.paint(disc(iris, 0.038 * size), dark, volume=0, shadow=0)
     lid = frame.face([(x - 0.09, -0.01), (x, -0.055), (x + 0.09, -0.01)])
     sheet.paint(stroke(lid, 0.008 * size), dark, volume=0, shadow=0, opacity=0.65)
@@ -164,18 +169,22 @@ def _paint_hair(sheet: Sheet, frame: HeadFrame, look: HeadLook, back: bool) -> N
     side = 0.02 if look.hair_length < 0.7 else 0.3
     if back:
         low = max(0.25, look.hair_length - 0.5)
-        sheet.paint(blob(frame.at([(-0.3, -0.45), (0, -0.56), (0.3, -0.45), (0.4, -0.1),
-                                   (0.38, low * 0.7), (0.2, low), (-0.2, low), (-0.38, low * 0.7),
-                                   (-0.4, -0.1)])), look.hair)
+        outline = [
+            (-0.3, -0.45), (0, -0.56), (0.3, -0.45), (0.4, -0.1), (0.38, low * 0.7),
+            (0.2, low), (-0.2, low), (-0.38, low * 0.7), (-0.4, -0.1),
+        ]  # fmt: skip
+        sheet.paint(blob(frame.at(outline)), look.hair)
     else:
         left, right = (float(np.clip(s * 0.29 + 0.24 * turn, -0.37, 0.37)) for s in (-1, 1))
         fall_left, fall_right = side + 0.25 * max(turn, 0), side + 0.25 * max(-turn, 0)
         part = -0.1 + 0.26 * turn
-        sheet.paint(blob(frame.at([
+        outline = [
             (-0.385, fall_left), (-0.40, -0.15), (-0.29, -0.46), (0, -0.57), (0.29, -0.46),
             (0.40, -0.15), (0.385, fall_right), (right, fall_right - 0.06), (right - 0.03, -0.14),
             (right - 0.12, -0.25), (part, -0.34), (left + 0.1, -0.24), (left + 0.03, -0.12),
-            (left, fall_left - 0.06)])), look.hair, shadow=0.15, softness=0.016)
+            (left, fall_left - 0.06),
+        ]  # fmt: skip
+        sheet.paint(blob(frame.at(outline)), look.hair, shadow=0.15, softness=0.016)
     if look.curls:
         count = 11
         for angle in np.linspace(-0.2, np.pi + 0.2, count):
@@ -190,9 +199,11 @@ def paint_cap(sheet: Sheet, frame: HeadFrame, color: Color) -> None:
     """A baseball cap."""
     _paint_dome(sheet, frame, color, brow=-0.2, top=-0.6)
     tip = 0.24 * frame.turn + 0.3 * np.sign(frame.turn) * min(1, 2 * abs(frame.turn))
-    sheet.paint(blob(frame.at([(-0.32 + tip * 0.6, -0.22), (tip, -0.3), (0.32 + tip * 0.6, -0.22),
-                               (0.24 + tip, -0.12), (tip, -0.09), (-0.24 + tip, -0.12)])),
-                shade(color, 0.8), softness=0.008)
+    peak = [
+        (-0.32 + tip * 0.6, -0.22), (tip, -0.3), (0.32 + tip * 0.6, -0.22),
+        (0.24 + tip, -0.12), (tip, -0.09), (-0.24 + tip, -0.12),
+    ]  # fmt: skip
+    sheet.paint(blob(frame.at(peak)), shade(color, 0.8), softness=0.008)
 
 
 def paint_beanie(sheet: Sheet, frame: HeadFrame, color: Color) -> None:
@@ -212,6 +223,8 @@ def paint_sun_hat(sheet: Sheet, frame: HeadFrame, color: Color) -> None:
 
 
 def _paint_dome(sheet: Sheet, frame: HeadFrame, color: Color, brow: float, top: float) -> None:
-    sheet.paint(blob(frame.at([(-0.4, brow), (-0.37, brow - 0.18), (-0.2, top + 0.05), (0, top),
-                               (0.2, top + 0.05), (0.37, brow - 0.18), (0.4, brow),
-                               (0, brow + 0.04)])), color, softness=0.016)
+    outline = [
+        (-0.4, brow), (-0.37, brow - 0.18), (-0.2, top + 0.05), (0, top),
+        (0.2, top + 0.05), (0.37, brow - 0.18), (0.4, brow), (0, brow + 0.04),
+    ]  # fmt: skip
+    sheet.paint(blob(frame.at(outline)), color, softness=0.016)

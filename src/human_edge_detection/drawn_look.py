@@ -20,6 +20,8 @@ from human_edge_detection.structures import FloatArray
 
 Item = TypeVar("Item")
 
+# A colour a line would take a page: palettes stay in rows.
+# fmt: off
 SKINS: tuple[Color, ...] = (
     (250, 220, 196), (241, 204, 174), (232, 190, 158), (222, 172, 136),
     (198, 146, 108), (172, 120, 84), (140, 94, 66), (108, 72, 52), (84, 56, 42),
@@ -41,6 +43,7 @@ TROUSERS: tuple[Color, ...] = (
 SHOES: tuple[Color, ...] = (
     (240, 238, 234), (48, 46, 50), (112, 74, 50), (190, 66, 62), (74, 96, 140), (150, 150, 156),
 )
+# fmt: on
 HATS = (paint_cap, paint_cap, paint_beanie, paint_sun_hat)
 
 
@@ -87,8 +90,18 @@ def random_look(rng: np.random.Generator, open_mouth: bool) -> Look:
         sleeve = max(sleeve, 0.5)
     leg = float(pick(rng, (2.0, 2.0, 2.0, 2.0, 0.75, 1.0, 1.6)))
     bag = pick(rng, FABRICS) if rng.random() < 0.15 else None
-    return Look(_head_look(rng, feminine, open_mouth), top, bottom, pick(rng, SHOES), sleeve, leg,
-                skirt, jacket, bool(rng.random() < 0.25), bag)
+    return Look(
+        _head_look(rng, feminine, open_mouth),
+        top,
+        bottom,
+        pick(rng, SHOES),
+        sleeve,
+        leg,
+        skirt,
+        jacket,
+        bool(rng.random() < 0.25),
+        bag,
+    )
 
 
 def _head_look(rng: np.random.Generator, feminine: bool, open_mouth: bool) -> HeadLook:
@@ -103,11 +116,18 @@ def _head_look(rng: np.random.Generator, feminine: bool, open_mouth: bool) -> He
     lips = (skin[0] * 0.45 + 90, skin[1] * 0.45 + 24, skin[2] * 0.45 + 30)
     hat = pick(rng, HATS) if rng.random() < 0.2 else None
     return HeadLook(
-        skin, pick(rng, hairs), length, 0.0 if hat else curls,
+        skin,
+        pick(rng, hairs),
+        length,
+        0.0 if hat else curls,
         bun=feminine and hat is None and bool(rng.random() < 0.2),
-        beard=not feminine and bool(rng.random() < 0.3), glasses=bool(rng.random() < 0.2),
-        lips=lips if feminine else shade(skin, 0.62), hat=hat, hat_color=pick(rng, FABRICS),
-        open_mouth=open_mouth)
+        beard=not feminine and bool(rng.random() < 0.3),
+        glasses=bool(rng.random() < 0.2),
+        lips=lips if feminine else shade(skin, 0.62),
+        hat=hat,
+        hat_color=pick(rng, FABRICS),
+        open_mouth=open_mouth,
+    )
 
 
 def _fabric(rng: np.random.Generator, colors: Sequence[Color], woven: float) -> Cloth:

@@ -83,7 +83,8 @@ def draw_person(
 def _finish(sheet: Sheet, size_wh: tuple[int, int], corner_xy: tuple[int, int]) -> Layer:
     color = cv2.resize(cv2.merge(list(sheet.color)), size_wh, interpolation=cv2.INTER_AREA)
     alpha = np.asarray(cv2.resize(sheet.alpha, size_wh, interpolation=cv2.INTER_AREA), np.float32)
-    return Layer(np.asarray(np.minimum(color, 255 * alpha[..., None]), np.float32), alpha, corner_xy)
+    color = np.minimum(color, 255 * alpha[..., None])
+    return Layer(np.asarray(color, np.float32), alpha, corner_xy)
 
 
 def _paint_body(sheet: Sheet, body: Body) -> None:
@@ -133,8 +134,8 @@ def _paint_arm(sheet: Sheet, body: Body, side: int) -> None:
     sheet.paint(tube([limb[2], thumb], [0.012 * width, 0.009 * width]), skin, 0.2, 0, 0.006)
     if look.sleeve:
         loose = (0.036, 0.042, 0.039, 0.036, 0.03)
-        sheet.paint(tube(_upto(limb, look.sleeve), _radii(loose, look.sleeve, width), cut=True),
-                    sleeve, volume=0.25, shadow=0.15)
+        shape = tube(_upto(limb, look.sleeve), _radii(loose, look.sleeve, width), cut=True)
+        sheet.paint(shape, sleeve, volume=0.25, shadow=0.15)
 
 
 def _paint_leg(sheet: Sheet, body: Body, side: int) -> None:
@@ -146,8 +147,8 @@ def _paint_leg(sheet: Sheet, body: Body, side: int) -> None:
     _paint_shoe(sheet, body, side)
     if not look.skirt:
         loose = (0.053, 0.062, 0.052, 0.046, 0.038)
-        sheet.paint(tube(_upto(limb, look.leg), _radii(loose, look.leg, width), cut=True),
-                    look.bottom)
+        shape = tube(_upto(limb, look.leg), _radii(loose, look.leg, width), cut=True)
+        sheet.paint(shape, look.bottom)
 
 
 def _paint_shoe(sheet: Sheet, body: Body, side: int) -> None:
@@ -158,8 +159,10 @@ def _paint_shoe(sheet: Sheet, body: Body, side: int) -> None:
     c, s = np.cos(tilt), np.sin(tilt)
     splay = turn + 0.25 * (1 if side else -1) * (1 - abs(turn))
     toe, heel = 0.034 + max(0, splay) * 0.06, -0.034 + min(0, splay) * 0.06
-    outline = np.array([(heel, 0.012), (-0.024, -0.02), (0.024, -0.02), (toe, 0.008),
-                        (toe + 0.002, 0.03), (0.0, 0.033), (heel - 0.002, 0.03)]) * width
+    outline = width * np.array([
+        (heel, 0.012), (-0.024, -0.02), (0.024, -0.02), (toe, 0.008),
+        (toe + 0.002, 0.03), (0.0, 0.033), (heel - 0.002, 0.03),
+    ])  # fmt: skip
     rotation = np.array([[c, -s], [s, c]])
     sole = np.array([(heel, 0.031), (0.0, 0.034), (toe, 0.031)]) * width
     sheet.paint(blob(ankle + outline @ rotation.T), body.look.shoe, softness=0.012)
@@ -169,18 +172,21 @@ def _paint_shoe(sheet: Sheet, body: Body, side: int) -> None:
 def _paint_hips(sheet: Sheet, body: Body) -> None:
     bones, width, look = body.bones, body.width, body.look
     half = _half_widths(body)[2] * 0.94
-    seat = np.array([(-half * 0.9, 0), (half * 0.9, 0), (half, 0.03 * width), (0, 0.06 * width),
-                     (-half, 0.03 * width)])
+    low = 0.03 * width
+    seat = np.array([(-half * 0.9, 0), (half * 0.9, 0), (half, low), (0, 2 * low), (-half, low)])
     sheet.paint(blob(bones.pelvis + seat), look.bottom, shadow=0)
     if look.skirt:
         knees = [leg[1] for leg in bones.legs]
         sway = (knees[0] + knees[1]) / 2 - bones.pelvis
         spread = max(half + 0.03, abs(knees[1][0] - knees[0][0]) / 2 + 0.06 * width)
         drop = sway * (look.skirt / max(0.2, float(np.hypot(*sway))))
-        waist = np.array([(-half * 1.05, 0.04), (-half * 0.8, -0.01), (half * 0.8, -0.01),
-                          (half * 1.05, 0.04)])
-        hem = np.array([(spread, -0.01), (spread * 0.5, 0.012), (0, 0.014), (-spread * 0.5, 0.012),
-                        (-spread, -0.01)])
+        waist = np.array(
+            [(-half * 1.05, 0.04), (-half * 0.8, -0.01), (half * 0.8, -0.01), (half * 1.05, 0.04)]
+        )
+        hem = np.array([
+            (spread, -0.01), (spread * 0.5, 0.012), (0, 0.014),
+            (-spread * 0.5, 0.012), (-spread, -0.01),
+        ])  # fmt: skip
         sheet.paint(blob(bones.pelvis + np.concatenate([waist, drop + hem])), look.bottom)
 
 
@@ -198,15 +204,17 @@ def _paint_torso(sheet: Sheet, body: Body) -> None:
     bones, look, width = body.bones, body.look, body.width
     chest, waist, hips = _half_widths(body)
     down, side = -bones.up, np.array([-bones.up[1], bones.up[0]])
-    rows = ((0.042, -0.02), (chest * 0.6, -0.006), (chest * 0.96, 0.018),
-            (chest + 0.01 * width, 0.05), (chest, 0.1), (waist, 0.2), (hips, 0.3), (hips, 0.335))
+    rows = (
+        (0.042, -0.02), (chest * 0.6, -0.006), (chest * 0.96, 0.018),
+        (chest + 0.01 * width, 0.05), (chest, 0.1), (waist, 0.2), (hips, 0.3), (hips, 0.335),
+    )  # fmt: skip
     right = [bones.neck + down * y * bones.size + side * x for x, y in rows]
     left = [bones.neck + down * y * bones.size - side * x for x, y in rows]
     sheet.paint(blob([*right, *left[::-1]]), look.jacket or look.top, softness=0.03)
     if look.bag and not body.back and abs(body.build.turn) < 0.6:
+        path = ((0.6, -0.01), (0.66, 0.06), (0.86, 0.14))
         for sign in (-1, 1):
-            strap = [bones.neck + side * sign * chest * f + down * y
-                     for f, y in ((0.6, -0.01), (0.66, 0.06), (0.86, 0.14))]
+            strap = [bones.neck + side * sign * chest * f + down * y for f, y in path]
             sheet.paint(stroke(strap, 0.013 * width), look.bag, 0.3, 0.3, 0.008)
     if look.buttons and not look.jacket and not body.back:
         for y in (0.05, 0.1, 0.15, 0.2, 0.25):
@@ -218,8 +226,8 @@ def _paint_neck(sheet: Sheet, body: Body) -> None:
     bones, width, skin = body.bones, body.width, body.look.head.skin
     ahead = np.array([0.03 * body.build.turn, 0.0])
     if not body.back:
-        sheet.paint(disc(bones.neck + ahead - bones.up * 0.012, 0.036 * width, 0.03 * width),
-                    shade(skin, 0.95), volume=0.1, shadow=0)
+        collar = disc(bones.neck + ahead - bones.up * 0.012, 0.036 * width, 0.03 * width)
+        sheet.paint(collar, shade(skin, 0.95), volume=0.1, shadow=0)
     sheet.paint(tube([bones.neck, bones.head], [0.034 * width, 0.03 * width]), skin, 0.3, 0)
 
 
@@ -229,12 +237,14 @@ def _paint_lapels(sheet: Sheet, body: Body) -> None:
     down, side = -bones.up, np.array([-bones.up[1], bones.up[0]])
     middle = bones.neck + side * 0.07 * body.build.turn
     narrow = body.width * (1 - 0.5 * abs(body.build.turn))
-    strip = [middle + down * y + side * x * narrow
-             for x, y in ((-0.03, 0.012), (0, 0.04), (0.03, 0.012), (0.05, 0.12), (0.045, 0.32),
-                          (-0.045, 0.32), (-0.05, 0.12))]
+    outline = (
+        (-0.03, 0.012), (0, 0.04), (0.03, 0.012), (0.05, 0.12),
+        (0.045, 0.32), (-0.045, 0.32), (-0.05, 0.12),
+    )  # fmt: skip
+    strip = [middle + down * y + side * x * narrow for x, y in outline]
     sheet.paint([np.stack(strip)], top, volume=0.1, shadow=0.2)
+    seam = ((0.032, 0.0), (0.052, 0.12), (0.047, 0.32))
     for sign in (-1, 1):
-        edge = [middle + down * y + side * sign * x * narrow
-                for x, y in ((0.032, 0.0), (0.052, 0.12), (0.047, 0.32))]
+        edge = [middle + down * y + side * sign * x * narrow for x, y in seam]
         jacket: Cloth | Color = shade(body.look.jacket.color, 0.75) if body.look.jacket else top
         sheet.paint(stroke(edge, 0.006), jacket, 0, 0)

@@ -133,8 +133,10 @@ def pose(stance: Stance, build: Build, rng: np.random.Generator) -> Skeleton:
     shoulder = size * build.broad * (0.111 - 0.065 * away)
     hip = size * build.hips * (0.056 - 0.034 * away)
     arms, legs = [], []
-    for sign, arm, leg in ((-1, stance.left_arm, stance.left_leg),
-                           (1, stance.right_arm, stance.right_leg)):
+    for sign, arm, leg in (
+        (-1, stance.left_arm, stance.left_leg),
+        (1, stance.right_arm, stance.right_leg),
+    ):
         root = neck - up * 0.036 * size + side * sign * shoulder
         arms.append(_limb(root, arm, (UPPER_ARM * size, FOREARM * size), rng, 6))
         root = pelvis + side * sign * hip
@@ -142,8 +144,15 @@ def pose(stance: Stance, build: Build, rng: np.random.Generator) -> Skeleton:
     head = neck + up * NECK + _turned(up, rng.normal(0, 0.07)) * build.head / 2
     ground = max(limb[2, 1] for limb in legs) + ANKLE * size + stance.lift
     drop = np.array([0.0, -ground])
-    return Skeleton(pelvis + drop, neck + drop, head + drop, up,
-                    (arms[0] + drop, arms[1] + drop), (legs[0] + drop, legs[1] + drop), size)
+    return Skeleton(
+        pelvis + drop,
+        neck + drop,
+        head + drop,
+        up,
+        (arms[0] + drop, arms[1] + drop),
+        (legs[0] + drop, legs[1] + drop),
+        size,
+    )
 
 
 def _limb(

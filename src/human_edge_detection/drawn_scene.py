@@ -88,7 +88,11 @@ def draw_scene(
 
 
 def _gather(
-    rng: np.random.Generator, place: Place, size_hw: tuple[int, int], people: int, horizon: float,
+    rng: np.random.Generator,
+    place: Place,
+    size_hw: tuple[int, int],
+    people: int,
+    horizon: float,
     light: tuple[float, float],
 ) -> list[_Figure]:
     """People added one by one, as long as all stay visible; the furthest comes first."""
@@ -182,7 +186,7 @@ def _drop_shadow(picture: FloatArray, figure: _Figure) -> None:
 def _as_photo(rng: np.random.Generator, picture: FloatArray) -> ImageArray:
     """A tint, a vignette, a slight blur and grain, as a camera adds them."""
     height, width = picture.shape[:2]
-    y, x = np.mgrid[-1:1:height * 1j, -1:1:width * 1j].astype(np.float32)
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
     vignette = 1 - rng.uniform(0, 0.14) * (x**2 + y**2)
     tint = np.array(pick(rng, LIGHT_TINTS), np.float32) * rng.uniform(0.86, 1.08)
     lit = picture * vignette[..., None] * tint.astype(np.float32)
