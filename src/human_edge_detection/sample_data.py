@@ -61,25 +61,31 @@ def draw_crowd(
     return image, masks, _boxes(masks)
 
 
-def write_sample_set(
-    root: Path, n_train: int = 100, n_val: int = 20, seed: int = 0
-) -> SamplePaths:
+def write_sample_set(root: Path, n_train: int = 100, n_val: int = 20, seed: int = 0) -> SamplePaths:
     """Draw the sample set below ``root``, unless the same one already lies there whole.
 
     Returns:
         The paths of ``annotations/sample_{train,val}.json`` and ``images/sample_{train,val}``.
     """
     images, annotations = root / "images", root / "annotations"
-    paths = SamplePaths(annotations / "sample_train.json", annotations / "sample_val.json",
-                        images / "sample_train", images / "sample_val")
+    paths = SamplePaths(
+        annotations / "sample_train.json",
+        annotations / "sample_val.json",
+        images / "sample_train",
+        images / "sample_val",
+    )
     _write_split(paths.train_ann, paths.train_img_dir, n_train, (seed, 0))
     _write_split(paths.val_ann, paths.val_img_dir, n_val, (seed, 1))
     return paths
 
 
 def _write_split(ann_path: Path, img_dir: Path, count: int, key: tuple[int, int]) -> None:
-    info = {"description": "drawn people, human_edge_detection", "version": SAMPLE_VERSION,
-            "seed": key[0], "count": count}
+    info = {
+        "description": "drawn people, human_edge_detection",
+        "version": SAMPLE_VERSION,
+        "seed": key[0],
+        "count": count,
+    }
     if _is_whole(ann_path, img_dir, info):
         return
     logger.info("drawing %d sample pictures into %s", count, img_dir)
@@ -90,12 +96,17 @@ def _write_split(ann_path: Path, img_dir: Path, count: int, key: tuple[int, int]
     for number, (image, masks) in ((n, _draw_numbered(key, n)) for n in range(1, count + 1)):
         name = f"{number:012d}.jpg"
         _write_file(img_dir / name, _jpeg(image))
-        images.append({"id": number, "file_name": name, "height": image.shape[0],
-                       "width": image.shape[1]})
+        height, width = image.shape[:2]
+        images.append({"id": number, "file_name": name, "height": height, "width": width})
         for mask, box in zip(masks, _boxes(masks), strict=True):
             people.append(_annotation(len(people) + 1, number, mask, box))
-    content = {"info": info, "licenses": [], "images": images, "annotations": people,
-               "categories": [{"id": 1, "name": "person", "supercategory": "person"}]}
+    content = {
+        "info": info,
+        "licenses": [],
+        "images": images,
+        "annotations": people,
+        "categories": [{"id": 1, "name": "person", "supercategory": "person"}],
+    }
     # The annotations come last: a set that was interrupted has none and is drawn again.
     _write_file(ann_path, json.dumps(content).encode())
 
@@ -121,9 +132,15 @@ def _annotation(
 ) -> dict[str, Any]:
     encoded = coco_mask.encode(np.asfortranarray(mask, np.uint8))
     x1, y1, x2, y2 = (float(value) for value in box)
-    return {"id": number, "image_id": image_id, "category_id": 1, "iscrowd": 0,
-            "bbox": [x1, y1, x2 - x1, y2 - y1], "area": float(mask.sum()),
-            "segmentation": {"size": list(mask.shape), "counts": encoded["counts"].decode()}}
+    return {
+        "id": number,
+        "image_id": image_id,
+        "category_id": 1,
+        "iscrowd": 0,
+        "bbox": [x1, y1, x2 - x1, y2 - y1],
+        "area": float(mask.sum()),
+        "segmentation": {"size": list(mask.shape), "counts": encoded["counts"].decode()},
+    }
 
 
 def _boxes(masks: NDArray[np.bool_]) -> FloatArray:
