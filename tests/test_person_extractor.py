@@ -15,6 +15,7 @@ from human_edge_detection.config import TrainOptions
 from human_edge_detection.errors import InputError
 from human_edge_detection.head_session import HeadSession
 from human_edge_detection.model import ModelSpec, build_head
+from human_edge_detection.optimizer import make_optimizer
 from human_edge_detection.person_export import (
     EXTRACTOR_NAME,
     HEAD_NAME,
@@ -30,7 +31,7 @@ from human_edge_detection.person_extractor import (
     new_person_extractor,
 )
 from human_edge_detection.predictor import MaskPredictor
-from human_edge_detection.trainer import Means, make_optimizer
+from human_edge_detection.progress import Means
 from tiny_run import AMOUNT, write_photos
 
 torch.set_num_threads(1)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from human_edge_detection.depthwise import DepthwiseConv
 from human_edge_detection.errors import InputError
 
 CHANNELS = (24, 40, 112, 320)
@@ -61,8 +62,10 @@ class ConvNorm(nn.Module):
         low, high = (kernel - stride) // 2, (kernel - 1) // 2
         self.pad = (low, high, low, high)
         symmetric = low if low == high else 0
-        self.conv = nn.Conv2d(
-            channels_in, channels_out, kernel, stride, symmetric, groups=groups, bias=False
+        self.conv: nn.Conv2d = (
+            DepthwiseConv(channels_in, kernel, stride, symmetric)
+            if groups > 1
+            else nn.Conv2d(channels_in, channels_out, kernel, stride, symmetric, bias=False)
         )
         self.norm = nn.BatchNorm2d(channels_out, eps=NORM_EPS, momentum=NORM_MOMENTUM)
         self.linear = linear

@@ -116,9 +116,7 @@ def _resized(
     return patch, mask
 
 
-def _place(
-    box: FloatArray, size_hw: tuple[int, ...], rng: np.random.Generator
-) -> tuple[int, int]:
+def _place(box: FloatArray, size_hw: tuple[int, ...], rng: np.random.Generator) -> tuple[int, int]:
     """Left and top: beside the person's middle, feet near the person's feet."""
     x1, _, x2, y2 = (float(value) for value in box)
     side = rng.choice([-1.0, 1.0]) * rng.uniform(*SHIFT_RANGE)

@@ -55,9 +55,7 @@ def detector_loss(
     """
     with torch.autocast(candidates.boxes.device.type, enabled=False):
         box_sum = score_sum = total = candidates.logits.new_zeros(())
-        for boxes, logits, target in zip(
-            candidates.boxes, candidates.logits, targets, strict=True
-        ):
+        for boxes, logits, target in zip(candidates.boxes, candidates.logits, targets, strict=True):
             single = Candidates(boxes, logits, candidates.points, candidates.strides)
             found = assign(single, target)
             costs = functional.binary_cross_entropy_with_logits(

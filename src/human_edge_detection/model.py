@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from human_edge_detection.depthwise import DepthwiseConv
 from human_edge_detection.errors import InputError
 from human_edge_detection.roi_align import DynamicRoIAlign
 from human_edge_detection.structures import MaskClass
@@ -72,7 +73,11 @@ def build_head(spec: ModelSpec) -> nn.Module:
 
 
 def _conv_bn(c_in: int, c_out: int, kernel: int = 1, groups: int = 1) -> nn.Sequential:
-    conv = nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2, groups=groups, bias=False)
+    conv = (
+        DepthwiseConv(c_in, kernel)
+        if groups > 1
+        else nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2, bias=False)
+    )
     return nn.Sequential(conv, nn.BatchNorm2d(c_out))
 
 
