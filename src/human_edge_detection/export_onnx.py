@@ -293,4 +293,3 @@ def _rename(model: onnx.ModelProto, names: dict[str, str]) -> None:
         node.output[:] = [names.get(name, name) for name in node.output]
     for item in (*model.graph.input, *model.graph.output):
         item.name = names.get(item.name, item.name)
-
