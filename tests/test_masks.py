@@ -39,11 +39,18 @@ def slow_owner(words, scores, threshold, rule):
         _, t, other = next(word for word in words if word[0] == best)
         owns = raw[best] >= threshold and t >= other
         return (best + 1 if owns else 0), min(abs(raw[best] - threshold), abs(t - other))
+    if rule == "arbitrate":
+        unseen = {i: max(1 - n, LEAST) for i, _, n in words}
+        odds = {
+            i: min(max(t, LEAST), 1 - LEAST)
+            / min(max(1 - t, LEAST), 1 - LEAST)
+            * np.prod([unseen[j] ** -0.5 for j in unseen if j != i])
+            for i, t, _ in words
+        }
+        best = max(odds, key=odds.get)
+        sure = odds[best] / (1 + odds[best])
+        return (best + 1 if sure >= threshold else 0), abs(sure - threshold)
     product = {i: t * np.prod([n[j] for j in n if j != i]) for i, t, _ in words}
-    if rule == "claims":
-        product = {i: product[i] for i, t, _ in words if t >= threshold}
-        near = min(abs(t - threshold) for _, t, _ in words)
-        return (max(product, key=product.get) + 1 if product else 0), near
     total = sum(product.values()) + np.prod(list(b.values())) + np.prod(list(n.values()))
     best = max(product, key=product.get)
     sure = product[best] / total
@@ -118,17 +125,24 @@ def test_a_person_alone_is_plain_thresholding(rule, threshold):
         np.testing.assert_array_equal(labels[y1:y2, x1:x2] == person + 1, window >= threshold)
 
 
-def test_where_only_one_roi_reaches_neighbours_have_no_say():
+def test_a_neighbour_that_sees_nobody_takes_nothing_away():
     probs = np.stack([uniform(0.4, 0.55, 0.05), uniform(0.9, 0.05, 0.05)])
     rois = np.array([[0, 0, 8, 4], [6, 0, 12, 4]], np.float32)
     labels = fuse(probs, rois, np.ones(2, np.float32), (4, 12))
-    np.testing.assert_array_equal(labels[0], [1] * 6 + [0] * 6)  # 6, 7: the other sees nobody
+    np.testing.assert_array_equal(labels[0], [1] * 8 + [0] * 4)  # 6, 7: the other sees nobody
 
 
 @pytest.mark.parametrize(
     ("rule", "owner"),
     # 1: t .55 n .40, 2: t .60 n .10 b .30; both would take the pixel, 2 is much less torn
-    [("arbitrate", 2), ("claims", 2), ("mean", 2), ("max", 2), ("priority", 1), ("independent", 2)],
+    [
+        ("arbitrate", 2),
+        ("product", 2),
+        ("mean", 2),
+        ("max", 2),
+        ("priority", 1),
+        ("independent", 2),
+    ],
 )
 def test_who_gets_a_pixel_that_two_claim(rule, owner):
     probs = np.stack([uniform(0.05, 0.55, 0.40), uniform(0.30, 0.60, 0.10)])
@@ -150,14 +164,16 @@ def test_a_neighbour_that_sees_somebody_else_settles_a_doubt():
     rois = np.tile(np.array([0, 0, 4, 4], np.float32), (2, 1))
     score = np.ones(2, np.float32)
     assert (fuse(probs, rois, score, (4, 4), 0.5, "arbitrate") == 1).all()
-    assert (fuse(probs, rois, score, (4, 4), 0.5, "claims") == 0).all()
+    assert (fuse(probs, rois, score, (4, 4), 0.5, "max") == 0).all()
 
 
 def test_sure_rois_without_number_do_not_overflow():
     probs = np.concatenate([np.tile(uniform(1, 0, 0), (150, 1, 1, 1)), uniform(0, 1, 0)[None]])
     rois = np.tile(np.array([0, 0, 4, 4], np.float32), (151, 1))
     with np.errstate(all="raise", under="ignore"):
-        assert (fuse(probs, rois, np.ones(151, np.float32), (4, 4)) == 0).all()
+        assert (fuse(probs, rois, np.ones(151, np.float32), (4, 4)) == 151).all()
+        product = fuse(probs, rois, np.ones(151, np.float32), (4, 4), rule="product")
+    assert (product == 0).all()  # one veto is enough there
     probs = np.concatenate([np.tile(uniform(0, 0, 1), (150, 1, 1, 1)), uniform(0, 1, 0)[None]])
     assert (fuse(probs, rois, np.ones(151, np.float32), (4, 4)) == 151).all()
 

@@ -7,12 +7,13 @@ a person alone comes out exactly as ``t >= threshold``.
 
 The rules, for a pixel that the ROIs *i*, *j* … cover:
 
-- ``arbitrate``: the probability that *i* owns the pixel, the ROIs' words taken as independent:
-  ``tᵢ·Πⱼ nⱼ`` against the same of the others, against nobody, ``Π b``, and against a person
-  without a ROI, ``Π n``. It must reach the threshold, so that the neighbours have a say in
-  *whether* as well as in *who*.
-- ``claims``: the neighbours have a say in *who* only: of the people whose own *t* reaches the
-  threshold, the one with the highest ``tᵢ·Πⱼ nⱼ``.
+- ``arbitrate``: the odds of *tᵢ*, raised by every neighbour that sees somebody else there:
+  ``tᵢ/(1 - tᵢ) · Πⱼ (1 - nⱼ)^-½``. The highest owns the pixel if its probability reaches the
+  threshold. A neighbour's *n* speaks for somebody; that it sees nobody speaks against nothing,
+  because *n* is precise but misses half of what is there. The root halves what the neighbours
+  say: all ROIs look at the same features.
+- ``product``: the ROIs' words taken as independent and complete: ``tᵢ·Πⱼ nⱼ`` against the same of
+  the others, against nobody, ``Π b``, and against a person without a ROI, ``Π n``.
 - ``mean``: the mean of *tᵢ* and the others' *nⱼ* must reach the threshold, the highest owns. A
   person whose own ROI rather sees somebody else (*n* > *t*) owns nothing that others cover.
 - ``max``: the highest *t* owns the pixel if it reaches the threshold.
@@ -32,7 +33,7 @@ from numpy.typing import NDArray
 from human_edge_detection import geometry
 from human_edge_detection.structures import FloatArray, MaskClass
 
-RULES = ("arbitrate", "claims", "mean", "max", "priority", "independent")
+RULES = ("arbitrate", "product", "mean", "max", "priority", "independent")
 
 LEAST_PROBABILITY = 1e-3
 """The least that a ROI's word counts as in a product, so that no single ROI has a veto."""
@@ -169,7 +170,7 @@ class _Claims:
         strength: that claim's strength, by the rule's measure.
         target: that person's own target probability.
         covering: how many ROIs cover the pixel.
-        others: sum over the ROIs that the rule needs: of t / n, or of n.
+        others: sum over the ROIs of what the rule needs: log(1 - n), t / n, or n.
         nobody: sum of log(b / n).
     """
 
@@ -226,13 +227,16 @@ class _Claims:
         if self.rule == "mean":
             self.others[here] += other
             return target - other
-        # A product over all ROIs but one is that over all, times t / n: the order of people by
-        # t / n is their order by the product, and every hypothesis can be told relative to it.
+        # A product over all ROIs but one is that over all, divided by that one's own factor: so
+        # people can be ordered at once, and what they have in common is taken off at the end.
+        if self.rule == "arbitrate":
+            unseen = np.log(np.maximum(1 - other, LEAST_PROBABILITY))
+            self.others[here] += unseen
+            sure = np.clip(target, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+            return np.log(sure / (1 - sure)) + 0.5 * unseen
         nobody = np.maximum(1 - target - other, LEAST_PROBABILITY)
         other = np.maximum(other, LEAST_PROBABILITY)
         odds = target / other
-        if self.rule == "claims":
-            return np.where(target >= self.threshold, odds, np.float32(-1))
         self.others[here] += odds
         self.nobody[here] += np.log(nobody / other)
         return odds
@@ -240,6 +244,9 @@ class _Claims:
     def confidence(self) -> FloatArray:
         """Probability of ownership of each pixel's owner, as the rule defines it."""
         if self.rule == "arbitrate":
+            with np.errstate(over="ignore"):  # nobody's pixel: 0
+                fused = 1 / (1 + np.exp(0.5 * self.others - self.strength))
+        elif self.rule == "product":
             with np.errstate(over="ignore"):  # infinitely sure that it is nobody: 0
                 fused = self.strength / (self.others + np.exp(self.nobody) + 1)
         elif self.rule == "mean":

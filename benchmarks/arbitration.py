@@ -1,0 +1,77 @@
+"""Compares the rules that decide who owns a pixel, on the people of a COCO-format file.
+
+uv run python benchmarks/arbitration.py --model HEAD.onnx --extractor NET.onnx \
+    --ann ANN --img_dir DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from human_edge_detection import MaskPredictor
+from human_edge_detection.coco import decode_mask, load_photos
+from human_edge_detection.images import read_image
+from human_edge_detection.instance_masks import InstanceMasks
+from human_edge_detection.masks import RULES, fuse, paste_target
+from human_edge_detection.metrics import image_iou
+from human_edge_detection.person_scores import nearest_overlap
+
+GROUPS = ((0.1, "> 0.1"), (0.3, "> 0.3"))
+MIN_SIDE = 12.0
+
+
+def owned(masks: InstanceMasks, rule: str) -> list[NDArray[np.bool_]]:
+    """Each person's mask bool [H, W]; thresholded alone where the rule is "independent"."""
+    if rule == "independent":
+        found = []
+        for probs, roi in zip(masks.probs, masks.rois_xyxy, strict=True):
+            values, (x1, y1, x2, y2) = paste_target(probs, roi, masks.size_hw)
+            mask = np.zeros(masks.size_hw, np.bool_)
+            mask[y1:y2, x1:x2] = values >= 0.5
+            found.append(mask)
+        return found
+    labels = fuse(masks.probs, masks.rois_xyxy, masks.scores, masks.size_hw, 0.5, rule)
+    return [labels == person + 1 for person in range(len(masks))]
+
+
+def main() -> None:
+    """Print one line per rule: mean IoU of overlapped people, and pixels claimed twice."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("model", "extractor", "ann", "img_dir"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    arguments = parser.parse_args()
+    photos, _ = load_photos(arguments.ann, arguments.img_dir)
+    rules = ("independent", *(rule for rule in RULES if rule != "independent"))
+    ious: dict[str, list[tuple[float, float]]] = {rule: [] for rule in rules}
+    twice = dict.fromkeys(rules, 0)
+    with MaskPredictor(arguments.model, arguments.extractor, device="cpu") as predictor:
+        for photo in photos:
+            people = [p for p in photo.people if not p.is_crowd]
+            predictor.set_image(read_image(photo.path))
+            masks = predictor.predict(np.stack([p.box_xyxy for p in people]))
+            for rule in rules:
+                own = owned(masks, rule)
+                twice[rule] += int(np.maximum(np.sum(own, axis=0) - 1, 0).sum())
+                for person, mask in zip(people, own, strict=True):
+                    sides = person.box_xyxy[2:] - person.box_xyxy[:2]
+                    if person.has_mask and sides.min() >= MIN_SIDE:
+                        iou = image_iou(mask, decode_mask(person, photo.size_hw))
+                        ious[rule].append((nearest_overlap(person, photo), iou))
+    heads = [f"box overlap {name}" for _, name in GROUPS]
+    print(f"| rule | all | {' | '.join(heads)} | pixels claimed twice |\n|---|---|---|---|---|")
+    for rule in rules:
+        pairs = np.array(ious[rule])
+        cells = [pairs[:, 1].mean()] + [pairs[pairs[:, 0] > low, 1].mean() for low, _ in GROUPS]
+        print(f"| {rule} | {' | '.join(f'{cell:.4f}' for cell in cells)} | {twice[rule]:,} |")
+    counts = [len(ious["independent"])] + [
+        sum(overlap > low for overlap, _ in ious["independent"]) for low, _ in GROUPS
+    ]
+    print(f"people: {counts}")
+
+
+if __name__ == "__main__":
+    main()
