@@ -19,7 +19,9 @@ from human_edge_detection.dataset import Batch, collate
 from human_edge_detection.errors import InputError
 from human_edge_detection.interrupt import StopRequest
 from human_edge_detection.model import LiteHead
-from human_edge_detection.trainer import MAX_BAD_STEPS, Means, Trainer, make_optimizer
+from human_edge_detection.optimizer import make_optimizer
+from human_edge_detection.progress import Means
+from human_edge_detection.trainer import MAX_BAD_STEPS, Trainer
 from tiny_run import OPTIONS, make_trainer, pooled_features, write_photos
 
 torch.set_num_threads(1)

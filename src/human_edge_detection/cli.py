@@ -27,7 +27,7 @@ COMMANDS = {
 }
 """Name of a command → options in :mod:`config`, ``module:function``, one line of help."""
 
-TRAINING_PACKAGES = ("torch", "onnx", "tensorboard", "faster_coco_eval")
+TRAINING_PACKAGES = ("torch", "onnx", "safetensors", "tensorboard", "faster_coco_eval")
 TRAINING_PACKAGES_HELP = "this command needs pip install 'human-edge-detection[train]'"
 
 

@@ -70,6 +70,10 @@ class TrainOptions:
     num_workers: int = option(4, "processes that load photos; 0 for none")
     validate_every: int = option(1, "epochs between validations")
     save_every: int = option(1, "epochs between checkpoints")
+    keep: int = option(0, "numbered checkpoints to keep besides best and last; 0 for all")
+    early_stop: int = option(
+        0, "validations in a row without a better one after which the run ends; 0 for never"
+    )
     ce_weight: float = option(1.0, "weight of the cross-entropy")
     dice_weight: float = option(1.0, "weight of the Dice loss")
     dice_classes: tuple[int, ...] = option((1,), "classes that the Dice loss looks at")
@@ -108,7 +112,9 @@ class TrainOptions:
     val_output_dir: Path = option(Path("validation_results"), "where the panels go")
     device: str = option("auto", "where to run", choices=DEVICES)
     resume: str | None = option(None, "checkpoint to go on from, or 'auto' for the last one")
-    resume_epochs: int = option(0, "epochs beyond the checkpoint's, instead of --epochs")
+    resume_epochs: int = option(
+        0, "epochs to train beyond those of the checkpoint, instead of --epochs; 0 for --epochs"
+    )
     test_only: bool = option(False, "validate --resume (or the best checkpoint) and stop")
     head: str = option("lite", "head", choices=("lite", "spec"))
 
@@ -129,6 +135,8 @@ class TrainOptions:
         for name in (
             "num_workers",
             "resume_epochs",
+            "keep",
+            "early_stop",
             "gradient_clip",
             "ce_weight",
             "dice_weight",

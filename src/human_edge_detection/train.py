@@ -6,15 +6,19 @@ import logging
 import random
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from human_edge_detection.checkpoint import (
+    Payload,
     load_checkpoint,
+    require,
     spec_from_dict,
 )
+from human_edge_detection.checkpoint_folder import BEST, LAST
 from human_edge_detection.coco import Photo
 from human_edge_detection.config import TrainOptions
 from human_edge_detection.errors import InputError
@@ -31,7 +35,7 @@ from human_edge_detection.training_inputs import (
     open_extractor,
     repeat_crowds,
 )
-from human_edge_detection.training_run import BEST, LAST, Run
+from human_edge_detection.training_run import Run
 
 LOG = logging.getLogger(__name__)
 
@@ -41,6 +45,8 @@ def run_train(options: TrainOptions) -> int:
     seed_everything(options.seed)
     resume = find_resume(options)
     payload = load_checkpoint(resume) if resume else None
+    if payload is not None and resume is not None:
+        options = lengthened(options, payload, resume)
     photos = find_photos(options)
     with (
         nullcontext()
@@ -66,6 +72,18 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+def lengthened(options: TrainOptions, payload: Payload, path: Path) -> TrainOptions:
+    """The options with ``epochs`` counted from the checkpoint's where ``resume_epochs`` is given.
+
+    Raises:
+        InputError: if the checkpoint does not say how long it was trained.
+    """
+    if not options.resume_epochs:
+        return options
+    require(payload, path, "progress")
+    return replace(options, epochs=payload["progress"]["epoch"] + options.resume_epochs)
 
 
 def class_weights(options: TrainOptions, photos: Sequence[Photo]) -> tuple[float, ...]:

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
@@ -29,58 +29,14 @@ from human_edge_detection.errors import InputError
 from human_edge_detection.features import FeatureSource, network_images
 from human_edge_detection.interrupt import StopRequest, ignore_signals
 from human_edge_detection.losses import RoiMaskLoss
+from human_edge_detection.optimizer import make_optimizer
 from human_edge_detection.person_extractor import Candidates
+from human_edge_detection.progress import Costs, Means, Progress
 from human_edge_detection.schedule import Schedule
 
 LOG = logging.getLogger(__name__)
-Costs = dict[str, Tensor]
-"""A step's loss as ``total``, and its terms, scalars."""
-
 MAX_BAD_STEPS = 10
 """Steps in a row with a loss that is not finite before the run gives up."""
-
-
-@dataclass
-class Progress:
-    """Where a run stands.
-
-    Attributes:
-        epoch: epochs finished.
-        batches: batches of the present epoch that were trained on.
-        step: optimizer steps taken.
-        best_miou: best value so far of the validation metric that picks the model.
-        best_epoch: the epoch it was reached in.
-        validated: the last epoch that was validated.
-    """
-
-    epoch: int = 0
-    batches: int = 0
-    step: int = 0
-    best_miou: float = -1.0
-    best_epoch: int = 0
-    validated: int = 0
-
-
-@dataclass
-class Means:
-    """Running means of an epoch, weighted by ROIs."""
-
-    rois: int = 0
-    photos: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
-
-    def add(self, costs: Costs, share: int) -> None:
-        """Add a step's costs."""
-        self.rois += share
-        for name, value in costs.items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(value) * share
-
-    def values(self) -> dict[str, float]:
-        """The mean of each loss part."""
-        return {name: self[name] for name in self.sums}
-
-    def __getitem__(self, name: str) -> float:
-        return self.sums.get(name, math.nan) / max(1, self.rois)
 
 
 class Trainer:
@@ -284,30 +240,6 @@ class Trainer:
         else:
             self.average.weights = {k: v.to(self.device) for k, v in state["ema"].items()}
             self.average.step = state["ema_step"]
-
-
-def make_optimizer(model: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
-    """The optimizer of the options; norms, biases and the position bias are not decayed."""
-    lr = options.peak_lr
-    groups: list[dict[str, Any]] = []
-    for is_backbone, factor in ((False, 1.0), (True, options.backbone_lr / lr)):
-        own = [
-            parameter
-            for name, parameter in model.named_parameters()
-            if parameter.requires_grad and name.startswith("extractor.backbone.") == is_backbone
-        ]
-        decayed = [p for p in own if p.ndim == 4 and p.shape[0] > 1]
-        chosen = {id(p) for p in decayed}
-        plain = [p for p in own if id(p) not in chosen]
-        if own:
-            groups += [
-                {"params": decayed, "weight_decay": options.weight_decay, "lr_factor": factor},
-                {"params": plain, "weight_decay": 0.0, "lr_factor": factor},
-            ]
-    if options.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=lr, momentum=options.momentum)
-    kind = torch.optim.AdamW if options.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=lr)
 
 
 def _in_groups(batches: Iterator[Batch], count: int) -> Iterator[list[Batch]]:

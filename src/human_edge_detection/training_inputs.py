@@ -131,4 +131,4 @@ def find_class_weights(
     if path.exists():
         return tuple(float(value) for value in read_weights(path))
     stats = measure(photos, padding=roi_padding)
-    return tuple(float(value) for value in stats["separation_aware_weights"])
+    return tuple(float(value) for value in stats["separation_aware_weights"].values())

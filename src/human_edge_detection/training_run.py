@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,19 +17,15 @@ from torch.utils.data import DataLoader
 
 from human_edge_detection.augment import Augmentation
 from human_edge_detection.checkpoint import (
-    best_weights,
-    load_checkpoint,
-    load_weights,
     require,
-    save_checkpoint,
     spec_to_dict,
 )
+from human_edge_detection.checkpoint_folder import BEST, LAST, CheckpointFolder
 from human_edge_detection.coco import Photo
 from human_edge_detection.config import TrainOptions
 from human_edge_detection.dataset import PhotoDataset, ReadablePhotos
 from human_edge_detection.errors import InputError
 from human_edge_detection.evaluate import Evaluation, evaluate
-from human_edge_detection.export_onnx import export_head, report
 from human_edge_detection.feature_cache import FeatureCache
 from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
 from human_edge_detection.features import (
@@ -43,20 +40,14 @@ from human_edge_detection.interrupt import StopRequest, ignore_signals, stop_on_
 from human_edge_detection.losses import RoiMaskLoss
 from human_edge_detection.model import ModelSpec, build_head
 from human_edge_detection.panels import write_panels
-from human_edge_detection.person_export import (
-    EXTRACTOR_NAME,
-    HEAD_NAME,
-    export_person_model,
-    report_extractor,
-)
 from human_edge_detection.person_extractor import (
     new_person_extractor,
 )
+from human_edge_detection.run_end import closing_words, export_best, take_best
 from human_edge_detection.train_log import TrainLog
 from human_edge_detection.trainer import Trainer
 
 LOG = logging.getLogger(__name__)
-BEST, LAST = "best_model.pth", "last.pth"
 
 
 class Run:
@@ -79,6 +70,7 @@ class Run:
         extractor: YOLOv9FeatureExtractor | None,
     ) -> None:
         self.options, self.spec, self.extractor = options, spec, extractor
+        self.folder = CheckpointFolder(options.checkpoint_dir, options.keep)
         self.device = torch.device(
             "cuda" if torch.cuda.is_available() and options.device != "cpu" else "cpu"
         )
@@ -127,6 +119,12 @@ class Run:
             self.trainer.restore(payload)
         except (RuntimeError, ValueError) as error:
             raise InputError(f"--resume {path} does not fit this run: {error}") from error
+        progress = self.trainer.progress
+        if self.options.resume_epochs:
+            progress.waited = 0
+        if not self.folder.best.exists():  # another run's best cannot be handed over as this one's
+            progress.best_miou, progress.best_epoch, progress.waited = -1.0, 0, 0
+            progress.validated = min(progress.validated, progress.epoch - 1)
 
     def train(self) -> int:
         """Train to the last epoch; 130 comes back when interrupted."""
@@ -140,12 +138,15 @@ class Run:
             while not stop:
                 if self._is_due():
                     self._validate_epoch(log, stop)
-                elif trainer.progress.epoch < options.epochs:
-                    self._train_epoch(log, stop)
-                else:
+                elif self._is_over():
                     return self.finish(log)
-            self.save(LAST)
-        LOG.warning("stopped; go on with: main.py … --resume %s", options.checkpoint_dir / LAST)
+                else:
+                    self._train_epoch(log, stop)
+            self.folder.save(LAST, self.payload())
+        LOG.warning(
+            "stopped; go on with: main.py … --resume %s --epochs %d", self.folder.last,
+            options.epochs,
+        )  # fmt: skip
         return 130
 
     def _is_due(self) -> bool:
@@ -154,13 +155,19 @@ class Run:
         due = progress.epoch % options.validate_every == 0 or progress.epoch == options.epochs
         return due and progress.batches == 0 and progress.epoch > progress.validated
 
+    def _is_over(self) -> bool:
+        """Whether the epochs are done, or waiting for a better one has been long enough."""
+        progress, options = self.trainer.progress, self.options
+        is_stuck = 0 < options.early_stop <= progress.waited and progress.batches == 0
+        return progress.epoch >= options.epochs or is_stuck
+
     def _train_epoch(self, log: TrainLog, stop: StopRequest) -> None:
         trainer = self.trainer
         means = trainer.train_epoch(stop, lambda s, step: log.scalars("train", s, step))
         if stop:
             return
         log.row("train", trainer.progress.epoch, means.values())
-        self.save(LAST)
+        self.folder.save(LAST, self.payload())
 
     def _validate_epoch(self, log: TrainLog, stop: StopRequest) -> None:
         options, progress = self.options, self.trainer.progress
@@ -172,48 +179,33 @@ class Run:
         log.scalars("val", summary, epoch)
         log.row("val", epoch, summary)
         LOG.info("epoch %d: %s", epoch, ", ".join(f"{k} {v:.4f}" for k, v in summary.items()))
-        if summary[self.metric] > progress.best_miou:
+        is_better = summary[self.metric] > progress.best_miou
+        progress.waited = 0 if is_better else progress.waited + 1
+        if is_better:
             progress.best_miou, progress.best_epoch = summary[self.metric], epoch
-            self.save(BEST)
-        if epoch % options.save_every == 0 or epoch == options.epochs:
-            height, width = options.image_size
-            score = round(1000 * np.nan_to_num(summary[self.metric]))
-            self.save(f"checkpoint_epoch_{epoch:04d}_{width}x{height}_{score:04d}.pth")
-        self.save(LAST)
+        payload = self.payload()
+        if is_better:
+            self.folder.save(BEST, payload)
+        if epoch % options.save_every == 0 or self._is_over():
+            score = float(np.nan_to_num(summary[self.metric]))
+            self.folder.save_numbered(epoch, options.image_size, score, payload)
+        self.folder.save(LAST, payload)
 
     def finish(self, log: TrainLog) -> int:
         """Draw and export the best checkpoint, say what to do next; 0 comes back."""
-        options = self.options
-        best = options.checkpoint_dir / BEST
+        options, trainer, best = self.options, self.trainer, self.folder.best
         if not best.exists():
             raise InputError(f"{best} is not there: the run never validated")
-        load_weights(self.trainer.model, best_weights(load_checkpoint(best)), best)
-        self.trainer.average = None
-        panels = write_panels(
-            self.val_photos, self.validate().scores, options.val_output_dir / "panels"
-        )
+        weights = take_best(trainer.model, self.spec, best)
+        trainer.average = None
+        scores = self.validate().scores
+        panels = write_panels(self.val_photos, scores, options.val_output_dir / "panels")
         for number, panel in enumerate(panels[:4]):
-            log.picture(f"panel/{number}", read_image(panel), self.trainer.progress.epoch)
-        exported, extractor = self._export(best)
-        print(
-            f"best epoch {self.trainer.progress.best_epoch}: {self.metric} "
-            f"{self.trainer.progress.best_miou:.4f}; panels in {options.val_output_dir}\n"
-            f"next: uv run human-edge-detection predict PHOTO --boxes BOXES --model {exported} "
-            f"--extractor {extractor}"
-        )
+            log.picture(f"panel/{number}", read_image(panel), trainer.progress.epoch)
+        head, extractor = export_best(trainer.model, self.spec, self.extractor, best)
+        files = {"weights": weights, "panels": options.val_output_dir / "panels"}
+        print(closing_words(trainer.progress, self.metric, files, head, extractor))
         return 0
-
-    def _export(self, best: Path) -> tuple[Path, Path]:
-        """Write the model as ONNX beside its checkpoint; head and extractor come back."""
-        if self.extractor is not None:
-            exported = best.with_suffix(".onnx")
-            report(exported, export_head(self.trainer.model["head"].cpu(), self.spec, exported))
-            return exported, self.extractor.path
-        errors, checks = export_person_model(self.trainer.model, self.spec, best.parent)
-        head, extractor = best.parent / HEAD_NAME, best.parent / EXTRACTOR_NAME
-        report_extractor(extractor, errors)
-        report(head, checks)
-        return head, extractor
 
     @property
     def metric(self) -> str:
@@ -244,16 +236,11 @@ class Run:
         with trainer.average.applied_to(trainer.model):
             return evaluate(self.val_set, infer, batches=batches)
 
-    def save(self, name: str) -> None:
-        """Write a checkpoint; a full disk is reported and the run goes on."""
-        payload = {
+    def payload(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        return {
             "spec": spec_to_dict(self.spec),
             "options": {k: str(v) for k, v in asdict(self.options).items()},
             "saved": time.strftime("%Y-%m-%d %H:%M:%S"),
             **self.trainer.state(),
         }
-        path = self.options.checkpoint_dir / name
-        try:
-            save_checkpoint(path, payload)
-        except OSError as error:
-            LOG.error("checkpoint %s was not written, training goes on: %s", path, error)

@@ -1,0 +1,79 @@
+"""The checkpoints of one run: the best, the last, and the newest of the numbered ones."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from human_edge_detection.checkpoint import save_checkpoint
+
+LOG = logging.getLogger(__name__)
+BEST, LAST = "best_model.pth", "last.pth"
+NUMBERED = "checkpoint_epoch_"
+
+
+class CheckpointFolder:
+    """Writes a run's checkpoints into one folder.
+
+    A full disk is reported, and the run goes on with the checkpoints that are there.
+
+    Args:
+        folder: where they go, made if absent.
+        keep: how many numbered checkpoints stay; 0 for all.
+    """
+
+    def __init__(self, folder: Path, keep: int = 0) -> None:
+        self.folder, self.keep = folder, keep
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint with the best validation score."""
+        return self.folder / BEST
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint to go on from."""
+        return self.folder / LAST
+
+    def save(self, name: str, payload: Mapping[str, Any]) -> bool:
+        """Write a checkpoint; False comes back, and the log says why, if that failed."""
+        path = self.folder / name
+        try:
+            save_checkpoint(path, payload)
+        except OSError as error:
+            LOG.error("checkpoint %s was not written, training goes on: %s", path, error)
+            return False
+        return True
+
+    def save_numbered(
+        self, epoch: int, size_hw: tuple[int, int], score: float, payload: Mapping[str, Any]
+    ) -> None:
+        """Write the checkpoint of an epoch, then delete the oldest ones beyond ``keep``.
+
+        Args:
+            epoch: epochs trained.
+            size_hw: height and width of the network's input.
+            score: the validation score, 0 to 1.
+            payload: what to write.
+        """
+        height, width = size_hw
+        name = f"{NUMBERED}{epoch:04d}_{width}x{height}_{round(1000 * score):04d}.pth"
+        if self.save(name, payload) and self.keep:
+            self._prune(epoch)
+
+    def _prune(self, epoch: int) -> None:
+        # Later epochs are those of an older, longer run in the same folder: not ours to delete.
+        numbered = {path: _epoch_of(path) for path in self.folder.glob(f"{NUMBERED}*.pth")}
+        ours = sorted((p for p, n in numbered.items() if 0 <= n <= epoch), key=numbered.__getitem__)
+        for path in ours[: -self.keep]:
+            try:
+                path.unlink()
+            except OSError as error:
+                LOG.warning("--keep %d: %s was not deleted: %s", self.keep, path, error)
+
+
+def _epoch_of(path: Path) -> int:
+    digits = path.name.removeprefix(NUMBERED).split("_")[0]
+    return int(digits) if digits.isdigit() else -1

@@ -1,0 +1,70 @@
+"""What the end of a run hands over: the best model in every format, and what to do with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from human_edge_detection.checkpoint import best_weights, load_checkpoint, load_weights
+from human_edge_detection.export_onnx import export_head, report
+from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
+from human_edge_detection.model import ModelSpec
+from human_edge_detection.person_export import (
+    EXTRACTOR_NAME,
+    HEAD_NAME,
+    export_person_model,
+    report_extractor,
+)
+from human_edge_detection.progress import Progress
+from human_edge_detection.weights_file import save_weights
+
+
+def take_best(model: nn.ModuleDict, spec: ModelSpec, best: Path) -> Path:
+    """Put the best checkpoint's weights into the model; their safetensors file comes back.
+
+    Raises:
+        InputError: if the checkpoint cannot be used, or the file not be written.
+    """
+    weights = best_weights(load_checkpoint(best))
+    load_weights(model, weights, best)
+    path = best.with_suffix(".safetensors")
+    save_weights(path, weights, spec)
+    return path
+
+
+def export_best(
+    model: nn.ModuleDict, spec: ModelSpec, extractor: YOLOv9FeatureExtractor | None, best: Path
+) -> tuple[Path, Path]:
+    """Write the model as ONNX beside its checkpoint; head and extractor come back."""
+    if extractor is not None:
+        exported = best.with_suffix(".onnx")
+        report(exported, export_head(model["head"].cpu(), spec, exported))
+        return exported, extractor.path
+    errors, checks = export_person_model(model, spec, best.parent)
+    head, own_extractor = best.parent / HEAD_NAME, best.parent / EXTRACTOR_NAME
+    report_extractor(own_extractor, errors)
+    report(head, checks)
+    return head, own_extractor
+
+
+def closing_words(
+    progress: Progress, metric: str, files: dict[str, Path], head: Path, extractor: Path
+) -> str:
+    """The best epoch, where everything lies, and the next command.
+
+    Args:
+        progress: where the run ended.
+        metric: the validation metric that picked the best model.
+        files: what else was written, by what it is.
+        head: the exported head.
+        extractor: the extractor that it reads.
+    """
+    lines = [
+        f"trained {progress.epoch} epochs; the best is epoch {progress.best_epoch}: "
+        f"{metric} {progress.best_miou:.4f}",
+        *(f"{what}: {path}" for what, path in files.items()),
+        f"next: uv run human-edge-detection predict PHOTO --boxes BOXES --model {head} "
+        f"--extractor {extractor}",
+    ]
+    return "\n".join(lines)
