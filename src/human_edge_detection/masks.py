@@ -233,7 +233,7 @@ class _Claims:
             unseen = np.log(np.maximum(1 - other, LEAST_PROBABILITY))
             self.others[here] += unseen
             sure = np.clip(target, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
-            return np.log(sure / (1 - sure)) + 0.5 * unseen
+            return np.asarray(np.log(sure / (1 - sure)) + 0.5 * unseen, np.float32)
         nobody = np.maximum(1 - target - other, LEAST_PROBABILITY)
         other = np.maximum(other, LEAST_PROBABILITY)
         odds = target / other
