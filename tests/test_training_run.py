@@ -17,6 +17,7 @@ from human_edge_detection.checkpoint_folder import CheckpointFolder
 from human_edge_detection.cli import train_main
 from human_edge_detection.config import TrainOptions
 from human_edge_detection.errors import InputError
+from human_edge_detection.images import read_image
 from human_edge_detection.options import parse
 from human_edge_detection.schedule import Schedule
 from tiny_command import outputs, write_inputs
@@ -58,6 +59,12 @@ def test_the_best_weights_are_also_a_safetensors_file(finished: Path) -> None:
         facts = file.metadata()
     assert facts["format"] == "human_edge_detection.weights"
     assert json.loads(facts["spec"])["layers"] == ["a"]
+
+
+def test_a_run_ends_with_pictures_of_how_it_went(finished: Path) -> None:
+    for name in ("curves", "confusion"):
+        picture = read_image(finished / "pictures" / f"{name}.png")
+        assert 100 < picture.mean() < 255
 
 
 def test_resume_epochs_counts_from_the_checkpoint_and_rebuilds_the_schedule(

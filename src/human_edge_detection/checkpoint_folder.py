@@ -63,6 +63,11 @@ class CheckpointFolder:
         if self.save(name, payload) and self.keep:
             self._prune(epoch)
 
+    def clear_leftovers(self) -> None:
+        """Delete what a process that was killed in the middle of a save left behind."""
+        for path in self.folder.glob(".*.pth.*.tmp"):
+            path.unlink(missing_ok=True)
+
     def _prune(self, epoch: int) -> None:
         # Later epochs are those of an older, longer run in the same folder: not ours to delete.
         numbered = {path: _epoch_of(path) for path in self.folder.glob(f"{NUMBERED}*.pth")}

@@ -44,6 +44,7 @@ from human_edge_detection.person_extractor import (
     new_person_extractor,
 )
 from human_edge_detection.run_end import closing_words, export_best, take_best
+from human_edge_detection.run_pictures import read_curves, write_run_pictures
 from human_edge_detection.train_log import TrainLog
 from human_edge_detection.trainer import Trainer
 
@@ -134,6 +135,7 @@ class Run:
             self.spec.head, sum(p.numel() for p in trainer.model.parameters()) / 1e6,
             len(trainer.dataset), options.peak_lr, options.scheduler, trainer.device,
         )  # fmt: skip
+        self.folder.clear_leftovers()
         with TrainLog(options.log_dir) as log, stop_on_signals() as stop:
             while not stop:
                 if self._is_due():
@@ -198,12 +200,22 @@ class Run:
             raise InputError(f"{best} is not there: the run never validated")
         weights = take_best(trainer.model, self.spec, best)
         trainer.average = None
-        scores = self.validate().scores
+        evaluation = self.validate()
+        scores = evaluation.scores
         panels = write_panels(self.val_photos, scores, options.val_output_dir / "panels")
         for number, panel in enumerate(panels[:4]):
             log.picture(f"panel/{number}", read_image(panel), trainer.progress.epoch)
+        curves = read_curves(log.csv_path)
+        drawn = write_run_pictures(
+            options.val_output_dir, curves, evaluation.matrix, trainer.progress.best_epoch
+        )
+        for path in drawn:
+            log.picture(path.stem, read_image(path), trainer.progress.epoch)
         head, extractor = export_best(trainer.model, self.spec, self.extractor, best)
-        files = {"weights": weights, "panels": options.val_output_dir / "panels"}
+        files = {
+            "weights": weights, "curves": drawn[0], "confusion": drawn[1],
+            "panels": options.val_output_dir / "panels",
+        }  # fmt: skip
         print(closing_words(trainer.progress, self.metric, files, head, extractor))
         return 0
 
