@@ -1,5 +1,6 @@
 """COCO files are read with their faults named, skipped and counted."""
 
+import gc
 import json
 import time
 from pathlib import Path
@@ -231,10 +232,10 @@ def test_a_photo_of_another_size_is_refused(tmp_path: Path) -> None:
 def test_many_annotations_load_in_no_time(tmp_path: Path) -> None:
     people = [_person(i, 1 + i % 2000) for i in range(20000)]
     path = _write(tmp_path, _content(people, images=2000))
-    start = time.perf_counter()
+    start = time.process_time()  # other programs do not count
     photos, _ = load_photos(path, tmp_path, check_files=False)
     assert len(photos) == 2000
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_the_real_files_load_without_a_fault(shared_dir: Path) -> None:
@@ -244,3 +245,14 @@ def test_the_real_files_load_without_a_fault(shared_dir: Path) -> None:
     assert (len(photos), len(faults)) == (181, 0)
     assert sum(person.is_target for person in people) == 563
     assert sum(person.is_crowd for person in people) == 9
+
+
+def test_the_garbage_collector_is_as_it_was_after_loading(tmp_path):
+    for enabled in (True, False):
+        (gc.enable if enabled else gc.disable)()
+        try:
+            with pytest.raises(InputError):
+                load_photos(tmp_path / "none.json", tmp_path)
+            assert gc.isenabled() == enabled
+        finally:
+            gc.enable()

@@ -14,7 +14,12 @@ from numpy.typing import NDArray
 from pycocotools import mask as mask_api
 
 from human_edge_detection.annotation_faults import box_fault, record_fault, shape_fault
-from human_edge_detection.coco_json import image_sizes, person_category, read_coco
+from human_edge_detection.coco_json import (
+    collector_paused,
+    image_sizes,
+    person_category,
+    read_coco,
+)
 from human_edge_detection.errors import InputError
 from human_edge_detection.structures import FloatArray, ImageArray
 
@@ -88,6 +93,7 @@ class Fault:
     text: str
 
 
+@collector_paused()
 def load_photos(
     ann_path: Path | str,
     image_dir: Path | str,

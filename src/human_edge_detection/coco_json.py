@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from human_edge_detection.errors import InputError
 
 
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """No cyclic garbage collection meanwhile: a million new objects, none of them garbage.
+
+    Without it, a third of the time to load COCO goes into looking through them again and again.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@collector_paused()
 def read_coco(ann_path: Path | str) -> dict[str, Any]:
     """The content of a COCO-format JSON file with its three lists present and not empty.
 
