@@ -17,12 +17,14 @@ PLAIN = set(
 )
 DATA = set(
     "annotation_faults augment average_precision bootstrap breakdowns coco coco_json copy_paste "
+    "dataset_check dataset_faults "
     "drawn_backdrop drawn_brush drawn_canvas drawn_head drawn_look drawn_person drawn_pose "
     "drawn_scene evaluate gallery handover headline metrics occlusion panels person_scores "
     "report_data report_page result_scores sample_data stats stress_curve stress_set subset "
     "tables targets tool_results".split()
 )
 INFERENCE = set(
+    "benchmark benchmark_text cold_start machine_stamp "
     "box_files coco_boxes detector detector_layouts encoders feature_extractor feature_layers "
     "given_boxes head_session image_boxes ledger onnx_graph open_model overlap predict_command "
     "predict_run predictor prepared_image result_files runtime sources video".split()

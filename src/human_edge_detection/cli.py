@@ -22,6 +22,16 @@ COMMANDS = {
     "validate": ("ValidateOptions", "validate_command:run_validate", "score models on photos"),
     "export": ("ExportOptions", "export_onnx:run_export", "write a checkpoint as ONNX"),
     "check": ("CheckOptions", "pipeline_check:run_check", "run every stage once and report"),
+    "check_data": (
+        "CheckDataOptions",
+        "dataset_check:run_check_data",
+        "find what is wrong with annotated photos",
+    ),
+    "benchmark": (
+        "BenchmarkOptions",
+        "benchmark_command:run_benchmark",
+        "time models, stage by stage",
+    ),
     "stats": ("StatsOptions", "stats:run_stats", "measure the classes of annotated photos"),
     "subset": ("SubsetOptions", "subset:run_subset", "cut small person files from COCO's"),
 }

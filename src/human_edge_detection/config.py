@@ -362,3 +362,79 @@ class ValidateOptions:
         _at_least(self, "min_side", 0)
         _at_least(self, "bootstrap", 1)
         _at_least(self, "stress", 0)
+
+
+BENCHMARK_PROVIDERS = ("cpu", "cuda", "tensorrt")
+
+
+@dataclass(frozen=True)
+class BenchmarkOptions:
+    """What ``benchmark`` takes."""
+
+    model: tuple[Path, ...] = option(
+        (), "exported heads, or end-to-end files, to time (default: the shipped one)"
+    )
+    extractor: tuple[str, ...] = option(
+        (), "the network of each --model, or one for all; 'none' for an end-to-end file"
+    )
+    versus: Path | None = option(None, "a model to time in turn with the first --model")
+    versus_extractor: str | None = option(
+        None, "its extractor, or 'none' (default: that of the first --model)"
+    )
+    providers: tuple[str, ...] = option(
+        (), "where to run (default: every provider that works here)", choices=BENCHMARK_PROVIDERS
+    )
+    people: tuple[int, ...] = option((1, 5, 20, 100), "numbers of people a photo")
+    photos: tuple[str, ...] = option(
+        (), "photos, folders or globs; the first 50 are used (default: drawn crowds of 1280x720)"
+    )
+    rounds: int = option(15, "rounds that count; each times everything once")
+    warmup: int = option(2, "rounds before them that do not")
+    no_cold: bool = option(False, "leave out the cold starts and the memory")
+    max_rois: int = option(32, "people that go through the head at once")
+    threads: int | None = option(None, "CPU threads of the networks (default: all cores)")
+    output: Path = option(Path("benchmark.json"), "the JSON file to write")
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, by flag."""
+        for name in ("rounds", "max_rois"):
+            _at_least(self, name, 1)
+        _at_least(self, "warmup", 0)
+        if not self.people or min(self.people) < 1:
+            raise InputError("--people must be numbers of at least 1")
+        if len(self.extractor) > 1 and len(self.extractor) != len(self.model):
+            raise InputError(
+                f"--extractor names {len(self.extractor)} files but --model {len(self.model)}: "
+                "give one for all, or one for each"
+            )
+        if self.extractor and not self.model:
+            raise InputError(
+                f"--extractor {self.extractor[0]} without --model: name the head trained on it"
+            )
+        if self.versus_extractor and self.versus is None:
+            raise InputError(f"--versus_extractor {self.versus_extractor} needs --versus")
+
+
+@dataclass(frozen=True)
+class CheckDataOptions:
+    """What ``check_data`` takes."""
+
+    ann: Path | None = option(None, "COCO annotation file to check", metavar="ANN", positional=True)
+    img_dir: tuple[Path, ...] = option(
+        (), "folders of its photos, looked through in turn", metavar="IMG_DIR", positional=True
+    )
+    val_ann: Path | None = option(
+        None, "validation annotations, checked too and searched for photos of ANN"
+    )
+    val_img_dir: Path | None = option(None, "folder of the validation photos (default: IMG_DIR)")
+    min_roi_size: float = option(16.0, "box side, source pixels, below which a person is tiny")
+    decode: bool = option(False, "read every photo's pixels too, which finds truncated files")
+    examples: int = option(3, "findings of each kind that are shown")
+    output: Path | None = option(None, "JSON file for every finding")
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, by flag."""
+        if self.val_img_dir is not None and self.val_ann is None:
+            raise InputError(f"--val_img_dir {self.val_img_dir} needs --val_ann")
+        _at_least(self, "min_roi_size", 0)
+        _at_least(self, "examples", 0)

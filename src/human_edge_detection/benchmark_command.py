@@ -1,0 +1,153 @@
+"""The ``benchmark`` command: models, providers and numbers of people, on photos or drawn crowds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import cv2
+
+from human_edge_detection.benchmark import (
+    Target,
+    make_scene,
+    pair_up,
+    present_devices,
+    time_targets,
+)
+from human_edge_detection.benchmark_text import Results, as_json, markdown
+from human_edge_detection.cold_start import ColdStart, measure_cold
+from human_edge_detection.config import BenchmarkOptions
+from human_edge_detection.errors import InputError
+from human_edge_detection.images import save_image, write_atomically
+from human_edge_detection.machine_stamp import machine_stamp
+from human_edge_detection.open_model import default_model
+from human_edge_detection.runtime import choose_providers, read_model, short_hash
+from human_edge_detection.sample_data import draw_crowd
+from human_edge_detection.sources import find_sources
+
+MOST_PHOTOS = 50
+DRAWN_SIZE_HW = (360, 640)
+DRAWN_SCALE = 2
+DRAWN_COUNT = 2
+
+
+def run_benchmark(options: BenchmarkOptions) -> None:
+    """Measure, print the tables and write the JSON file.
+
+    Raises:
+        InputError: if a model, a photo or a provider that was asked for is not there.
+    """
+    targets = plan(options)
+    with photos_of(options) as photos:
+        scenes = [make_scene(path, max(options.people)) for path in photos]
+        cold = [] if options.no_cold else measure_all_cold(targets, photos[0], options.people)
+        laps = time_targets(targets, scenes, options.people, options.rounds, options.warmup)
+    stamp = {**machine_stamp(), **describe(options, targets, photos)}
+    results = Results(stamp, laps, pair_up(laps), cold)
+    print(markdown(results))
+    write_atomically(options.output, json.dumps(as_json(results), indent=1).encode())
+    print(f"\nevery round: {options.output}")
+
+
+def plan(options: BenchmarkOptions) -> list[Target]:
+    """Every model on every provider asked for, or present.
+
+    Raises:
+        InputError: if no model is given and none ships, or a provider is missing.
+    """
+    for device in options.providers:
+        choose_providers(device)
+    files = _model_files(options)
+    names = _short_names([model for model, _ in files])
+    return [
+        Target(name, model, extractor, device, options.max_rois, options.threads)
+        for device in options.providers or present_devices()
+        for name, (model, extractor) in zip(names, files, strict=True)
+    ]
+
+
+def _model_files(options: BenchmarkOptions) -> list[tuple[Path, Path | None]]:
+    if not options.model:
+        head, extractor = default_model()
+        pairs: list[tuple[Path, Path | None]] = [(head, extractor)]
+    else:
+        own = options.extractor or ("none",)
+        spread = own * len(options.model) if len(own) == 1 else own
+        pairs = [
+            (model, _extractor(text)) for model, text in zip(options.model, spread, strict=True)
+        ]
+    if options.versus is not None:
+        other = options.versus_extractor
+        pairs.append((options.versus, pairs[0][1] if other is None else _extractor(other)))
+    return pairs
+
+
+def _extractor(text: str) -> Path | None:
+    return None if text == "none" else Path(text)
+
+
+def _short_names(models: Sequence[Path]) -> list[str]:
+    """The files' names, with their folders where two files share one, numbered if need be."""
+    stems = [path.stem for path in models]
+    if len(set(stems)) < len(stems):
+        stems = [f"{path.parent.name}/{path.stem}" for path in models]
+    return [
+        name if stems.count(name) == 1 else f"{name} ({index + 1})"
+        for index, name in enumerate(stems)
+    ]
+
+
+@contextmanager
+def photos_of(options: BenchmarkOptions) -> Iterator[list[Path]]:
+    """The photos asked for, at most ``MOST_PHOTOS``, or drawn crowds while the context lasts."""
+    if options.photos:
+        found = [source.path for source in find_sources(options.photos) if not source.is_video]
+        if not found:
+            raise InputError(f"--photos {options.photos[0]}: there are only videos, give photos")
+        yield found[:MOST_PHOTOS]
+        return
+    with TemporaryDirectory() as folder:
+        paths = []
+        for seed in range(DRAWN_COUNT):
+            image, _, _ = draw_crowd(seed, DRAWN_SIZE_HW, people=8)
+            large = cv2.resize(image, None, fx=DRAWN_SCALE, fy=DRAWN_SCALE)
+            paths.append(Path(folder) / f"drawn_{seed}.jpg")
+            save_image(paths[-1], large)
+        yield paths
+
+
+def measure_all_cold(
+    targets: Sequence[Target], photo: Path, counts: Sequence[int]
+) -> list[tuple[Target, ColdStart]]:
+    """The cold starts of every target, one after the other."""
+    found = []
+    for target in targets:
+        job = {
+            "model": str(target.model), "device": target.device, "photo": str(photo),
+            "extractor": None if target.extractor is None else str(target.extractor),
+            "max_rois": target.max_rois, "threads": target.threads,
+        }  # fmt: skip
+        found += [(target, start) for start in measure_cold(job, counts)]
+    return found
+
+
+def describe(
+    options: BenchmarkOptions, targets: Sequence[Target], photos: Sequence[Path]
+) -> dict[str, str]:
+    """The files and settings that the numbers belong to."""
+    drawn = f"drawn crowds of {DRAWN_SCALE * DRAWN_SIZE_HW[1]}x{DRAWN_SCALE * DRAWN_SIZE_HW[0]}"
+    facts = {
+        "rounds": f"{options.rounds} after {options.warmup} of warming up",
+        "photos": f"{len(photos)} {'given' if options.photos else drawn}",
+        "people": "boxes of a crowd's sizes at random places, the same for every model",
+    }
+    for target in targets:
+        used = target.extractor
+        inside = "with its extractor inside"
+        text = inside if used is None else f"on {used.name} {short_hash(read_model(used))}"
+        own = short_hash(read_model(target.model))
+        facts[f"model {target.name}"] = f"{target.model.name} {own} {text}"
+    return facts

@@ -1,0 +1,158 @@
+"""The ``check_data`` command: what is wrong with a data set, told before hours are lost on it."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from human_edge_detection.coco import Photo, load_photos
+from human_edge_detection.config import CheckDataOptions
+from human_edge_detection.dataset_faults import (
+    Finding,
+    file_findings,
+    locate,
+    people_findings,
+    repeated_ids,
+    same_content,
+)
+from human_edge_detection.errors import InputError
+from human_edge_detection.images import write_atomically
+
+LEAK = "photo in train and val"
+NOTES = ("crowd region", "tiny person", "name in train and val")
+"""Kinds that a sound data set may have; any other kind makes the exit code 1."""
+
+ADVICE = {
+    "missing photo": "complete the folders, or take the entries out of the file",
+    "unreadable photo": "copy the file again",
+    "wrong size": "use the very photos that were annotated; training stops at such a photo",
+    "photo listed twice": "keep one entry: the photo counts double, or its people are split",
+    "photo stored twice": "keep one: the photo counts double, and may get into two splits",
+    "person annotated twice": "keep one: the second is learned as somebody else",
+    "annotation id twice": "number the annotations anew",
+    "box does not fit its mask": "compute the boxes from the masks",
+    LEAK: "take it out of one of them: the validation's numbers are too good",
+    "name in train and val": "the files differ: see that they are different photos",
+    "crowd region": "ignored in training, as COCO does",
+    "tiny person": "no target in training, still somebody else to others (--min_roi_size)",
+}
+
+
+@dataclass
+class Split:
+    """One annotation file with its photos.
+
+    Attributes:
+        ann: the annotation file.
+        photos: photos in which somebody has a mask.
+        paths: the file of each photo that was found, by image id.
+        findings: what was found.
+    """
+
+    ann: Path
+    photos: list[Photo]
+    paths: dict[int, Path]
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def people(self) -> int:
+        """People and crowd regions in these photos."""
+        return sum(len(photo.people) for photo in self.photos)
+
+
+def run_check_data(options: CheckDataOptions) -> int:
+    """Print what was found, kind by kind; 1 comes back if anything must be mended.
+
+    Raises:
+        InputError: if a file is no COCO file, or a folder does not exist.
+    """
+    if options.ann is None or not options.img_dir:
+        raise InputError("check_data needs ANN and IMG_DIR: an annotation file and its photos")
+    train = check_split(options.ann, options.img_dir, options.min_roi_size, options.decode)
+    splits = [train]
+    leaks: list[Finding] = []
+    if options.val_ann is not None:
+        folders = (options.val_img_dir,) if options.val_img_dir else options.img_dir
+        splits.append(check_split(options.val_ann, folders, options.min_roi_size, options.decode))
+        leaks = list(leak_findings(*splits))
+    for split in splits:
+        print(f"{split.ann}: {len(split.photos)} photos with {split.people} people")
+        print_findings(split.findings, options.examples)
+    if len(splits) == 2:
+        print(f"{splits[0].ann} against {splits[1].ann}:")
+        print_findings(leaks, options.examples)
+    everything = {str(split.ann): split.findings for split in splits} | {"leaks": leaks}
+    if options.output is not None:
+        write_findings(options.output, everything)
+    return int(any(item.kind not in NOTES for group in everything.values() for item in group))
+
+
+def check_split(ann: Path, folders: Sequence[Path], min_side: float, decode: bool) -> Split:
+    """Read one annotation file and look at every photo and every person in it."""
+    if missing := [folder for folder in folders if not folder.is_dir()]:
+        raise InputError(f"{missing[0]}: no such folder of photos (for {ann})")
+    photos, faults = load_photos(ann, folders[0], check_files=False, max_fault_share=1.0)
+    split = Split(ann, photos, {})
+    split.findings += [Finding(fault.kind, fault.where, fault.text) for fault in faults]
+    listed: dict[str, int] = {}
+    for photo in photos:
+        path = locate(photo, folders)
+        if path is not None:
+            split.paths[photo.id] = path
+        if photo.file_name in listed:
+            text = f"is image {listed[photo.file_name]} too"
+            where = f"image {photo.id} ({photo.file_name})"
+            split.findings.append(Finding("photo listed twice", where, text))
+        listed.setdefault(photo.file_name, photo.id)
+        split.findings += file_findings(photo, path, decode=decode)
+        split.findings += people_findings(photo, min_side)
+    split.findings += repeated_ids(photos)
+    for first, *others in same_content(split.paths.values()):
+        for other in others:
+            text = f"has the same content as {first.name}"
+            split.findings.append(Finding("photo stored twice", other.name, text))
+    return split
+
+
+def leak_findings(train: Split, val: Split) -> Iterator[Finding]:
+    """Photos of both splits, told by their content; and names of both whose content differs."""
+    in_train, in_val = set(train.paths.values()), set(val.paths.values())
+    leaked: set[Path] = set(in_train & in_val)
+    for path in sorted(leaked):
+        yield Finding(LEAK, str(path), "the same file")
+    for group in same_content([*train.paths.values(), *val.paths.values()]):
+        sources = [path for path in group if path in in_train]
+        copies = [path for path in group if path in in_val and path not in in_train]
+        if sources:
+            leaked.update(copies)
+            for path in copies:
+                yield Finding(LEAK, str(path), f"has the same content as {sources[0]}")
+    names = {photo.file_name for photo in train.photos}
+    for photo in val.photos:
+        if photo.file_name in names and val.paths.get(photo.id) not in leaked:
+            yield Finding("name in train and val", photo.file_name, "with other content")
+
+
+def print_findings(findings: Sequence[Finding], examples: int) -> None:
+    """Each kind with its number, its first examples, and what to do about it."""
+    kinds: dict[str, list[Finding]] = defaultdict(list)
+    for item in findings:
+        kinds[item.kind].append(item)
+    if all(kind in NOTES for kind in kinds):
+        print("  nothing to mend")
+    for kind in sorted(kinds, key=lambda name: (name in NOTES, -len(kinds[name]))):
+        advice = ADVICE.get(kind, "skipped in training")
+        mark = "note" if kind in NOTES else "MEND"
+        print(f"  {mark}  {len(kinds[kind])} x {kind}: {advice}")
+        for item in kinds[kind][:examples]:
+            print(f"          {item.where}: {item.text}")
+
+
+def write_findings(path: Path, everything: Mapping[str, Sequence[Finding]]) -> None:
+    """Write every finding, not only the examples, as JSON."""
+    content = {name: [asdict(item) for item in group] for name, group in everything.items()}
+    write_atomically(path, json.dumps(content, indent=1).encode())
+    print(f"every finding: {path}")
