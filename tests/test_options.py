@@ -26,7 +26,7 @@ class Sample:
     size: tuple[int, int] = option((4, 6), "two numbers")
     names: tuple[str, ...] = option((), "some names")
     kind: str = option("a", "a kind", choices=("a", "b"))
-    where: Path | None = option(None, "a place")  # noqa: RUF009
+    where: Path | None = option(None, "a place")
     loud: bool = option(False, "be loud")
 
     def __post_init__(self) -> None:
