@@ -244,6 +244,17 @@ def test_a_longer_run_rebuilds_its_schedule_on_resume(photos: list[Photo]) -> No
     assert log[0]["lr"] == long.schedule.at(3) > short.schedule.at(2)
 
 
+def test_the_schedule_goes_on_by_epochs_where_there_are_more_photos(
+    photos: list[Photo],
+) -> None:
+    first = make_trainer(photos[:2], epochs=1)
+    assert len(train(first)) == 1
+    second = make_trainer(photos, epochs=2)
+    second.restore(through_a_file(first.state()))
+    rates = [scalars["lr"] for scalars in train(second)]
+    assert rates == [second.schedule.at(step) for step in (3, 4, 5)]
+
+
 def test_a_clipped_gradient_is_at_most_the_limit(photos: list[Photo]) -> None:
     trainer = make_trainer(photos, gradient_clip=1e-3, epochs=1)
     (scalars, *_) = train(trainer)

@@ -118,9 +118,18 @@ class Trainer:
             num_workers=options.num_workers, worker_init_fn=ignore_signals,
         )  # fmt: skip
 
+    @property
+    def schedule_step(self) -> int:
+        """Steps of the schedule that are done.
+
+        Counted by epochs: a resumed run may have more photos an epoch than the one before.
+        """
+        done = self.progress.batches // self.options.gradient_accumulation
+        return self.progress.epoch * self.schedule.steps_per_epoch + done
+
     def train_step(self, parts: list[Batch], means: Means) -> dict[str, float]:
         """One optimizer step on the batches of ``parts`` together; its scalars come back."""
-        lr = self.schedule.at(self.progress.step)
+        lr = self.schedule.at(self.schedule_step)
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["lr_factor"]
         parts = [part for part in parts if len(part.rois)]
