@@ -36,7 +36,10 @@ def read_coco(ann_path: Path | str) -> dict[str, Any]:
         InputError: if the file is missing, is not JSON, or is not COCO annotations.
     """
     try:
-        loaded = json.loads(Path(ann_path).read_bytes())
+        data = Path(ann_path).read_bytes()
+        text = data.decode(json.detect_encoding(data))
+        del data  # the text is enough: COCO's are 0.4 GB each
+        loaded = json.loads(text)
     except OSError as error:
         raise InputError(f"{ann_path} cannot be read: {error.strerror or error}") from error
     except ValueError as error:  # bad JSON, bad UTF-8
