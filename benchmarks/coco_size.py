@@ -1,0 +1,85 @@
+"""Loads an annotation file as large as COCO train2017's and tells the seconds and the memory.
+
+uv run python benchmarks/coco_size.py
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TextIO
+
+from human_edge_detection.coco import load_photos
+from human_edge_detection.cold_start import peak_memory_mb
+
+IMAGES, ANNOTATIONS, CATEGORIES = 118_287, 860_001, 80
+PEOPLE_PERCENT = 31
+CORNERS = (8, 14, 20, 26, 40)
+
+
+def write_list(file: TextIO, name: str, items: Any) -> None:
+    """Write ``"name": [...]`` item by item."""
+    file.write(f'"{name}":[')
+    for number, item in enumerate(items):
+        file.write(("," if number else "") + json.dumps(item))
+    file.write("]")
+
+
+def image(number: int) -> dict[str, Any]:
+    """An entry of ``images`` with the fields that COCO's have."""
+    return {
+        "license": 3, "file_name": f"{number:012d}.jpg", "height": 480, "width": 640,
+        "coco_url": f"http://images.example.org/train2017/{number:012d}.jpg",
+        "date_captured": "2013-11-14 11:18:45", "id": number,
+        "flickr_url": f"http://farm.example.com/{number}/640x.jpg",
+    }  # fmt: skip
+
+
+def annotation(number: int, polygon: list[float]) -> dict[str, Any]:
+    """An entry of ``annotations``: a polygon and the box around it."""
+    xs, ys = polygon[::2], polygon[1::2]
+    box = [min(xs), min(ys), round(max(xs) - min(xs), 2), round(max(ys) - min(ys), 2)]
+    other = 2 + number % (CATEGORIES - 1)
+    return {
+        "segmentation": [polygon], "area": 1234.5, "iscrowd": 0, "bbox": box, "id": number + 1,
+        "image_id": 1 + number * 7919 % IMAGES,
+        "category_id": 1 if number % 100 < PEOPLE_PERCENT else other,
+    }  # fmt: skip
+
+
+def write_file(path: Path) -> None:
+    """Write the annotation file, 0.4 GB."""
+    rng = random.Random(0)
+    polygons = [
+        [round(rng.uniform(0, 400), 2) for _ in range(2 * rng.choice(CORNERS))] for _ in range(500)
+    ]
+    names = [{"id": i, "name": "person" if i == 1 else f"thing {i}"} for i in range(1, 81)]
+    with open(path, "w") as file:
+        file.write("{")
+        write_list(file, "categories", names)
+        file.write(",")
+        write_list(file, "images", (image(n) for n in range(1, IMAGES + 1)))
+        file.write(",")
+        people = (annotation(n, polygons[n % len(polygons)]) for n in range(ANNOTATIONS))
+        write_list(file, "annotations", people)
+        file.write("}")
+
+
+def main() -> None:
+    """Write, load, tell."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "instances.json"
+        write_file(path)
+        wall, cpu = time.perf_counter(), time.process_time()
+        photos, _ = load_photos(path, folder, check_files=False)
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        people = sum(len(photo.people) for photo in photos)
+    print(f"{len(photos)} photos, {people} people: {wall:.1f} s, of CPU {cpu:.1f} s, "
+          f"peak memory {peak_memory_mb() or 0:.0f} MiB")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
