@@ -255,6 +255,17 @@ def test_the_schedule_goes_on_by_epochs_where_there_are_more_photos(
     assert rates == [second.schedule.at(step) for step in (3, 4, 5)]
 
 
+def test_a_run_cut_in_an_epoch_goes_on_after_the_photos_it_saw_with_other_batches(
+    photos: list[Photo],
+) -> None:
+    first = make_trainer(photos, batch_size=1)
+    train(first, 3)
+    second = make_trainer(photos, batch_size=2)
+    second.restore(through_a_file(first.state()))
+    assert second.progress.batches == 1, "of three photos the third is seen again"
+    assert len(list(second.loader())) == 2
+
+
 def test_a_clipped_gradient_is_at_most_the_limit(photos: list[Photo]) -> None:
     trainer = make_trainer(photos, gradient_clip=1e-3, epochs=1)
     (scalars, *_) = train(trainer)

@@ -14,8 +14,8 @@ from tiny_run import SIZE, write_photos
 
 MAIN = Path(__file__).resolve().parent.parent / "main.py"
 ENVIRONMENT = {
-    **os.environ, "PYTHONPATH": str(MAIN.parent / "src"), "OMP_NUM_THREADS": "1",
-    "CUDA_VISIBLE_DEVICES": "",
+    **os.environ, "PYTHONPATH": os.pathsep.join(str(MAIN.parent / n) for n in ("src", "tests")),
+    "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "",
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from human_edge_detection.augment import Augmentation
 from human_edge_detection.coco import Person, Photo
 from human_edge_detection.config import TrainOptions
 from human_edge_detection.dataset import Batch, PhotoDataset
+from human_edge_detection.distributed import ALONE, Processes
 from human_edge_detection.losses import RoiMaskLoss
 from human_edge_detection.model import LiteHead, ModelSpec, SpecHead
 from human_edge_detection.trainer import Trainer
@@ -69,6 +70,7 @@ def make_trainer(
     head: str = "lite",
     amount: Augmentation = AMOUNT,
     seed: int = 0,
+    processes: Processes = ALONE,
     **changes: object,
 ) -> Trainer:
     """A trainer with a narrow head and fresh weights; ``changes`` are of the options."""
@@ -82,5 +84,5 @@ def make_trainer(
     dataset = PhotoDataset(photos, SPEC, amount, min_roi_size=options.min_roi_size, seed=7)
     return Trainer(
         nn.ModuleDict({"head": network}), pooled_features, RoiMaskLoss((0.6, 0.8, 1.6)), dataset,
-        options, torch.device("cpu"),
+        options, torch.device("cpu"), processes,
     )  # fmt: skip

@@ -22,10 +22,11 @@ class CheckpointFolder:
     Args:
         folder: where they go, made if absent.
         keep: how many numbered checkpoints stay; 0 for all.
+        is_writer: False in all processes of a run but the first: nothing is written.
     """
 
-    def __init__(self, folder: Path, keep: int = 0) -> None:
-        self.folder, self.keep = folder, keep
+    def __init__(self, folder: Path, keep: int = 0, is_writer: bool = True) -> None:
+        self.folder, self.keep, self.is_writer = folder, keep, is_writer
 
     @property
     def best(self) -> Path:
@@ -38,8 +39,10 @@ class CheckpointFolder:
         return self.folder / LAST
 
     def save(self, name: str, payload: Mapping[str, Any]) -> bool:
-        """Write a checkpoint; False comes back, and the log says why, if that failed."""
+        """Write a checkpoint; False comes back if that failed, and the log says why."""
         path = self.folder / name
+        if not self.is_writer:
+            return False
         try:
             save_checkpoint(path, payload)
         except OSError as error:
@@ -65,7 +68,7 @@ class CheckpointFolder:
 
     def clear_leftovers(self) -> None:
         """Delete what a process that was killed in the middle of a save left behind."""
-        for path in self.folder.glob(".*.pth.*.tmp"):
+        for path in self.folder.glob(".*.pth.*.tmp") if self.is_writer else ():
             path.unlink(missing_ok=True)
 
     def _prune(self, epoch: int) -> None:

@@ -47,7 +47,7 @@ class TrainOptions:
         None, f"class statistics from 'stats' (default: {DEFAULT_DATA_STATS}, else measured)"
     )
     epochs: int = option(10, "epochs of the whole run")
-    batch_size: int = option(8, "photos a step")
+    batch_size: int = option(8, "photos a batch; in each process, where torchrun starts several")
     lr: float | None = option(None, f"peak learning rate (default: by head, {DEFAULT_LR})")
     optimizer: str = option("adamw", "optimizer", choices=("adamw", "adam", "sgd"))
     momentum: float = option(0.9, "momentum of sgd")

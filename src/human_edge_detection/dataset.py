@@ -249,13 +249,26 @@ class EpochBatches(Sampler[list[Key]]):
         seed: seed of the order.
         epoch: number of the epoch.
         skip: batches at the start that were already trained on.
+        rank: number of this process.
+        processes: processes that share each group of ``processes * batch_size`` photos; all have
+            as many batches, but the last may be empty.
     """
 
-    def __init__(self, count: int, batch_size: int, seed: int, epoch: int, skip: int = 0) -> None:
+    def __init__(
+        self,
+        count: int,
+        batch_size: int,
+        seed: int,
+        epoch: int,
+        skip: int = 0,
+        rank: int = 0,
+        processes: int = 1,
+    ) -> None:
         order = np.random.default_rng((seed, epoch)).permutation(count)
         keys = [(epoch, int(index)) for index in order]
-        chunks = [keys[i : i + batch_size] for i in range(0, count, batch_size)]
-        self.chunks = chunks[skip:]
+        together = batch_size * processes
+        chunks = [keys[i : i + together] for i in range(0, count, together)]
+        self.chunks = [chunk[rank::processes] for chunk in chunks[skip:]]
 
     def __len__(self) -> int:
         return len(self.chunks)

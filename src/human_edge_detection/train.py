@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from human_edge_detection.checkpoint import (
 from human_edge_detection.checkpoint_folder import BEST, LAST
 from human_edge_detection.coco import Photo
 from human_edge_detection.config import TrainOptions
+from human_edge_detection.distributed import Processes, joined_processes
 from human_edge_detection.errors import InputError
 from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
 from human_edge_detection.model import ModelSpec
@@ -42,29 +43,42 @@ LOG = logging.getLogger(__name__)
 
 def run_train(options: TrainOptions) -> int:
     """Train, validate, draw and export as the options say; the exit code comes back."""
+    with ExitStack() as opened:
+        processes = opened.enter_context(joined_processes(options.device))
+        with processes.first_alone():
+            run = assemble(options, processes, opened)
+        return run.test() if options.test_only else run.train()
+
+
+def assemble(options: TrainOptions, processes: Processes, opened: ExitStack) -> Run:
+    """The run that the options describe, at the place where its checkpoint stopped.
+
+    Args:
+        options: how to train.
+        processes: who shares the work.
+        opened: closes the extractor in the end.
+    """
     seed_everything(options.seed)
     resume = find_resume(options)
     payload = load_checkpoint(resume) if resume else None
     if payload is not None and resume is not None:
         options = lengthened(options, payload, resume)
     photos = find_photos(options)
-    with (
-        nullcontext()
-        if options.train_extractor
-        else open_extractor(
-            options.onnx_model, options.layers, options.image_size, options.device
-        ) as extractor
-    ):
-        if payload is not None and resume is not None:
-            spec = spec_from_dict(payload["spec"], resume)
-            check_extractor(spec, extractor, resume)
-        else:
-            spec = make_spec(options, extractor, class_weights(options, photos.train))
-        train_photos = repeat_crowds(photos.train, options.repeat_crowds)
-        run = Run(options, spec, train_photos, photos.val, extractor)
-        if payload is not None and resume is not None:
-            run.resume(payload, resume)
-        return run.test() if options.test_only else run.train()
+    extractor: YOLOv9FeatureExtractor | None = None
+    if not options.train_extractor:
+        extractor = opened.enter_context(
+            open_extractor(options.onnx_model, options.layers, options.image_size, options.device)
+        )
+    if payload is not None and resume is not None:
+        spec = spec_from_dict(payload["spec"], resume)
+        check_extractor(spec, extractor, resume)
+    else:
+        spec = make_spec(options, extractor, class_weights(options, photos.train))
+    train_photos = repeat_crowds(photos.train, options.repeat_crowds)
+    run = Run(options, spec, train_photos, photos.val, extractor, processes)
+    if payload is not None and resume is not None:
+        run.resume(payload, resume)
+    return run
 
 
 def seed_everything(seed: int) -> None:

@@ -17,23 +17,29 @@ class TrainLog:
 
     Args:
         log_dir: folder, made if absent; ``metrics.csv`` there is continued by a resumed run.
+        is_writer: False in all processes of a run but the first: nothing is written.
     """
 
-    def __init__(self, log_dir: Path) -> None:
-        self.writer = SummaryWriter(str(log_dir))
+    def __init__(self, log_dir: Path, is_writer: bool = True) -> None:
+        self.writer = SummaryWriter(str(log_dir)) if is_writer else None
         self.csv_path = log_dir / "metrics.csv"
 
     def scalars(self, group: str, values: Mapping[str, float], step: int) -> None:
         """Add ``group/name`` points to TensorBoard."""
+        if self.writer is None:
+            return
         for name, value in values.items():
             self.writer.add_scalar(f"{group}/{name}", value, step)
 
     def picture(self, name: str, image: ImageArray, step: int) -> None:
         """Add a picture uint8 [H, W, 3] to TensorBoard."""
-        self.writer.add_image(name, image, step, dataformats="HWC")
+        if self.writer is not None:
+            self.writer.add_image(name, image, step, dataformats="HWC")
 
     def row(self, group: str, epoch: int, values: Mapping[str, float]) -> None:
         """Add an epoch's numbers to ``metrics.csv``, one line a number."""
+        if self.writer is None:
+            return
         is_new = not self.csv_path.exists()
         with self.csv_path.open("a", newline="") as file:
             writer = csv.writer(file)
@@ -50,4 +56,5 @@ class TrainLog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.writer.close()
+        if self.writer is not None:
+            self.writer.close()

@@ -24,6 +24,7 @@ from human_edge_detection.dataset import (
     collate,
 )
 from human_edge_detection.detector_loss import detector_loss
+from human_edge_detection.distributed import ALONE, Processes
 from human_edge_detection.ema import MovingAverage
 from human_edge_detection.errors import InputError
 from human_edge_detection.features import FeatureSource, network_images
@@ -49,6 +50,7 @@ class Trainer:
         dataset: the training photos.
         options: how to train.
         device: where the head runs.
+        processes: who shares the work.
     """
 
     def __init__(
@@ -59,12 +61,15 @@ class Trainer:
         dataset: PhotoDataset,
         options: TrainOptions,
         device: torch.device,
+        processes: Processes = ALONE,
     ) -> None:
         self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.features, self.loss = features, loss.to(device)
         self.dataset, self.options, self.device = dataset, options, device
+        self.processes = processes
+        self.photos_a_batch = options.batch_size * processes.count
         self.optimizer = make_optimizer(model, options)
-        per_epoch = math.ceil(len(dataset) / options.batch_size / options.gradient_accumulation)
+        per_epoch = math.ceil(len(dataset) / self.photos_a_batch / options.gradient_accumulation)
         self.schedule = Schedule(
             options.scheduler, options.peak_lr, per_epoch, options.epochs, options.min_lr,
             options.lr_decay_epochs, options.lr_decay_rate, options.warmup_steps,
@@ -88,7 +93,8 @@ class Trainer:
         means, started = Means(), time.perf_counter()
         bar = tqdm(
             total=len(loader) + progress.batches, initial=progress.batches, unit="batch",
-            desc=f"epoch {progress.epoch + 1}/{options.epochs}", dynamic_ncols=True, disable=None,
+            desc=f"epoch {progress.epoch + 1}/{options.epochs}", dynamic_ncols=True,
+            disable=None if self.processes.is_first else True,
         )  # fmt: skip
         with bar:
             for parts in _in_groups(iter(loader), options.gradient_accumulation):
@@ -101,7 +107,7 @@ class Trainer:
                     f"lr {scalars['lr']:.2e} {speed:.1f} img/s"
                 )
                 on_step({**scalars, "images_per_s": speed}, progress.step)
-                if stop:
+                if self.processes.any(stop):
                     return means
         progress.epoch, progress.batches = progress.epoch + 1, 0
         return means
@@ -110,8 +116,9 @@ class Trainer:
         """The batches of the present epoch that are still to come."""
         options, progress = self.options, self.progress
         batches = EpochBatches(
-            len(self.dataset), options.batch_size, options.seed, progress.epoch, progress.batches
-        )
+            len(self.dataset), options.batch_size, options.seed, progress.epoch, progress.batches,
+            self.processes.rank, self.processes.count,
+        )  # fmt: skip
         return DataLoader(
             ReadablePhotos(self.dataset),  # type: ignore[arg-type]  # collate makes batches of them
             batch_sampler=batches, collate_fn=collate,
@@ -133,27 +140,42 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["lr_factor"]
         parts = [part for part in parts if len(part.rois)]
-        means.photos += sum(len(part.samples) for part in parts)
-        norms = sum(
-            (self.loss.normalizers(part.targets.to(self.device)) for part in parts),
-            start=torch.zeros(2, device=self.device),
-        )
-        total: Costs = {}
-        photos = sum(len(part.samples) for part in parts)
+        norms, rois, photos = self._whole_step(parts)
+        means.photos += photos
+        total = {name: torch.zeros((), device=self.device) for name in self.cost_names}
         statistics = [buffer.clone() for buffer in self.model.buffers()]
         self.optimizer.zero_grad(set_to_none=True)
         for part in parts:
             costs = self.costs(part, norms, len(part.samples) / photos)
             costs["total"].backward()  # type: ignore[no-untyped-call]
             for name, cost in costs.items():
-                total[name] = total[name] + cost.detach() if name in total else cost.detach()
-        norm = self._update(total, parts, statistics)
+                total[name] = total[name] + cost.detach()
+        if rois:
+            summed = self.processes.sum(torch.stack(list(total.values())))
+            total = dict(zip(total, summed, strict=True))
+            self.processes.sum_gradients(self.model)
+        norm = self._update(total, parts, statistics) if rois else 0.0
         self.progress.step += 1
-        if not total or not torch.isfinite(total["total"]):
+        if not rois or not torch.isfinite(total["total"]):
             return {"lr": lr}
-        means.add(total, sum(len(part.rois) for part in parts))
+        means.add(total, rois)
         scalars = {"loss" if k == "total" else k: float(v) for k, v in total.items()}
         return {**scalars, "gradient_norm": norm, "lr": lr}
+
+    @property
+    def cost_names(self) -> tuple[str, ...]:
+        """The names of the costs of a step."""
+        found = ("box", "score") if self.options.train_detector else ()
+        return ("total", "ce", "dice", *found)
+
+    def _whole_step(self, parts: list[Batch]) -> tuple[Tensor, int, int]:
+        """Normalizers float32 [2], ROIs and photos of a step, in all processes together."""
+        own = torch.zeros(4, device=self.device)
+        for part in parts:
+            own[:2] += self.loss.normalizers(part.targets.to(self.device))
+            own[2:] += own.new_tensor([len(part.rois), len(part.samples)])
+        whole = self.processes.sum(own)
+        return whole[:2], int(whole[2]), int(whole[3])
 
     def costs(self, batch: Batch, norms: Tensor, share: float) -> Costs:
         """What a part of a step costs.
@@ -190,8 +212,6 @@ class Trainer:
         return logits, candidates
 
     def _update(self, total: Costs, parts: list[Batch], statistics: list[Tensor]) -> float:
-        if not total:
-            return 0.0
         limit = self.options.gradient_clip or math.inf
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
         if not torch.isfinite(total["total"]) or not torch.isfinite(norm):
@@ -202,6 +222,7 @@ class Trainer:
             return math.nan
         self.bad_steps = 0
         self.optimizer.step()
+        self.processes.average_statistics(self.model)
         if self.average is not None:
             self.average.update(self.model)
         return float(norm)
@@ -227,6 +248,7 @@ class Trainer:
             "ema_step": self.average.step if self.average else 0,
             "optimizer": self.optimizer.state_dict(),
             "progress": asdict(self.progress),
+            "photos_a_batch": self.photos_a_batch,
             "torch_rng": torch.get_rng_state(),
         }
 
@@ -241,6 +263,8 @@ class Trainer:
         for group, own in zip(self.optimizer.param_groups, asked, strict=True):
             group.update(own)
         self.progress = Progress(**state["progress"])
+        before = state.get("photos_a_batch", self.photos_a_batch)
+        self.progress.batches = self.progress.batches * before // self.photos_a_batch
         torch.set_rng_state(state["torch_rng"])
         if self.average is None:
             return

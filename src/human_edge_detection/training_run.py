@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from itertools import takewhile
 from pathlib import Path
@@ -24,6 +25,7 @@ from human_edge_detection.checkpoint_folder import BEST, LAST, CheckpointFolder
 from human_edge_detection.coco import Photo
 from human_edge_detection.config import TrainOptions
 from human_edge_detection.dataset import PhotoDataset, ReadablePhotos
+from human_edge_detection.distributed import ALONE, Processes
 from human_edge_detection.errors import InputError
 from human_edge_detection.evaluate import Evaluation, evaluate
 from human_edge_detection.feature_cache import FeatureCache
@@ -60,6 +62,7 @@ class Run:
         train_photos: photos to train on.
         val_photos: photos to validate on.
         extractor: the frozen network; None where it is trained along.
+        processes: who shares the work.
     """
 
     def __init__(
@@ -69,9 +72,11 @@ class Run:
         train_photos: Sequence[Photo],
         val_photos: Sequence[Photo],
         extractor: YOLOv9FeatureExtractor | None,
+        processes: Processes = ALONE,
     ) -> None:
         self.options, self.spec, self.extractor = options, spec, extractor
-        self.folder = CheckpointFolder(options.checkpoint_dir, options.keep)
+        self.processes = processes
+        self.folder = CheckpointFolder(options.checkpoint_dir, options.keep, processes.is_first)
         self.device = torch.device(
             "cuda" if torch.cuda.is_available() and options.device != "cpu" else "cpu"
         )
@@ -94,7 +99,7 @@ class Run:
         loss = RoiMaskLoss(
             spec.class_weights, options.ce_weight, options.dice_weight, options.dice_classes
         )
-        self.trainer = Trainer(self.model, features, loss, dataset, options, self.device)
+        self.trainer = Trainer(self.model, features, loss, dataset, options, self.device, processes)
 
     def _source(
         self, name: str, photos: Sequence[Photo], is_train: bool
@@ -136,12 +141,18 @@ class Run:
             len(trainer.dataset), options.peak_lr, options.scheduler, trainer.device,
         )  # fmt: skip
         self.folder.clear_leftovers()
-        with TrainLog(options.log_dir) as log, stop_on_signals() as stop:
-            while not stop:
+        LOG.info(
+            "%d photos a step: --batch_size %d, %d processes, %d batches accumulated",
+            trainer.photos_a_batch * options.gradient_accumulation, options.batch_size,
+            self.processes.count, options.gradient_accumulation,
+        )  # fmt: skip
+        is_writer = self.processes.is_first
+        with TrainLog(options.log_dir, is_writer) as log, stop_on_signals() as stop:
+            while not self.processes.any(stop):
                 if self._is_due():
                     self._validate_epoch(log, stop)
                 elif self._is_over():
-                    return self.finish(log)
+                    return self.finish(log) if self.processes.is_first else 0
                 else:
                     self._train_epoch(log, stop)
             self.folder.save(LAST, self.payload())
@@ -166,7 +177,7 @@ class Run:
     def _train_epoch(self, log: TrainLog, stop: StopRequest) -> None:
         trainer = self.trainer
         means = trainer.train_epoch(stop, lambda s, step: log.scalars("train", s, step))
-        if stop:
+        if trainer.progress.batches:  # stopped
             return
         log.row("train", trainer.progress.epoch, means.values())
         self.folder.save(LAST, self.payload())
@@ -174,7 +185,7 @@ class Run:
     def _validate_epoch(self, log: TrainLog, stop: StopRequest) -> None:
         options, progress = self.options, self.trainer.progress
         scores = self.validate(stop)
-        if stop:
+        if self.processes.any(stop):
             return
         epoch, summary = progress.epoch, scores.summary()
         progress.validated = epoch
@@ -196,6 +207,7 @@ class Run:
     def finish(self, log: TrainLog) -> int:
         """Draw and export the best checkpoint, say what to do next; 0 comes back."""
         options, trainer, best = self.options, self.trainer, self.folder.best
+        self.processes = ALONE  # the others have left
         if not best.exists():
             raise InputError(f"{best} is not there: the run never validated")
         weights = take_best(trainer.model, self.spec, best)
@@ -226,7 +238,8 @@ class Run:
 
     def test(self) -> int:
         """Validate the resumed weights and print the numbers."""
-        for name, value in self.validate().summary().items():
+        summary = self.validate().summary()
+        for name, value in summary.items() if self.processes.is_first else ():
             print(f"{name:20s} {value:.4f}")
         return 0
 
@@ -235,18 +248,26 @@ class Run:
 
         Of as many photos as were done when ``stop`` was set, so they count only if it was not.
         """
-        trainer = self.trainer
+        trainer, processes = self.trainer, self.processes
         loader = DataLoader(
-            ReadablePhotos(self.val_set), self.options.batch_size, collate_fn=list,
+            ReadablePhotos(self.val_set), batch_sampler=self._val_batches(), collate_fn=list,
             num_workers=self.options.num_workers, worker_init_fn=ignore_signals,
         )  # fmt: skip
         readable = ([s for s in samples if s is not None] for samples in loader)
         batches = takewhile(lambda _: not stop, readable)
         infer = inference(trainer.model, self.val_features, trainer.device)
-        if trainer.average is None:
-            return evaluate(self.val_set, infer, batches=batches)
-        with trainer.average.applied_to(trainer.model):
-            return evaluate(self.val_set, infer, batches=batches)
+        average = trainer.average
+        with average.applied_to(trainer.model) if average else nullcontext():
+            own = evaluate(self.val_set, infer, batches=batches)
+        order = {photo.id: place for place, photo in enumerate(self.val_photos)}
+        scores = sorted(processes.gather(own.scores), key=lambda score: order[score.photo_id])
+        return replace(own, scores=tuple(scores))
+
+    def _val_batches(self) -> list[list[int]]:
+        """This process' share of the batches, the same ones that one process alone would make."""
+        size, count = self.options.batch_size, len(self.val_set)
+        starts = range(0, count, size)[self.processes.rank :: self.processes.count]
+        return [list(range(start, min(start + size, count))) for start in starts]
 
     def payload(self) -> dict[str, Any]:
         """What a checkpoint holds."""

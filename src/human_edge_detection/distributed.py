@@ -1,0 +1,145 @@
+"""The processes of a run that torchrun started: who they are, and what they tell each other."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as torch_distributed
+
+from human_edge_detection.errors import InputError
+
+Item = TypeVar("Item")
+PATIENCE = timedelta(hours=4)
+"""How long a process waits for another, which may be filling a feature cache. A process that died
+is noticed at once."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of a run, seen by one of them; each method is called by all of them together.
+
+    Attributes:
+        rank: number of this process, from 0.
+        count: number of processes.
+    """
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the one process that writes and reports."""
+        return self.rank == 0
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The element-wise sum of everybody's tensors, which have one shape."""
+        if self.count > 1:
+            values = values.clone()
+            torch_distributed.all_reduce(values)
+        return values
+
+    def any(self, is_wanted: object) -> bool:
+        """Whether it is true for anybody."""
+        return self.sum(torch.tensor(float(bool(is_wanted)))).item() > 0
+
+    def gather(self, items: Sequence[Item]) -> list[Item]:
+        """Everybody's items, those of the first process first."""
+        if self.count == 1:
+            return list(items)
+        found: list[list[Item]] = [[] for _ in range(self.count)]
+        torch_distributed.all_gather_object(found, list(items))
+        return [item for part in found for item in part]
+
+    def sum_gradients(self, model: nn.Module) -> None:
+        """Replace each gradient by the sum of everybody's; a missing one counts as zeros.
+
+        The losses are sums over shares of one batch, divided by numbers of the whole batch, so
+        that the sum is the batch's gradient. One message after the backward pass, unlike
+        ``DistributedDataParallel``'s hooks, cannot hang on a process whose photos show nobody.
+        """
+        if self.count == 1:
+            return
+        weights = [p for p in model.parameters() if p.requires_grad]
+        own = [p.new_zeros(p.shape) if p.grad is None else p.grad for p in weights]
+        for weight, gradient in zip(weights, self._sum_all(own), strict=True):
+            weight.grad = gradient
+
+    @torch.no_grad()
+    def average_statistics(self, model: nn.Module) -> None:
+        """Replace the statistics of batch norms by the mean of everybody's."""
+        if self.count == 1:
+            return
+        buffers = [b for b in model.buffers() if b.dtype.is_floating_point]
+        for buffer, total in zip(buffers, self._sum_all(buffers), strict=True):
+            buffer.copy_(total / self.count)
+
+    def _sum_all(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        if not tensors:
+            return []
+        flat = self.sum(torch.cat([t.detach().flatten() for t in tensors]))
+        parts = torch.split(flat, [t.numel() for t in tensors])
+        return [part.view(t.shape) for part, t in zip(parts, tensors, strict=True)]
+
+    @contextmanager
+    def first_alone(self) -> Iterator[None]:
+        """The first process runs the block before the others do, who find what it wrote."""
+        if self.count > 1 and not self.is_first:
+            torch_distributed.barrier()
+        yield
+        if self.count > 1 and self.is_first:
+            torch_distributed.barrier()
+
+
+ALONE = Processes()
+"""A run of one process."""
+
+
+@contextmanager
+def joined_processes(device: str) -> Iterator[Processes]:
+    """The processes that torchrun started, joined; one process without it.
+
+    Args:
+        device: ``--device``; gradients go over NCCL on GPUs, all else over Gloo.
+
+    Raises:
+        InputError: if there are fewer GPUs than processes on this machine.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield ALONE
+        return
+    take_own_gpu(device)
+    on_gpu = device != "cpu" and torch.cuda.is_available()
+    torch_distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", None, PATIENCE)
+    processes = Processes(torch_distributed.get_rank(), torch_distributed.get_world_size())
+    if not processes.is_first:
+        logging.getLogger("human_edge_detection").setLevel(logging.WARNING)
+    yield processes
+    torch_distributed.destroy_process_group()
+
+
+def take_own_gpu(device: str) -> None:
+    """Let this process see one GPU only, so that torch and ONNX Runtime agree on which.
+
+    Raises:
+        InputError: if there are fewer GPUs than processes on this machine.
+    """
+    count = 0 if device == "cpu" else torch.cuda.device_count()
+    if not count:
+        return
+    wanted = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if count < wanted:
+        raise InputError(
+            f"torchrun started {wanted} processes on this machine, but it has {count} GPUs: use "
+            f"--nproc_per_node {count}, or --device cpu"
+        )
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = visible.split(",") if visible else [str(i) for i in range(count)]
+    os.environ["CUDA_VISIBLE_DEVICES"] = names[int(os.environ.get("LOCAL_RANK", "0"))]

@@ -1,0 +1,47 @@
+"""One of the processes that ``test_distributed`` starts: trains a little and saves what it has."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from human_edge_detection.augment import Augmentation
+from human_edge_detection.coco import Photo
+from human_edge_detection.distributed import Processes, joined_processes
+from human_edge_detection.interrupt import StopRequest
+from human_edge_detection.trainer import Trainer
+from tiny_run import make_trainer, write_photos
+
+
+def train_epoch(photos: list[Photo], head: str, batch_size: int, processes: Processes) -> Trainer:
+    """A trainer after one epoch of plain gradient descent on photos as they are."""
+    trainer = make_trainer(
+        photos, head=head, amount=Augmentation(), batch_size=batch_size, optimizer="sgd",
+        lr=0.1, epochs=1, warmup_steps=0, processes=processes,
+    )  # fmt: skip
+    means = trainer.train_epoch(StopRequest(), lambda *_: None)
+    trainer.epoch_means = means.values()  # type: ignore[attr-defined]
+    return trainer
+
+
+def work(folder: Path) -> None:
+    """Train both heads and save what each process ended with."""
+    torch.set_num_threads(1)
+    with joined_processes("cpu") as processes:
+        with processes.first_alone():
+            photos = write_photos(folder)
+        found = {"order": processes.gather([processes.rank, "x"])}
+        found |= {"any": [processes.any(processes.rank == 1), processes.any(False)]}
+        for head in ("spec", "lite"):
+            trainer = train_epoch(photos, head, 1, processes)
+            found[head] = trainer.model.state_dict()
+            found[f"{head} means"] = trainer.epoch_means  # type: ignore[attr-defined]
+            found[f"{head} progress"] = asdict(trainer.progress)
+        torch.save(found, folder / f"rank_{processes.rank}.pt")
+
+
+if __name__ == "__main__":
+    work(Path(sys.argv[1]))
