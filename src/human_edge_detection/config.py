@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +68,7 @@ class TrainOptions:
         0.0, "decay of a moving average of the weights, validated and exported; 0 off"
     )
     amp: bool = option(False, "train in bfloat16 where it is safe")
-    num_workers: int = option(4, "processes that load photos; 0 for none")
+    num_workers: int = option(4, "processes that load photos, at most one a CPU; 0 for none")
     validate_every: int = option(1, "epochs between validations")
     save_every: int = option(1, "epochs between checkpoints")
     keep: int = option(0, "numbered checkpoints to keep besides best and last; 0 for all")
@@ -188,6 +189,11 @@ class TrainOptions:
                 raise InputError(f"--{name} must be multiples of 32 with --train_extractor")
 
     @property
+    def loader_workers(self) -> int:
+        """Processes that load photos: as asked for, at most one a CPU."""
+        return _at_most_cpus(self.num_workers)
+
+    @property
     def peak_lr(self) -> float:
         """The learning rate asked for, or the head's own default."""
         return DEFAULT_LR[self.head] if self.lr is None else self.lr
@@ -217,6 +223,10 @@ class CheckOptions:
     )
     layers: tuple[str, ...] = option((), "tensors of the extractor to use")
     device: str = option("auto", "where to run", choices=DEVICES)
+
+
+def _at_most_cpus(workers: int) -> int:
+    return min(workers, os.cpu_count() or 1)
 
 
 def _at_least(options: object, name: str, least: float) -> None:
@@ -346,7 +356,7 @@ class ValidateOptions:
         None, "class statistics for the loss (default: the checkpoint's own class weights)"
     )
     batch_size: int = option(8, "photos at a time")
-    num_workers: int = option(4, "processes that load photos; 0 for none")
+    num_workers: int = option(4, "processes that load photos, at most one a CPU; 0 for none")
     device: str = option("auto", "where to run", choices=DEVICES)
     no_visualization: bool = option(False, "write numbers only: no report page, no pictures")
     val_output_dir: Path = option(Path("validation_results"), "where the report goes")
@@ -354,6 +364,11 @@ class ValidateOptions:
     bootstrap: int = option(2000, "resamplings of the photos behind each interval")
     robustness: bool = option(False, "also score with boxes shifted by 5, 10 and 20 %")
     stress: int = option(0, "also score this many pairs of people pasted over each other")
+
+    @property
+    def loader_workers(self) -> int:
+        """Processes that load photos: as asked for, at most one a CPU."""
+        return _at_most_cpus(self.num_workers)
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, by flag."""

@@ -122,7 +122,7 @@ class Trainer:
         return DataLoader(
             ReadablePhotos(self.dataset),  # type: ignore[arg-type]  # collate makes batches of them
             batch_sampler=batches, collate_fn=collate,
-            num_workers=options.num_workers, worker_init_fn=ignore_signals,
+            num_workers=options.loader_workers, worker_init_fn=ignore_signals,
         )  # fmt: skip
 
     @property

@@ -251,7 +251,7 @@ class Run:
         trainer, processes = self.trainer, self.processes
         loader = DataLoader(
             ReadablePhotos(self.val_set), batch_sampler=self._val_batches(), collate_fn=list,
-            num_workers=self.options.num_workers, worker_init_fn=ignore_signals,
+            num_workers=self.options.loader_workers, worker_init_fn=ignore_signals,
         )  # fmt: skip
         readable = ([s for s in samples if s is not None] for samples in loader)
         batches = takewhile(lambda _: not stop, readable)

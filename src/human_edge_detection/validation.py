@@ -105,7 +105,7 @@ def loaded_batches(
     loader = DataLoader(
         ReadablePhotos(dataset),
         batch_size=options.batch_size,
-        num_workers=options.num_workers,
+        num_workers=options.loader_workers,
         collate_fn=list,
     )
     for batch in tqdm(loader, desc=title, unit="batch", dynamic_ncols=True, disable=None):
