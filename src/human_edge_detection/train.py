@@ -159,9 +159,9 @@ def find_resume(options: TrainOptions) -> Path | None:
     """
     last = options.checkpoint_dir / LAST
     best = options.checkpoint_dir / BEST
-    if options.resume == "auto":
-        return last if last.exists() else None
-    if options.resume:
+    if options.resume == "auto" and last.exists():
+        return last
+    if options.resume and options.resume != "auto":
         return Path(options.resume)
     if options.test_only:
         if not best.exists():

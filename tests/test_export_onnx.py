@@ -1,0 +1,89 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+
+from human_edge_detection import export_onnx
+from human_edge_detection.checkpoint import save_checkpoint, spec_to_dict
+from human_edge_detection.config import ExportOptions
+from human_edge_detection.errors import InputError
+from human_edge_detection.export_onnx import TOLERANCE, export_end_to_end, export_head, run_export
+from human_edge_detection.model import ModelSpec, build_head
+from stand_in import write_stand_in
+
+SPEC = ModelSpec(
+    head="lite", layers=("p4", "p8"), channels=(6, 8), strides=(4.0, 8.0), image_size=(64, 96)
+)
+SPEC_HEAD = ModelSpec(head="spec", layers=("p8",), channels=(8,), strides=(8.0,), roi_size=4)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("spec", [SPEC, SPEC_HEAD], ids=["lite", "spec"])
+def test_exported_head_equals_torch_for_any_number_of_people(tmp_path: Path, spec: ModelSpec):
+    checks = export_head(build_head(spec), spec, tmp_path / "head.onnx")
+    assert [(c.rois, c.images) for c in checks] == [(0, 1), (1, 1), (7, 1), (7, 2)]
+    assert max(c.error for c in checks) < 1e-4
+
+
+def test_exported_head_has_the_promised_inputs_and_facts(tmp_path: Path):
+    path = tmp_path / "head.onnx"
+    export_head(build_head(SPEC), SPEC, path)
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert [i.name for i in session.get_inputs()] == ["features_0", "features_1", "rois"]
+    assert [o.name for o in session.get_outputs()] == ["masks"]
+    facts = session.get_modelmeta().custom_metadata_map
+    assert facts["format"] == "human_edge_detection.head"
+    assert json.loads(facts["layers"]) == ["p4", "p8"]
+    assert json.loads(facts["strides"]) == [4.0, 8.0]
+    assert (facts["head"], facts["geometry"], facts["mask_size"]) == ("lite", "letterbox", "56")
+    assert {o.domain: o.version for o in onnx.load(path).opset_import}[""] == 16
+
+
+@pytest.mark.parametrize("batch", [1, "N"])
+def test_end_to_end_file_equals_extractor_and_head(tmp_path: Path, batch: int | str):
+    name = "/model.14/Concat_output_0"
+    extractor = write_stand_in(
+        tmp_path / "net.onnx", layer=name, channels=8, size_hw=(64, 64), batch=batch, declared=False
+    )
+    spec = ModelSpec("lite", (name,), (8,), (8.0,), image_size=(64, 64))
+    path = tmp_path / "whole.onnx"
+    checks = export_end_to_end(build_head(spec), spec, extractor, path)
+    assert [c.rois for c in checks] == [0, 1, 7]
+    assert max(c.error for c in checks) < 1e-4
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert [i.name for i in session.get_inputs()] == ["images", "rois"]
+    rois = np.array([[0, 3, 3, 40, 60]], np.float32)
+    images = np.zeros((1, 3, 64, 64), np.float32)
+    assert session.run(["masks"], {"images": images, "rois": rois})[0].shape == (1, 3, 56, 56)
+
+
+def test_a_difference_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(export_onnx, "_largest_difference", lambda *_: 2 * TOLERANCE)
+    with pytest.raises(RuntimeError, match="differs from torch"):
+        export_head(build_head(SPEC), SPEC, tmp_path / "head.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_export_command_writes_beside_the_checkpoint(tmp_path: Path, capsys):
+    head = build_head(SPEC)
+    weights = {f"head.{k}": v for k, v in head.state_dict().items()}
+    checkpoint = tmp_path / "best_model.pth"
+    save_checkpoint(checkpoint, {"spec": spec_to_dict(SPEC), "weights": weights})
+    assert run_export(ExportOptions(checkpoint)) == 0
+    assert (tmp_path / "best_model.onnx").exists()
+    assert "7 ROIs on 2 image(s)" in capsys.readouterr().out
+
+
+def test_a_missing_extractor_is_named(tmp_path: Path):
+    with pytest.raises(InputError, match=r"nothing\.onnx does not exist"):
+        missing = tmp_path / "nothing.onnx"
+        export_end_to_end(build_head(SPEC), SPEC, missing, tmp_path / "whole.onnx")
