@@ -81,13 +81,6 @@ def _conv_bn(c_in: int, c_out: int, kernel: int = 1, groups: int = 1) -> nn.Sequ
     return nn.Sequential(conv, nn.BatchNorm2d(c_out))
 
 
-def _fold(x: Tensor) -> Tensor:
-    """:func:`pixel_unshuffle` by 2, written so that the exported graph also takes N = 0."""
-    _, channels, height, width = (int(size) for size in x.shape)
-    split = x.reshape(-1, channels, height // 2, 2, width // 2, 2).permute(0, 1, 3, 5, 2, 4)
-    return split.reshape(-1, 4 * channels, height // 2, width // 2)
-
-
 class _Block(nn.Module):
     """Depthwise 5x5, then a two-layer 1x1 network, added to its input."""
 
@@ -189,9 +182,8 @@ class LiteHead(nn.Module):
         """
         context, detail_map = self.neck(features)
         detail = self.align_detail(detail_map, rois)
-        folded = _fold(detail)
-        x = torch.cat([self.align_context(context, rois), folded], dim=1)
-        x = self.before(functional.relu(self.fuse(x) + self.position))
+        x = self._fuse(self.align_context(context, rois), detail)
+        x = self.before(functional.relu(x + self.position))
         around = self.around(functional.relu(self.down(functional.avg_pool2d(x, 2))))
         around = functional.interpolate(self.up(around), scale_factor=2.0, mode="nearest")
         x = self.after(functional.relu(x + around))
@@ -199,6 +191,20 @@ class LiteHead(nn.Module):
         fine = functional.relu(self.refine(torch.cat([fine, detail], dim=1)))
         logits: Tensor = self.classify(fine)
         return logits
+
+    def _fuse(self, context: Tensor, detail: Tensor) -> Tensor:
+        """``fuse`` on the context and on the detail folded into channels (pixel unshuffle).
+
+        A 1x1 convolution of folded channels is a 2x2 convolution of stride 2, so nothing is
+        folded or joined: a sum of two convolutions that ONNX Runtime keeps in its own layout.
+        """
+        project, norm = self.fuse
+        width = context.shape[1]
+        of_context, of_detail = project.weight[:, :width], project.weight[:, width:]
+        kernel = of_detail.reshape(of_detail.shape[0], detail.shape[1], 2, 2)
+        both = functional.conv2d(context, of_context) + functional.conv2d(detail, kernel, stride=2)
+        fused: Tensor = norm(both)
+        return fused
 
 
 class _LayerNorm(nn.Module):
