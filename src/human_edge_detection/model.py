@@ -199,6 +199,7 @@ class LiteHead(nn.Module):
         folded or joined: a sum of two convolutions that ONNX Runtime keeps in its own layout.
         """
         project, norm = self.fuse
+        assert isinstance(project, nn.Conv2d)
         width = context.shape[1]
         of_context, of_detail = project.weight[:, :width], project.weight[:, width:]
         kernel = of_detail.reshape(of_detail.shape[0], detail.shape[1], 2, 2)
