@@ -14,7 +14,6 @@ from torch import nn
 from human_edge_detection.checkpoint import (
     FORMAT,
     load_checkpoint,
-    load_head,
     load_weights,
     require,
     save_checkpoint,
@@ -23,6 +22,7 @@ from human_edge_detection.checkpoint import (
 )
 from human_edge_detection.errors import InputError
 from human_edge_detection.model import ModelSpec, build_head
+from human_edge_detection.trained_weights import read_trained
 
 torch.set_num_threads(1)
 
@@ -175,8 +175,9 @@ def test_a_checkpoint_rebuilds_its_own_model(tmp_path: Path) -> None:
     head = build_head(SPEC).eval()
     path = tmp_path / "a.pth"
     save_checkpoint(path, payload_of(head))
-    spec, loaded = load_head(path)
-    assert spec == SPEC and not loaded.training
+    trained = read_trained(path)
+    loaded = trained.model()["head"]
+    assert trained.spec == SPEC and not trained.has_extractor and not loaded.training
     maps = [torch.randn(1, 4, 16, 24), torch.randn(1, 4, 8, 12)]
     rois = torch.tensor([[0.0, 3.0, 3.0, 50.0, 60.0]])
     with torch.no_grad():
@@ -188,10 +189,10 @@ def test_the_moving_average_is_what_is_loaded(tmp_path: Path) -> None:
     average = {k: v + 1 for k, v in nn.ModuleDict({"head": head}).state_dict().items()}
     path = tmp_path / "a.pth"
     save_checkpoint(path, payload_of(head, ema=average))
-    loaded = load_head(path)[1].state_dict()
+    loaded = read_trained(path).model()["head"].state_dict()
     assert all(torch.equal(v, average[f"head.{k}"]) for k, v in loaded.items())
     save_checkpoint(path, payload_of(head, ema=None))
-    loaded = load_head(path)[1].state_dict()
+    loaded = read_trained(path).model()["head"].state_dict()
     assert all(torch.equal(v, head.state_dict()[k]) for k, v in loaded.items())
 
 
@@ -199,7 +200,7 @@ def test_an_old_checkpoint_says_what_is_missing(tmp_path: Path) -> None:
     path = tmp_path / "old.pth"
     save_checkpoint(path, {"progress": {}})
     with pytest.raises(InputError, match=r"old\.pth lacks spec, weights"):
-        load_head(path)
+        read_trained(path)
 
 
 def test_the_weights_of_another_head_are_refused(tmp_path: Path) -> None:
@@ -207,7 +208,7 @@ def test_the_weights_of_another_head_are_refused(tmp_path: Path) -> None:
     other = ModelSpec("spec", ("a",), (4,), (8.0,), (64, 96), 4)
     save_checkpoint(path, {**payload_of(build_head(SPEC)), "spec": spec_to_dict(other)})
     with pytest.raises(InputError, match="belongs to another model .*use the --head, --layers"):
-        load_head(path)
+        read_trained(path).model()
     wider = build_head(ModelSpec("lite", ("a", "b"), (4, 6), (4.0, 8.0), (64, 96), 4))
     with pytest.raises(InputError, match="belongs to another model"):
         load_weights(wider, build_head(SPEC).state_dict(), path)

@@ -11,9 +11,13 @@ from human_edge_detection import export_onnx
 from human_edge_detection.checkpoint import save_checkpoint, spec_to_dict
 from human_edge_detection.config import ExportOptions
 from human_edge_detection.errors import InputError
-from human_edge_detection.export_onnx import TOLERANCE, export_end_to_end, export_head, run_export
+from human_edge_detection.export_command import run_export
+from human_edge_detection.export_onnx import TOLERANCE, export_end_to_end, export_head
 from human_edge_detection.model import ModelSpec, build_head
+from human_edge_detection.open_model import EXTRACTOR_NAME, HEAD_NAME
+from human_edge_detection.weights_file import save_weights
 from stand_in import write_stand_in
+from tiny_person import write_person_checkpoint
 
 SPEC = ModelSpec(
     head="lite", layers=("p4", "p8"), channels=(6, 8), strides=(4.0, 8.0), image_size=(64, 96)
@@ -81,6 +85,33 @@ def test_export_command_writes_beside_the_checkpoint(tmp_path: Path, capsys):
     assert run_export(ExportOptions(checkpoint)) == 0
     assert (tmp_path / "best_model.onnx").exists()
     assert "7 ROIs on 2 image(s)" in capsys.readouterr().out
+
+
+def test_export_command_takes_folder_size_and_plain_weights(tmp_path: Path, capsys):
+    weights = {f"head.{k}": v for k, v in build_head(SPEC).state_dict().items()}
+    path = tmp_path / "mine.safetensors"
+    save_weights(path, weights, SPEC)
+    folder = tmp_path / "out"
+    assert run_export(ExportOptions(path, output_dir=folder, image_size=(32, 64))) == 0
+    session = ort.InferenceSession(folder / "mine.onnx", providers=["CPUExecutionProvider"])
+    assert session.get_modelmeta().custom_metadata_map["image_size"] == "[32, 64]"
+
+
+def test_export_command_writes_both_files_of_a_person_model(tmp_path: Path, capsys):
+    checkpoint = write_person_checkpoint(tmp_path / "best_model.pth", with_detector=False)
+    folder = tmp_path / "out"
+    assert run_export(ExportOptions(checkpoint, output_dir=folder, image_size=(64, 96))) == 0
+    assert sorted(path.name for path in folder.iterdir()) == [EXTRACTOR_NAME, HEAD_NAME]
+    extractor = ort.InferenceSession(folder / EXTRACTOR_NAME, providers=["CPUExecutionProvider"])
+    assert extractor.get_inputs()[0].shape == ["batch", 3, 64, 96]
+    head = ort.InferenceSession(folder / HEAD_NAME, providers=["CPUExecutionProvider"])
+    assert head.get_modelmeta().custom_metadata_map["image_size"] == "[64, 96]"
+    assert "batch 1 and 4" in capsys.readouterr().out
+    for given in ({"output": tmp_path / "a.onnx"}, {"onnx_model": tmp_path / "net.onnx"}):
+        with pytest.raises(InputError, match="does not go with"):
+            run_export(ExportOptions(checkpoint, **given))
+    with pytest.raises(InputError, match="give one"):
+        ExportOptions(checkpoint, output=tmp_path / "a.onnx", output_dir=folder)
 
 
 def test_a_missing_extractor_is_named(tmp_path: Path):

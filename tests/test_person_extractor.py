@@ -14,36 +14,27 @@ from torch import nn
 from human_edge_detection.config import TrainOptions
 from human_edge_detection.errors import InputError
 from human_edge_detection.head_session import HeadSession
-from human_edge_detection.model import ModelSpec, build_head
+from human_edge_detection.open_model import EXTRACTOR_NAME, HEAD_NAME
 from human_edge_detection.optimizer import make_optimizer
 from human_edge_detection.person_export import (
-    EXTRACTOR_NAME,
-    HEAD_NAME,
     TOLERANCE,
     export_person_model,
-    person_model,
 )
 from human_edge_detection.person_extractor import (
-    CHANNELS,
     LAYERS,
-    STRIDES,
-    PersonExtractor,
     new_person_extractor,
 )
 from human_edge_detection.predictor import MaskPredictor
 from human_edge_detection.progress import Means
+from tiny_person import SPEC, new_person_model
 from tiny_run import AMOUNT, write_photos
 
 torch.set_num_threads(1)
 
-SPEC = ModelSpec("lite", LAYERS, CHANNELS, STRIDES, image_size=(96, 64))
-
 
 @pytest.fixture(scope="module")
 def model() -> nn.ModuleDict:
-    torch.manual_seed(0)
-    parts = {"head": build_head(SPEC), "extractor": PersonExtractor()}
-    return nn.ModuleDict(parts).eval()
+    return new_person_model()
 
 
 @pytest.fixture(scope="module")
@@ -100,19 +91,11 @@ def test_exported_files_answer_batches_like_torch(model: nn.ModuleDict, folder: 
 
 
 def test_predictor_finds_people_and_masks_in_one_pass(folder: Path) -> None:
-    with MaskPredictor(folder / HEAD_NAME, folder / EXTRACTOR_NAME, device="cpu") as predictor:
+    with MaskPredictor(folder / HEAD_NAME, device="cpu") as predictor:  # finds its extractor
         image = np.random.default_rng(2).integers(0, 255, (70, 50, 3), np.uint8)
         masks = predictor.segment(image, score=0.0)
     assert len(masks.boxes_xyxy) > 0
     assert masks.binary().shape[1:] == (70, 50)
-
-
-def test_a_checkpoint_brings_the_same_model_back(model: nn.ModuleDict) -> None:
-    again = person_model(model.state_dict(), SPEC, Path("a.pth"))
-    assert torch.equal(again["head"].position, model["head"].position)
-    with pytest.raises(InputError, match="another model"):
-        weights = {k: v for k, v in model.state_dict().items() if "pyramid" not in k}
-        person_model(weights, SPEC, Path("a.pth"))
 
 
 def test_backbone_has_its_own_learning_rate(model: nn.ModuleDict) -> None:

@@ -9,14 +9,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from human_edge_detection.checkpoint import load_head, save_checkpoint, spec_to_dict
-from human_edge_detection.config import ValidateOptions
+from human_edge_detection.checkpoint import save_checkpoint, spec_to_dict
+from human_edge_detection.config import ExportOptions, ValidateOptions
 from human_edge_detection.errors import InputError
+from human_edge_detection.export_command import run_export
 from human_edge_detection.export_onnx import export_end_to_end, export_head
 from human_edge_detection.model import ModelSpec, build_head
+from human_edge_detection.open_model import HEAD_NAME
+from human_edge_detection.trained_weights import read_trained
 from human_edge_detection.validate_command import find_models, run_validate
 from people_set import write_people_set
 from stand_in import write_stand_in
+from tiny_person import write_person_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -64,19 +68,56 @@ def test_several_by_pattern(options: ValidateOptions, capsys: pytest.CaptureFixt
 def test_exports_score_as_their_checkpoint_does(options: ValidateOptions) -> None:
     checkpoint = Path(options.models[0])
     folder = checkpoint.parent
-    spec, head = load_head(checkpoint)
+    trained = read_trained(checkpoint)
+    spec, head = trained.spec, trained.model()["head"]
     export_head(head, spec, folder / "head.onnx")
     export_end_to_end(head, spec, Path(str(options.onnx_model)), folder / "whole.onnx")
     files = tuple(str(folder / name) for name in ("checkpoint_0.pth", "head.onnx", "whole.onnx"))
     output = folder / "exports"
     given = replace(options, models=files, val_output_dir=output, no_visualization=True)
     assert run_validate(given) == 0
+    check_equal_scores(output)
+
+
+def check_equal_scores(output: Path) -> None:
     models = json.loads((output / "report.json").read_text())["models"]
     for model in models[1:]:
         for name, value in models[0]["losses"].items():
             assert model["losses"][name] == pytest.approx(value, abs=1e-4)
         for name, (value, *_) in models[0]["headline"].items():
             assert model["headline"][name][0] == pytest.approx(value, abs=1e-3), name
+
+
+def test_a_person_model_scores_the_same_from_every_file(
+    options: ValidateOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = (96, 96)
+    checkpoint = write_person_checkpoint(tmp_path / "best_model.pth")
+    run_export(ExportOptions(checkpoint, image_size=size))
+    monkeypatch.setattr("human_edge_detection.open_model.WEIGHTS_DIR", tmp_path)
+    given = replace(
+        options, models=(str(checkpoint), str(tmp_path / HEAD_NAME), "builtin"), image_size=size,
+        val_output_dir=tmp_path / "out", no_visualization=True,
+    )  # fmt: skip
+    assert len(find_models(given)) == 2  # the shipped head is named twice
+    assert run_validate(given) == 0
+    check_equal_scores(tmp_path / "out")
+
+
+def test_an_export_is_scored_at_its_own_size_alone(
+    options: ValidateOptions, tmp_path: Path
+) -> None:
+    checkpoint = write_person_checkpoint(tmp_path / "best_model.pth", with_detector=False)
+    run_export(ExportOptions(checkpoint))
+    given = replace(options, models=(str(tmp_path / HEAD_NAME),), image_size=(64, 64))
+    with pytest.raises(InputError, match="--image_size 64 64 does not fit"):
+        run_validate(given)
+    trained = read_trained(Path(options.models[0]))
+    whole = tmp_path / "whole.onnx"
+    extractor = Path(str(options.onnx_model))
+    export_end_to_end(trained.model()["head"], trained.spec, extractor, whole)
+    with pytest.raises(InputError, match="export it again with --image_size"):
+        run_validate(replace(given, models=(str(whole),)))
 
 
 def test_everything_at_once(options: ValidateOptions, capsys: pytest.CaptureFixture[str]) -> None:

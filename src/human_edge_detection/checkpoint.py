@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from human_edge_detection.errors import InputError
-from human_edge_detection.model import ModelSpec, build_head
+from human_edge_detection.model import ModelSpec
 
 FORMAT = "human_edge_detection.checkpoint.1"
 Payload = dict[str, Any]
@@ -111,24 +111,6 @@ def spec_from_dict(values: Mapping[str, Any], path: Path) -> ModelSpec:
         raise InputError(f"checkpoint {path} does not fit this version: {sorted(wrong)} differ")
     plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     return ModelSpec(**plain)
-
-
-def load_head(path: Path) -> tuple[ModelSpec, nn.Module]:
-    """The spec and the head of a checkpoint, in evaluation mode, on the CPU.
-
-    The moving average of the weights is taken where the checkpoint has one.
-
-    Raises:
-        InputError: if the file cannot be used; see :func:`load_checkpoint`.
-    """
-    payload = load_checkpoint(path)
-    require(payload, path, "spec", "weights")
-    spec = spec_from_dict(payload["spec"], path)
-    head = build_head(spec)
-    weights = best_weights(payload)
-    own = {k.removeprefix("head."): v for k, v in weights.items() if k.startswith("head.")}
-    load_weights(head, own, path)
-    return spec, head.eval()
 
 
 def best_weights(payload: Payload) -> dict[str, torch.Tensor]:

@@ -20,7 +20,7 @@ COMMANDS = {
     "predict": ("PredictOptions", "predict_command:run_predict", "cut out the people of photos"),
     "train": ("TrainOptions", "train:run_train", "train a head on COCO annotations"),
     "validate": ("ValidateOptions", "validate_command:run_validate", "score models on photos"),
-    "export": ("ExportOptions", "export_onnx:run_export", "write a checkpoint as ONNX"),
+    "export": ("ExportOptions", "export_command:run_export", "write a checkpoint as ONNX"),
     "check": ("CheckOptions", "pipeline_check:run_check", "run every stage once and report"),
     "check_data": (
         "CheckDataOptions",

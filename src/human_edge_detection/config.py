@@ -207,9 +207,20 @@ class ExportOptions:
         Path("checkpoints/best_model.pth"), "checkpoint to export", positional=True
     )
     output: Path | None = option(None, "file to write (default: the checkpoint's name, .onnx)")
+    output_dir: Path | None = option(
+        None, "folder for what is written, both files of a person model (default: the checkpoint's)"
+    )
     onnx_model: Path | None = option(
         None, "extractor to merge with, for one file from image and ROIs to masks"
     )
+    image_size: tuple[int, int] | None = option(
+        None, "height and width of the network's input (default: as trained)"
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, by flag."""
+        if self.output and self.output_dir:
+            raise InputError(f"--output {self.output} and --output_dir both say where: give one")
 
 
 @dataclass(frozen=True)
@@ -288,7 +299,11 @@ class PredictOptions:
     model: Path | None = option(
         None, "exported head, or end-to-end file (default: the shipped one)"
     )
-    extractor: Path | None = option(None, "the ONNX network that the head was trained on")
+    extractor: Path | None = option(
+        None,
+        "the ONNX network that the head was trained on (default: a person_extractor.onnx beside "
+        "the head, if it is the head's own)",
+    )
     detector: Path | None = option(
         None, "YOLO export that finds people; may be the extractor's own file"
     )
@@ -338,8 +353,8 @@ class ValidateOptions:
 
     models: tuple[str, ...] = option(
         (),
-        "what to score: checkpoints (.pth), exports (.onnx), COCO results of any tool (.json), "
-        "folders of predictions",
+        "what to score: checkpoints (.pth), weights (.safetensors), exports (.onnx), COCO results "
+        f"of any tool (.json), folders of predictions, or '{BUILTIN}' for the model that ships",
         metavar="CKPT",
         positional=True,
     )
@@ -350,7 +365,11 @@ class ValidateOptions:
     )
     onnx_model: str | None = option(
         None,
-        f"frozen feature extractor: an ONNX file, or '{BUILTIN}' (default: {DEFAULT_ONNX_MODEL})",
+        f"frozen feature extractor: an ONNX file, or '{BUILTIN}' (default: {DEFAULT_ONNX_MODEL}); "
+        "not looked at for models that have their own",
+    )
+    image_size: tuple[int, int] | None = option(
+        None, "height and width of the network's input (default: each model's own)"
     )
     data_stats: Path | None = option(
         None, "class statistics for the loss (default: the checkpoint's own class weights)"

@@ -18,8 +18,6 @@ import torch
 from onnx import compose, version_converter
 from torch import Tensor, nn
 
-from human_edge_detection.checkpoint import load_head
-from human_edge_detection.config import ExportOptions
 from human_edge_detection.images import write_atomically
 from human_edge_detection.model import ModelSpec
 from human_edge_detection.onnx_graph import select_outputs
@@ -187,17 +185,6 @@ def check_end_to_end(
         expected = _run_torch(head, session.run(list(spec.layers), {name: pixels}), rois)
         checks.append(ParityCheck(people, images, _largest_difference(found, expected)))
     return checks
-
-
-def run_export(options: ExportOptions) -> int:
-    """Export a checkpoint as the options say and print the comparisons; 0 comes back."""
-    spec, head = load_head(options.checkpoint)
-    output = options.output or options.checkpoint.with_suffix(".onnx")
-    if options.onnx_model is None:
-        report(output, export_head(head, spec, output))
-    else:
-        report(output, export_end_to_end(head, spec, options.onnx_model, output))
-    return 0
 
 
 def report(path: Path, checks: Sequence[ParityCheck]) -> None:

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from human_edge_detection.checkpoint import load_head
 from human_edge_detection.errors import InputError
 from human_edge_detection.evaluate import Infer
 from human_edge_detection.feature_cache import as_network_input
 from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
-from human_edge_detection.features import extracted_features
+from human_edge_detection.features import extracted_features, trained_features
 from human_edge_detection.head_session import HeadFacts, HeadSession
 from human_edge_detection.inference import inference
 from human_edge_detection.losses import RoiMaskLoss
 from human_edge_detection.model import ModelSpec
+from human_edge_detection.open_model import own_extractor
 from human_edge_detection.structures import FloatArray, RoiSample
+from human_edge_detection.trained_weights import WEIGHTS_SUFFIXES, read_trained
 from human_edge_detection.training_inputs import open_extractor
 
-MODEL_SUFFIXES = (".pth", ".onnx")
+MODEL_SUFFIXES = (*WEIGHTS_SUFFIXES, ".onnx")
 
 
 @dataclass(frozen=True)
@@ -57,23 +57,29 @@ class OpenModel:
         self.resources.close()
 
 
-def open_model_file(path: Path, onnx_model: str | None = None, device: str = "auto") -> OpenModel:
-    """A ``.pth`` checkpoint or a ``.onnx`` export with the extractor it reads.
+def open_model_file(
+    path: Path,
+    onnx_model: str | None = None,
+    device: str = "auto",
+    image_size: tuple[int, int] | None = None,
+) -> OpenModel:
+    """Trained weights or an ``.onnx`` export, with the extractor that the head reads.
 
     Args:
         path: the file.
         onnx_model: the extractor; None for the default path or the built-in one. Not looked at
-            for an end-to-end export.
+            for a model that has its own: a person model, or an end-to-end export.
         device: where to run.
+        image_size: height and width of the network's input; None for those it was trained at.
 
     Raises:
         InputError: if the file is missing or unusable, or the extractor does not fit.
     """
     if path.suffix not in MODEL_SUFFIXES:
         raise InputError(f"{path}: a model file ends in {' or '.join(MODEL_SUFFIXES)}")
-    if path.suffix == ".pth":
-        return _open_checkpoint(path, onnx_model, device)
-    return _open_export(path, onnx_model, device)
+    if path.suffix in WEIGHTS_SUFFIXES:
+        return _open_weights(path, onnx_model, device, image_size)
+    return _open_export(path, onnx_model, device, image_size)
 
 
 def torch_device(device: str) -> torch.device:
@@ -96,27 +102,43 @@ def numpy_loss(
     return parts
 
 
-def _open_checkpoint(path: Path, onnx_model: str | None, device: str) -> OpenModel:
-    spec, head = load_head(path)
+def _open_weights(
+    path: Path, onnx_model: str | None, device: str, image_size: tuple[int, int] | None
+) -> OpenModel:
+    trained = read_trained(path).at_size(image_size)
+    spec, place, resources = trained.spec, torch_device(device), ExitStack()
+    model = trained.model().to(place)
+    if trained.has_extractor:
+        return OpenModel(
+            spec, inference(model, trained_features(model["extractor"], place), place), resources
+        )
     extractor = open_extractor(onnx_model, spec.layers, spec.image_size, device)
     _check_extractor(path, spec, extractor)
-    resources = ExitStack()
     resources.callback(extractor.close)
-    model = nn.ModuleDict({"head": head}).to(torch_device(device))
-    infer = inference(model, extracted_features(extractor), torch_device(device))
-    return OpenModel(spec, infer, resources)
+    return OpenModel(spec, inference(model, extracted_features(extractor), place), resources)
 
 
-def _open_export(path: Path, onnx_model: str | None, device: str) -> OpenModel:
+def _open_export(
+    path: Path, onnx_model: str | None, device: str, image_size: tuple[int, int] | None
+) -> OpenModel:
     session = HeadSession(path, device)
     spec = _spec_of(session.facts)
+    if image_size is not None:
+        if session.facts.end_to_end and image_size != spec.image_size:
+            raise InputError(
+                f"--image_size {image_size[0]} {image_size[1]} does not fit {path}, made for "
+                f"{spec.image_size[0]}x{spec.image_size[1]}: export it again with --image_size"
+            )
+        spec = replace(spec, image_size=image_size)
     resources = ExitStack()
     resources.callback(session.close)
     if session.facts.end_to_end:
         return OpenModel(spec, onnx_infer(session, None), resources)
-    extractor = open_extractor(onnx_model, spec.layers, spec.image_size, device)
+    own = own_extractor(path, session.facts)
+    named = onnx_model if own is None else str(own)
+    extractor = open_extractor(named, spec.layers, spec.image_size, device)
     resources.callback(extractor.close)
-    session.check_fits(extractor.channels, extractor.strides, onnx_model or "(built-in)")
+    session.check_fits(extractor.channels, extractor.strides, named or "(built-in)")
     return OpenModel(spec, onnx_infer(session, extractor), resources)
 
 

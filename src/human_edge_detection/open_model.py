@@ -16,10 +16,11 @@ from human_edge_detection.encoders import (
 )
 from human_edge_detection.errors import InputError
 from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
-from human_edge_detection.head_session import HeadSession
-from human_edge_detection.runtime import Provider
+from human_edge_detection.head_session import HeadFacts, HeadSession
+from human_edge_detection.runtime import Provider, read_model, short_hash
 
 WEIGHTS_DIR = Path(__file__).parent / "weights"
+HEAD_NAME, EXTRACTOR_NAME = "person_head.onnx", "person_extractor.onnx"
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def default_model() -> tuple[Path, Path]:
     Raises:
         InputError: this version ships none.
     """
-    head, extractor = WEIGHTS_DIR / "person_head.onnx", WEIGHTS_DIR / "person_extractor.onnx"
+    head, extractor = WEIGHTS_DIR / HEAD_NAME, WEIGHTS_DIR / EXTRACTOR_NAME
     if not (head.is_file() and extractor.is_file()):
         raise InputError(
             "no person model ships with this version: pass a trained head and its extractor, "
@@ -66,6 +67,14 @@ def default_model() -> tuple[Path, Path]:
             '(in Python: MaskPredictor("best_model.onnx", extractor="FILE.onnx"))'
         )
     return head, extractor
+
+
+def own_extractor(head: Path, facts: HeadFacts) -> Path | None:
+    """The person model's extractor beside its head, if it is the very file that the head names."""
+    path = head.with_name(EXTRACTOR_NAME)
+    if not facts.extractor_sha or not path.is_file():
+        return None
+    return path if short_hash(read_model(path)) == facts.extractor_sha else None
 
 
 def open_networks(
@@ -85,7 +94,7 @@ def open_networks(
         threads: CPU threads of one operation; None for ONNX Runtime's choice.
     """
     facts = head.facts
-    source = files.extractor or (None if facts.end_to_end else files.detector)
+    source = files.extractor or (None if facts.end_to_end else _source(files, facts))
     detector = None
     if files.detector is not None and not _same_file(source, files.detector):
         detector = PersonDetector(
@@ -121,6 +130,12 @@ def open_networks(
     if isinstance(opened, PersonDetector):
         return OnePassEncoder(opened), detector
     return ExtractorEncoder(opened), detector
+
+
+def _source(files: ModelFiles, facts: HeadFacts) -> Path | None:
+    """The network that gives the features where none is named."""
+    assert files.head is not None
+    return own_extractor(files.head, facts) or files.detector
 
 
 def _same_file(first: Path | None, second: Path | None) -> bool:

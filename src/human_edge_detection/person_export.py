@@ -14,36 +14,25 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from human_edge_detection.checkpoint import load_weights
 from human_edge_detection.export_onnx import (
     OPSET,
     ParityCheck,
     export_head,
     git_revision,
     package_version,
+    report,
 )
 from human_edge_detection.images import write_atomically
-from human_edge_detection.model import ModelSpec, build_head
+from human_edge_detection.model import ModelSpec
+from human_edge_detection.open_model import EXTRACTOR_NAME, HEAD_NAME
 from human_edge_detection.person_extractor import LAYERS, PersonExtractor
 from human_edge_detection.runtime import open_session, short_hash
+from human_edge_detection.trained_weights import TrainedWeights
 
 LOG = logging.getLogger(__name__)
 
-EXTRACTOR_NAME, HEAD_NAME = "person_extractor.onnx", "person_head.onnx"
 TOLERANCE = 1e-3
 """Largest error of an output, as a part of its largest value."""
-
-
-def person_model(weights: Mapping[str, Tensor], spec: ModelSpec, path: Path) -> nn.ModuleDict:
-    """The extractor and the head, with a checkpoint's weights, in evaluation mode.
-
-    Raises:
-        InputError: if the weights belong to another model.
-    """
-    with_detector = any(name.startswith("extractor.detector.") for name in weights)
-    model = nn.ModuleDict({"head": build_head(spec), "extractor": PersonExtractor(with_detector)})
-    load_weights(model, weights, path)
-    return model.eval()
 
 
 def export_person_model(
@@ -68,6 +57,15 @@ def export_person_model(
     write_atomically(folder / EXTRACTOR_NAME, data)
     known = replace(spec, extractor_sha=short_hash(data))
     return errors, export_head(model["head"], known, folder / HEAD_NAME)
+
+
+def export_pair(trained: TrainedWeights, folder: Path) -> tuple[Path, Path]:
+    """Write a person model's two files and print the comparisons; head and extractor come back."""
+    errors, checks = export_person_model(trained.model(), trained.spec, folder)
+    head, extractor = folder / HEAD_NAME, folder / EXTRACTOR_NAME
+    report_extractor(extractor, errors)
+    report(head, checks)
+    return head, extractor
 
 
 class _Named(nn.Module):

@@ -21,6 +21,8 @@ LAYERS = ("stride4", "stride8")
 CHANNELS = (32, 64)
 STRIDES = (4.0, 8.0)
 DETECTOR_STRIDES = (8, 16, 32)
+MULTIPLE = 32
+"""What the images' height and width must be multiples of."""
 
 BACKBONE_BLOCKS = 14
 """Blocks of the backbone that are kept: its last two cost a tenth of the time."""

@@ -10,13 +10,9 @@ from human_edge_detection.checkpoint import best_weights, load_checkpoint, load_
 from human_edge_detection.export_onnx import export_head, report
 from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
 from human_edge_detection.model import ModelSpec
-from human_edge_detection.person_export import (
-    EXTRACTOR_NAME,
-    HEAD_NAME,
-    export_person_model,
-    report_extractor,
-)
+from human_edge_detection.person_export import export_pair
 from human_edge_detection.progress import Progress
+from human_edge_detection.trained_weights import read_trained
 from human_edge_detection.weights_file import save_weights
 
 
@@ -41,11 +37,7 @@ def export_best(
         exported = best.with_suffix(".onnx")
         report(exported, export_head(model["head"].cpu(), spec, exported))
         return exported, extractor.path
-    errors, checks = export_person_model(model, spec, best.parent)
-    head, own_extractor = best.parent / HEAD_NAME, best.parent / EXTRACTOR_NAME
-    report_extractor(own_extractor, errors)
-    report(head, checks)
-    return head, own_extractor
+    return export_pair(read_trained(best), best.parent)
 
 
 def closing_words(

@@ -8,9 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from human_edge_detection.coco import Photo, load_photos
-from human_edge_detection.config import DEFAULT_VAL_ANN, DEFAULT_VAL_IMG_DIR, ValidateOptions
+from human_edge_detection.config import (
+    BUILTIN,
+    DEFAULT_VAL_ANN,
+    DEFAULT_VAL_IMG_DIR,
+    ValidateOptions,
+)
 from human_edge_detection.errors import InputError
 from human_edge_detection.handover import write_handover
+from human_edge_detection.open_model import default_model
 from human_edge_detection.panels import write_panels
 from human_edge_detection.report_data import ScoredModel, report_data
 from human_edge_detection.report_page import gallery_pictures, write_report
@@ -93,10 +99,11 @@ def find_models(options: ValidateOptions) -> list[Path]:
         raise InputError("CKPT is missing: name what to score, such as checkpoints/best_model.pth")
     paths: list[Path] = []
     for name in options.models:
-        found = sorted(glob.glob(name, recursive=True)) if options.multiple else [name]
+        is_pattern = options.multiple and name != BUILTIN
+        found = sorted(glob.glob(name, recursive=True)) if is_pattern else [name]
         if not found:
             raise InputError(f"CKPT '{name}' fits no file: check the pattern")
-        paths += [Path(item) for item in found]
+        paths += [default_model()[0] if item == BUILTIN else Path(item) for item in found]
     for path in paths:
         if not path.exists():
             way = "add --multiple to take it as a pattern" if "*" in path.name else "check the path"

@@ -35,7 +35,7 @@ def score(
 
     Args:
         name: how tables call it.
-        path: a ``.pth``, a ``.onnx``, COCO results ``.json`` or a folder of predictions.
+        path: trained weights, an ``.onnx``, COCO results ``.json`` or a folder of predictions.
         photos: annotated photos.
         options: what else to measure.
         stress_ann: annotations of a stress set, for models; None to leave it out.
@@ -44,7 +44,7 @@ def score(
         InputError: if the file is unusable.
     """
     if path.suffix in MODEL_SUFFIXES:
-        with open_model_file(path, options.onnx_model, options.device) as model:
+        with open_model_file(path, options.onnx_model, options.device, options.image_size) as model:
             return score_model(name, model, photos, options, stress_ann)
     predictions = read_predictions(path, photos)
     evaluation = evaluate_predictions(photos, predictions, options.min_side)

@@ -1,0 +1,36 @@
+"""Writes trained weights as ONNX, in the files that their kind of model has: behind ``export``."""
+
+from __future__ import annotations
+
+from human_edge_detection.config import ExportOptions
+from human_edge_detection.errors import InputError
+from human_edge_detection.export_onnx import export_end_to_end, export_head, report
+from human_edge_detection.open_model import EXTRACTOR_NAME, HEAD_NAME
+from human_edge_detection.person_export import export_pair
+from human_edge_detection.trained_weights import read_trained
+
+
+def run_export(options: ExportOptions) -> int:
+    """Export a model as the options say and print the comparisons; 0 comes back.
+
+    Raises:
+        InputError: if the weights are unusable, or an option does not fit their kind of model.
+    """
+    trained = read_trained(options.checkpoint).at_size(options.image_size)
+    folder = options.output_dir or options.checkpoint.parent
+    if trained.has_extractor:
+        for name in ("output", "onnx_model"):
+            if getattr(options, name) is not None:
+                raise InputError(
+                    f"--{name} does not go with {trained.path}, whose extractor was trained "
+                    f"along: it becomes {EXTRACTOR_NAME} and {HEAD_NAME} in --output_dir"
+                )
+        export_pair(trained, folder)
+        return 0
+    output = options.output or folder / f"{options.checkpoint.stem}.onnx"
+    head = trained.model()["head"]
+    if options.onnx_model is None:
+        report(output, export_head(head, trained.spec, output))
+    else:
+        report(output, export_end_to_end(head, trained.spec, options.onnx_model, output))
+    return 0

@@ -1,0 +1,30 @@
+"""A person model with random weights, for the tests of what ships and of joint training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from human_edge_detection.checkpoint import save_checkpoint, spec_to_dict
+from human_edge_detection.model import ModelSpec, build_head
+from human_edge_detection.person_extractor import CHANNELS, LAYERS, STRIDES, PersonExtractor
+
+SPEC = ModelSpec("lite", LAYERS, CHANNELS, STRIDES, image_size=(96, 64))
+
+
+def new_person_model(spec: ModelSpec = SPEC, *, with_detector: bool = True) -> nn.ModuleDict:
+    """Head and extractor with the same random weights every time."""
+    torch.manual_seed(0)
+    parts = {"head": build_head(spec), "extractor": PersonExtractor(with_detector)}
+    return nn.ModuleDict(parts).eval()
+
+
+def write_person_checkpoint(
+    path: Path, spec: ModelSpec = SPEC, *, with_detector: bool = True
+) -> Path:
+    """Write a checkpoint of such a model, as a run with ``--train_extractor`` does."""
+    weights = new_person_model(spec, with_detector=with_detector).state_dict()
+    save_checkpoint(path, {"spec": spec_to_dict(spec), "weights": weights})
+    return path
