@@ -113,6 +113,11 @@ class TrainOptions:
     val_output_dir: Path = option(Path("validation_results"), "where the panels go")
     device: str = option("auto", "where to run", choices=DEVICES)
     resume: str | None = option(None, "checkpoint to go on from, or 'auto' for the last one")
+    init_from: str | None = option(
+        None,
+        "weights to start a new run from (.pth, .safetensors), without their optimizer and "
+        f"epochs, or '{BUILTIN}' for the model that ships",
+    )
     resume_epochs: int = option(
         0, "epochs to train beyond those of the checkpoint, instead of --epochs; 0 for --epochs"
     )
@@ -163,6 +168,12 @@ class TrainOptions:
             )
         if self.resume_epochs and not self.resume:
             raise InputError("--resume_epochs needs --resume PATH (or --resume auto)")
+        if self.init_from and (self.test_only or self.resume not in (None, "auto")):
+            other = "test_only" if self.test_only else "resume"
+            raise InputError(
+                f"--init_from {self.init_from} starts a new run and --{other} takes a checkpoint "
+                "as it is: give one"
+            )
         self._check_joint()
         if not 0 <= self.ema < 1:
             raise InputError(f"--ema {self.ema} must be at least 0 and below 1")
@@ -204,7 +215,9 @@ class ExportOptions:
     """What ``human-edge-detection export`` takes."""
 
     checkpoint: Path = option(
-        Path("checkpoints/best_model.pth"), "checkpoint to export", positional=True
+        Path("checkpoints/best_model.pth"),
+        f"checkpoint or weights (.safetensors) to export, or '{BUILTIN}' for the model that ships",
+        positional=True,
     )
     output: Path | None = option(None, "file to write (default: the checkpoint's name, .onnx)")
     output_dir: Path | None = option(
@@ -221,6 +234,8 @@ class ExportOptions:
         """Refuse values that cannot work, by flag."""
         if self.output and self.output_dir:
             raise InputError(f"--output {self.output} and --output_dir both say where: give one")
+        if str(self.checkpoint) == BUILTIN and not self.output_dir:
+            raise InputError(f"export {BUILTIN} needs --output_dir: the shipped files stay")
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from human_edge_detection.config import ExportOptions
+from human_edge_detection.config import BUILTIN, ExportOptions
 from human_edge_detection.errors import InputError
 from human_edge_detection.export_onnx import export_end_to_end, export_head, report
-from human_edge_detection.open_model import EXTRACTOR_NAME, HEAD_NAME
+from human_edge_detection.open_model import EXTRACTOR_NAME, HEAD_NAME, shipped_weights
 from human_edge_detection.person_export import export_pair
 from human_edge_detection.trained_weights import read_trained
 
@@ -16,8 +16,11 @@ def run_export(options: ExportOptions) -> int:
     Raises:
         InputError: if the weights are unusable, or an option does not fit their kind of model.
     """
-    trained = read_trained(options.checkpoint).at_size(options.image_size)
-    folder = options.output_dir or options.checkpoint.parent
+    checkpoint = options.checkpoint
+    if str(checkpoint) == BUILTIN:
+        checkpoint = shipped_weights()
+    trained = read_trained(checkpoint).at_size(options.image_size)
+    folder = options.output_dir or checkpoint.parent
     if trained.has_extractor:
         for name in ("output", "onnx_model"):
             if getattr(options, name) is not None:
@@ -27,7 +30,7 @@ def run_export(options: ExportOptions) -> int:
                 )
         export_pair(trained, folder)
         return 0
-    output = options.output or folder / f"{options.checkpoint.stem}.onnx"
+    output = options.output or folder / f"{checkpoint.stem}.onnx"
     head = trained.model()["head"]
     if options.onnx_model is None:
         report(output, export_head(head, trained.spec, output))

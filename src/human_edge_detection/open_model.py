@@ -21,6 +21,7 @@ from human_edge_detection.runtime import Provider, read_model, short_hash
 
 WEIGHTS_DIR = Path(__file__).parent / "weights"
 HEAD_NAME, EXTRACTOR_NAME = "person_head.onnx", "person_extractor.onnx"
+WEIGHTS_NAME = "person_model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,21 @@ def default_model() -> tuple[Path, Path]:
             '(in Python: MaskPredictor("best_model.onnx", extractor="FILE.onnx"))'
         )
     return head, extractor
+
+
+def shipped_weights() -> Path:
+    """The weights of the person model that ships, to train them further.
+
+    Raises:
+        InputError: this version ships none.
+    """
+    path = WEIGHTS_DIR / WEIGHTS_NAME
+    if not path.is_file():
+        raise InputError(
+            "no person model ships with this version, so 'builtin' names no weights: name a "
+            "checkpoint, such as checkpoints/best_model.pth"
+        )
+    return path
 
 
 def own_extractor(head: Path, facts: HeadFacts) -> Path | None:

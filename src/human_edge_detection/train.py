@@ -24,6 +24,7 @@ from human_edge_detection.config import TrainOptions
 from human_edge_detection.distributed import Processes, joined_processes
 from human_edge_detection.errors import InputError
 from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
+from human_edge_detection.initial_model import find_start
 from human_edge_detection.model import ModelSpec
 from human_edge_detection.person_extractor import (
     CHANNELS,
@@ -62,6 +63,8 @@ def assemble(options: TrainOptions, processes: Processes, opened: ExitStack) -> 
     resume = find_resume(options)
     payload = load_checkpoint(resume) if resume else None
     if payload is not None and resume is not None:
+        if options.init_from:
+            LOG.info("going on from %s: --init_from counted at the beginning", resume)
         options = lengthened(options, payload, resume)
     photos = find_photos(options)
     extractor: YOLOv9FeatureExtractor | None = None
@@ -75,7 +78,8 @@ def assemble(options: TrainOptions, processes: Processes, opened: ExitStack) -> 
     else:
         spec = make_spec(options, extractor, class_weights(options, photos.train))
     train_photos = repeat_crowds(photos.train, options.repeat_crowds)
-    run = Run(options, spec, train_photos, photos.val, extractor, processes)
+    start = find_start(options) if payload is None else None
+    run = Run(options, spec, train_photos, photos.val, extractor, processes, start)
     if payload is not None and resume is not None:
         run.resume(payload, resume)
     return run

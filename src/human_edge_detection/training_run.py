@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from torch.utils.data import DataLoader
 
 from human_edge_detection.augment import Augmentation
@@ -38,16 +37,15 @@ from human_edge_detection.features import (
 )
 from human_edge_detection.images import read_image
 from human_edge_detection.inference import inference
+from human_edge_detection.initial_model import new_model
 from human_edge_detection.interrupt import StopRequest, ignore_signals, stop_on_signals
 from human_edge_detection.losses import RoiMaskLoss
-from human_edge_detection.model import ModelSpec, build_head
+from human_edge_detection.model import ModelSpec
 from human_edge_detection.panels import write_panels
-from human_edge_detection.person_extractor import (
-    new_person_extractor,
-)
 from human_edge_detection.run_end import closing_words, export_best, take_best
 from human_edge_detection.run_pictures import read_curves, write_run_pictures
 from human_edge_detection.train_log import TrainLog
+from human_edge_detection.trained_weights import TrainedWeights
 from human_edge_detection.trainer import Trainer
 
 LOG = logging.getLogger(__name__)
@@ -63,6 +61,8 @@ class Run:
         val_photos: photos to validate on.
         extractor: the frozen network; None where it is trained along.
         processes: who shares the work.
+        start: trained weights to begin with; they count as epoch 0, so that what is handed over
+            is never worse than they are. None for a fresh model.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class Run:
         val_photos: Sequence[Photo],
         extractor: YOLOv9FeatureExtractor | None,
         processes: Processes = ALONE,
+        start: TrainedWeights | None = None,
     ) -> None:
         self.options, self.spec, self.extractor = options, spec, extractor
         self.processes = processes
@@ -80,9 +81,7 @@ class Run:
         self.device = torch.device(
             "cuda" if torch.cuda.is_available() and options.device != "cpu" else "cpu"
         )
-        self.model = nn.ModuleDict({"head": build_head(spec)})
-        if options.train_extractor:
-            self.model["extractor"] = new_person_extractor(options.train_detector)
+        self.model = new_model(options, spec, start)
         train, features = self._source("train", train_photos, True)
         self.val_photos, self.val_features = self._source("val", val_photos, False)
         cached = options.cache_features is not None
@@ -100,6 +99,8 @@ class Run:
             spec.class_weights, options.ce_weight, options.dice_weight, options.dice_classes
         )
         self.trainer = Trainer(self.model, features, loss, dataset, options, self.device, processes)
+        if start is not None:
+            self.trainer.progress.validated = -1
 
     def _source(
         self, name: str, photos: Sequence[Photo], is_train: bool
