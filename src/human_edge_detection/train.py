@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from human_edge_detection.allocator import keep_freed_memory
 from human_edge_detection.checkpoint import (
     Payload,
     load_checkpoint,
@@ -44,6 +45,7 @@ LOG = logging.getLogger(__name__)
 
 def run_train(options: TrainOptions) -> int:
     """Train, validate, draw and export as the options say; the exit code comes back."""
+    keep_freed_memory()
     with ExitStack() as opened:
         processes = opened.enter_context(joined_processes(options.device))
         with processes.first_alone():
