@@ -20,8 +20,8 @@ DATA = set(
     "dataset_check dataset_faults "
     "drawn_backdrop drawn_brush drawn_canvas drawn_head drawn_look drawn_person drawn_pose "
     "drawn_scene evaluate gallery handover headline metrics occlusion panels person_scores "
-    "report_data report_page result_scores sample_data stats stress_curve stress_set subset "
-    "tables targets tool_results".split()
+    "report_data report_page result_scores sample_data score_sheet stats stress_curve stress_set "
+    "subset tables targets tool_results".split()
 )
 INFERENCE = set(
     "benchmark benchmark_text cold_start machine_stamp "

@@ -22,6 +22,7 @@ from human_edge_detection.report_data import ScoredModel, report_data
 from human_edge_detection.report_page import gallery_pictures, write_report
 from human_edge_detection.robustness import ceiling
 from human_edge_detection.sample_data import write_sample_set
+from human_edge_detection.score_sheet import write_score_sheet
 from human_edge_detection.stress_set import write_stress_set
 from human_edge_detection.training_inputs import SAMPLE_ROOT
 from human_edge_detection.validation import score
@@ -34,6 +35,7 @@ from human_edge_detection.validation_text import (
 )
 
 LOG = logging.getLogger(__name__)
+SHEET_NAME = "worst_people.jpg"
 
 
 def run_validate(options: ValidateOptions) -> int:
@@ -86,6 +88,7 @@ def write_outputs(
     page = write_report(folder, data, pictures, best.name)
     if not options.no_visualization:
         write_panels(photos, best.evaluation.scores, folder / "panels")
+        write_score_sheet(photos, best.evaluation.scores, options.min_side, folder / SHEET_NAME)
     print(f"\nreport: {page}")
 
 
