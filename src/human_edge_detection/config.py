@@ -295,6 +295,27 @@ class SubsetOptions:
             raise InputError(f"--sizes {bad[0]} must be at least 1")
 
 
+@dataclass(frozen=True)
+class QuantizeOptions:
+    """What ``quantize`` takes."""
+
+    model: Path = option(
+        Path("checkpoints/best_model.onnx"), "exported head to make small", positional=True
+    )
+    extractor: Path | None = option(None, "the ONNX network that the head was trained on")
+    ann: Path = option(DEFAULT_TRAIN_ANN, "COCO annotations of photos like those of later use")
+    img_dir: Path = option(DEFAULT_TRAIN_IMG_DIR, "folder of the annotated photos")
+    photos: int = option(24, "photos that set the scales; as many others check the result")
+    max_rois: int = option(8, "most people of one photo to look at")
+    output: Path | None = option(None, "file to write (default: the head's name, _int8.onnx)")
+    seed: int = option(42, "seed of the choice of photos")
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, by flag."""
+        _at_least(self, "photos", 1)
+        _at_least(self, "max_rois", 1)
+
+
 BOX_FORMATS = ("auto", "coco", "coco_results", "csv", "yolo")
 DETECTOR_LAYOUTS = ("auto", "wholebody", "raw", "end2end", "boxes_scores")
 
