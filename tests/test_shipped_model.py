@@ -1,0 +1,158 @@
+"""What ships: a stand-in through the same steps, and the package's own files where they are."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+
+from human_edge_detection import MaskPredictor
+from human_edge_detection.checkpoint import load_checkpoint, save_checkpoint
+from human_edge_detection.config import ExportOptions, PredictOptions, ValidateOptions
+from human_edge_detection.errors import InputError
+from human_edge_detection.export_command import run_export
+from human_edge_detection.head_session import HeadSession
+from human_edge_detection.images import save_image
+from human_edge_detection.open_model import (
+    EXTRACTOR_NAME,
+    HEAD_NAME,
+    WEIGHTS_DIR,
+    WEIGHTS_NAME,
+    default_model,
+    own_extractor,
+    shipped_weights,
+)
+from human_edge_detection.predict_command import run_predict
+from human_edge_detection.trained_weights import read_trained
+from human_edge_detection.validate_command import run_validate
+from people_set import write_people_set
+from tiny_person import write_person_checkpoint
+
+torch.set_num_threads(1)
+
+ROOT = Path(__file__).resolve().parent.parent
+LICENCES = ("NOTICE.md", "LICENSE-APACHE-2.0.txt")
+
+
+@pytest.fixture(scope="module")
+def release() -> ModuleType:
+    """The script, which stands outside the package."""
+    path = ROOT / "release" / "ship_person_model.py"
+    found = importlib.util.spec_from_file_location(path.stem, path)
+    assert found is not None and found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def shipped(release: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files of a model with random weights, and their card."""
+    work, folder = tmp_path_factory.mktemp("run"), tmp_path_factory.mktemp("weights")
+    checkpoint = write_person_checkpoint(work / "best_model.pth")
+    options = {"epochs": "7", "train_ann": "(PosixPath('/home/me/secret.json'),)", "lr": "None"}
+    progress = {"epoch": 7, "step": 70, "best_epoch": 5}
+    payload = {**load_checkpoint(checkpoint), "options": options, "progress": progress}
+    save_checkpoint(checkpoint, payload)
+    release.ship(checkpoint, (64, 64), folder)
+    measured = ValidateOptions(
+        models=("builtin",), val_ann=write_people_set(work), val_img_dir=work, num_workers=0,
+        device="cpu", bootstrap=50, no_visualization=True, val_output_dir=work / "out",
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("human_edge_detection.open_model.WEIGHTS_DIR", folder)
+        assert run_validate(measured) == 0
+    release.write_card(checkpoint, work / "out" / "report.json", folder)
+    for name in LICENCES:
+        (folder / name).write_bytes((WEIGHTS_DIR / name).read_bytes())
+    return folder
+
+
+def check_folder(folder: Path) -> None:
+    """All that a folder of shipped files must keep."""
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+    assert set(sizes) == {HEAD_NAME, EXTRACTOR_NAME, WEIGHTS_NAME, "MODEL_CARD.md", *LICENCES}
+    assert sum(sizes.values()) < 25_000_000
+    card = (folder / "MODEL_CARD.md").read_text()
+    assert "__" not in card
+    for name in (HEAD_NAME, EXTRACTOR_NAME, WEIGHTS_NAME):
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() in card, name
+    facts = HeadSession(folder / HEAD_NAME, "cpu").facts
+    assert own_extractor(folder / HEAD_NAME, facts) == folder / EXTRACTOR_NAME
+    trained = read_trained(folder / WEIGHTS_NAME)
+    assert trained.spec.image_size == facts.image_size_hw
+    images = np.random.default_rng(0).random((1, 3, *facts.image_size_hw), np.float32)
+    session = ort.InferenceSession(folder / EXTRACTOR_NAME, providers=["CPUExecutionProvider"])
+    found = session.run(["stride4", "stride8", "boxes", "scores"], {"images": images})
+    with torch.no_grad():
+        maps, people = trained.model()["extractor"](torch.from_numpy(images))
+    for array, wanted in zip(found, (*maps, people.boxes, people.logits.sigmoid()), strict=True):
+        np.testing.assert_allclose(array, wanted.numpy(), atol=1e-3 * float(wanted.abs().max()))
+
+
+def test_a_stand_in_passes_through_all_steps(shipped: Path) -> None:
+    check_folder(shipped)
+    card = (shipped / "MODEL_CARD.md").read_text()
+    assert "`--epochs 7`" in card and "epoch 5" in card
+    assert "secret" not in card
+    assert "| all | 5 |" in card and "overlap: > 0.5" in card
+
+
+@pytest.mark.skipif(not (WEIGHTS_DIR / HEAD_NAME).exists(), reason="no person model ships yet")
+def test_the_files_that_ship_keep_their_promises() -> None:
+    check_folder(WEIGHTS_DIR)
+
+
+def test_the_licences_are_there_in_either_state() -> None:
+    assert "ML Illustrated" in (WEIGHTS_DIR / "NOTICE.md").read_text()
+    text = (WEIGHTS_DIR / "LICENSE-APACHE-2.0.txt").read_text()
+    assert "Version 2.0, January 2004" in text and "END OF TERMS AND CONDITIONS" in text
+
+
+def test_prediction_without_flags_uses_what_ships(
+    shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("human_edge_detection.open_model.WEIGHTS_DIR", shipped)
+    image = np.random.default_rng(0).integers(0, 255, (50, 70, 3), np.uint8)
+    with MaskPredictor(device="cpu") as predictor:
+        assert len(predictor.segment(image, score=0.0)) > 0
+    save_image(tmp_path / "photo.png", image)
+    options = PredictOptions(
+        (str(tmp_path / "photo.png"),), score=0.0, output=tmp_path / "out", device="cpu", threads=1
+    )
+    assert run_predict(options) == 0
+    found = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert found and (tmp_path / "out" / "overlay" / "photo.jpg").is_file()
+
+
+def test_the_shipped_weights_are_exported_at_another_size(
+    shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("human_edge_detection.open_model.WEIGHTS_DIR", shipped)
+    options = ExportOptions(Path("builtin"), output_dir=tmp_path, image_size=(32, 64))
+    assert run_export(options) == 0
+    assert HeadSession(tmp_path / HEAD_NAME, "cpu").facts.image_size_hw == (32, 64)
+
+
+def test_absent_files_say_what_to_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("human_edge_detection.open_model.WEIGHTS_DIR", tmp_path)
+    for call in (default_model, shipped_weights, lambda: MaskPredictor(device="cpu")):
+        with pytest.raises(InputError, match="no person model ships"):
+            call()
+
+
+def test_what_cannot_ship_is_refused(release: ModuleType, shipped: Path, tmp_path: Path) -> None:
+    plain = write_person_checkpoint(tmp_path / "plain.pth", with_detector=False)
+    with pytest.raises(InputError, match="--train_detector"):
+        release.ship(plain, None, tmp_path)
+    report = tmp_path / "report.json"
+    report.write_text(json.dumps({"models": [{"name": "other.pth"}]}))
+    with pytest.raises(InputError, match="validate.py builtin"):
+        release.write_card(plain, report, tmp_path)
