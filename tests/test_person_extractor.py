@@ -90,6 +90,14 @@ def test_exported_files_answer_batches_like_torch(model: nn.ModuleDict, folder: 
     assert facts.image_size_hw == (96, 64)
 
 
+def test_a_sure_detector_is_not_taken_for_a_wrong_one(tmp_path: Path) -> None:
+    trained = new_person_model()
+    for score in trained["extractor"].detector.score:
+        torch.nn.init.constant_(score.bias, -15.0)  # noise looks like nobody at all
+    errors, _ = export_person_model(trained, SPEC, tmp_path)
+    assert errors["scores"] < 1e-6
+
+
 def test_predictor_finds_people_and_masks_in_one_pass(folder: Path) -> None:
     with MaskPredictor(folder / HEAD_NAME, device="cpu") as predictor:  # finds its extractor
         image = np.random.default_rng(2).integers(0, 255, (70, 50, 3), np.uint8)
