@@ -27,6 +27,25 @@ def train_epoch(photos: list[Photo], head: str, batch_size: int, processes: Proc
     return trainer
 
 
+def half_steps(photos: list[Photo], processes: Processes) -> Trainer:
+    """A trainer after three float16 steps, the first of which overflows in one process alone."""
+    trainer = make_trainer(
+        photos, amp=True, amp_dtype="float16", gradient_clip=0.5, ema=0.9, batch_size=1, epochs=1,
+        processes=processes,
+    )  # fmt: skip
+    weight = trainer.model["head"].classify.weight  # type: ignore[union-attr]
+    factor = float("inf") if processes.rank == 1 else 1.0
+    hook = weight.register_hook(lambda gradient: gradient * factor)  # type: ignore[operator]
+    trainer.half_scales = []  # type: ignore[attr-defined]
+
+    def on_step(scalars: dict[str, float], _step: int) -> None:
+        hook.remove()
+        trainer.half_scales.append(scalars["loss_scale"])  # type: ignore[attr-defined]
+
+    trainer.train_epoch(StopRequest(), on_step)
+    return trainer
+
+
 def work(folder: Path) -> None:
     """Train both heads and save what each process ended with."""
     torch.set_num_threads(1)
@@ -40,6 +59,9 @@ def work(folder: Path) -> None:
             found[head] = trainer.model.state_dict()
             found[f"{head} means"] = trainer.epoch_means  # type: ignore[attr-defined]
             found[f"{head} progress"] = asdict(trainer.progress)
+        half = half_steps(photos, processes)
+        found["half"], found["half mean"] = half.model.state_dict(), half.average.weights  # type: ignore[union-attr]
+        found["half scales"] = half.half_scales  # type: ignore[attr-defined]
         torch.save(found, folder / f"rank_{processes.rank}.pt")
 
 

@@ -83,6 +83,16 @@ def test_all_processes_hold_the_same_weights_and_statistics(
     assert ended[0][f"{head} means"] == ended[1][f"{head} means"]
 
 
+def test_an_overflow_in_one_process_is_a_step_left_out_by_all(ended: list[dict[str, Any]]) -> None:
+    one, other = ended
+    assert one["half scales"] == other["half scales"] == [32768.0] * 3
+    for name in ("half", "half mean"):
+        for key, value in one[name].items():
+            assert value.isfinite().all(), key
+            if "num_batches" not in key:  # the fifth photo is seen by one process alone
+                assert torch.equal(value, other[name][key]), key
+
+
 def test_everybody_hears_everybody(ended: list[dict[str, Any]]) -> None:
     for found in ended:
         assert found["order"] == [0, "x", 1, "x"]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from human_edge_detection.augment import Augmentation
+from human_edge_detection.bad_steps import MAX_BAD_STEPS
 from human_edge_detection.coco import Photo
 from human_edge_detection.dataset import Batch, collate
 from human_edge_detection.errors import InputError
@@ -21,12 +22,20 @@ from human_edge_detection.interrupt import StopRequest
 from human_edge_detection.model import LiteHead
 from human_edge_detection.optimizer import make_optimizer
 from human_edge_detection.progress import Means
-from human_edge_detection.trainer import MAX_BAD_STEPS, Trainer
+from human_edge_detection.trainer import Trainer
 from tiny_run import OPTIONS, make_trainer, pooled_features, write_photos
 
 torch.set_num_threads(1)
 
 EVERYTHING = {"ema": 0.9, "gradient_accumulation": 2, "batch_size": 1, "gradient_clip": 0.5}
+TYPES: dict[str, dict[str, object]] = {
+    "float32": {}, "bfloat16": {"amp": True}, "float16": {"amp": True, "amp_dtype": "float16"},
+}  # fmt: skip
+LIVELY_SCALE = {
+    "scale": 65536.0, "growth_factor": 2.0, "backoff_factor": 0.5, "growth_interval": 2,
+    "_growth_tracker": 0,
+}  # fmt: skip
+"""A loss scale that grows after two good steps, so that a few steps see it rise and overflow."""
 
 
 @pytest.fixture(scope="module")
@@ -98,11 +107,23 @@ def test_two_runs_with_one_seed_are_equal(photos: list[Photo], optimizer: str) -
     assert [log["loss"] for log in logs[0]] == [log["loss"] for log in logs[1]]
 
 
-@pytest.fixture(scope="module")
-def straight(photos: list[Photo]) -> Trainer:
-    """A run of 9 steps, 3 an epoch, with all that could break a resume switched on."""
-    trainer = make_trainer(photos, **EVERYTHING)
-    assert len(train(trainer)) == 9
+def everything(photos: list[Photo], precision: str, seed: int = 0) -> Trainer:
+    """A trainer of 9 steps, 3 an epoch, with all that could break a resume switched on."""
+    trainer = make_trainer(photos, seed=seed, **EVERYTHING, **TYPES[precision])
+    trainer.precision.restore(LIVELY_SCALE)
+    return trainer
+
+
+@pytest.fixture(scope="module", params=["float32", "float16"])
+def straight(photos: list[Photo], request: pytest.FixtureRequest) -> Trainer:
+    """A run of :func:`everything` without a stop."""
+    trainer = everything(photos, request.param)
+    steps = train(trainer)
+    assert len(steps) == 9
+    if request.param == "float16":
+        skipped = [scalars for scalars in steps if "gradient_norm" not in scalars]
+        scales = {scalars["loss_scale"] for scalars in steps}
+        assert skipped and max(scales) > 65536 > min(scales), "the scale rose and fell"
     return trainer
 
 
@@ -110,10 +131,10 @@ def straight(photos: list[Photo]) -> Trainer:
 def test_a_run_resumed_at_any_step_ends_bit_for_bit_where_the_straight_one_did(
     photos: list[Photo], straight: Trainer, cut: int
 ) -> None:
-    first = make_trainer(photos, **EVERYTHING)
+    first = everything(photos, straight.options.precision)
     train(first, cut)
     assert first.progress.step == cut
-    second = make_trainer(photos, seed=99, **EVERYTHING)
+    second = make_trainer(photos, seed=99, **EVERYTHING, **TYPES[straight.options.precision])
     second.restore(through_a_file(first.state()))
     train(second)
     assert_same_state(second, straight)
@@ -122,11 +143,11 @@ def test_a_run_resumed_at_any_step_ends_bit_for_bit_where_the_straight_one_did(
 def test_a_run_interrupted_at_every_step_still_ends_there(
     photos: list[Photo], straight: Trainer
 ) -> None:
-    trainer = make_trainer(photos, **EVERYTHING)
+    trainer = everything(photos, straight.options.precision)
     while trainer.progress.epoch < OPTIONS.epochs:
         train(trainer, 1)
         state = through_a_file(trainer.state())
-        trainer = make_trainer(photos, seed=trainer.progress.step, **EVERYTHING)
+        trainer = everything(photos, straight.options.precision, seed=trainer.progress.step)
         trainer.restore(state)
     assert_same_state(trainer, straight)
 
@@ -294,8 +315,10 @@ def test_an_average_switched_on_while_resuming_starts_at_the_weights(photos: lis
         assert torch.equal(second.average.weights[name], value), name
 
 
-def test_mixed_precision_trains_in_float32_weights(photos: list[Photo]) -> None:
-    trainer = make_trainer(photos, amp=True, amount=Augmentation(), epochs=8, batch_size=5)
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_mixed_precision_trains_in_float32_weights(photos: list[Photo], precision: str) -> None:
+    options = {**TYPES[precision], "epochs": 8, "batch_size": 5}
+    trainer = make_trainer(photos, amount=Augmentation(), **options)
     log = train(trainer)
     assert log[-1]["loss"] < log[0]["loss"]
     assert all(p.dtype == torch.float32 for p in trainer.model.parameters())
@@ -326,7 +349,7 @@ def test_a_loss_that_is_not_finite_is_named_and_changes_nothing(
     assert set(scalars) == {"lr"}
     assert "photo_1.png" in caplog.text and "photo_2.png" in caplog.text
     assert "'ce': nan" in caplog.text and "'dice': nan" in caplog.text
-    assert (trainer.bad_steps, trainer.progress.step, means.rois) == (1, 1, 0)
+    assert (trainer.bad_steps.in_a_row, trainer.progress.step, means.rois) == (1, 1, 0)
     for name, value in trainer.model.state_dict().items():
         assert torch.equal(value, before[name]), f"{name} took the batch in"
 
@@ -335,7 +358,7 @@ def test_training_goes_on_after_a_bad_batch(photos: list[Photo]) -> None:
     trainer = make_trainer(photos, ema=0.9, batch_size=1, epochs=4)
     spoil(trainer, {2})
     train(trainer)
-    assert trainer.bad_steps <= 1, "a good step forgets the bad one before it"
+    assert trainer.bad_steps.in_a_row <= 1, "a good step forgets the bad one before it"
     assert trainer.average is not None
     for weights in (trainer.model.state_dict(), trainer.average.weights):
         assert all(value.isfinite().all() for value in weights.values())
@@ -346,7 +369,7 @@ def test_too_many_bad_steps_in_a_row_end_the_run_with_advice(photos: list[Photo]
     spoil(trainer, set(range(5)))
     with pytest.raises(InputError, match=r"steps in a row were not finite: lower --lr 0\.01"):
         train(trainer)
-    assert trainer.bad_steps == MAX_BAD_STEPS
+    assert trainer.bad_steps.in_a_row == MAX_BAD_STEPS
 
 
 def test_norms_biases_and_the_position_are_not_decayed(photos: list[Photo]) -> None:

@@ -67,7 +67,13 @@ class TrainOptions:
     ema: float = option(
         0.0, "decay of a moving average of the weights, validated and exported; 0 off"
     )
-    amp: bool = option(False, "train in bfloat16 where it is safe")
+    amp: bool = option(False, "train in half precision where it is safe")
+    amp_dtype: str | None = option(
+        None,
+        "with --amp, the type: bfloat16 (default), or float16 with a scaled loss, for GPUs without "
+        "bfloat16",
+        choices=("bfloat16", "float16"),
+    )
     num_workers: int = option(4, "processes that load photos, at most one a CPU; 0 for none")
     validate_every: int = option(1, "epochs between validations")
     save_every: int = option(1, "epochs between checkpoints")
@@ -174,6 +180,8 @@ class TrainOptions:
                 f"--init_from {self.init_from} starts a new run and --{other} takes a checkpoint "
                 "as it is: give one"
             )
+        if self.amp_dtype and not self.amp:
+            raise InputError(f"--amp_dtype {self.amp_dtype} needs --amp")
         self._check_joint()
         if not 0 <= self.ema < 1:
             raise InputError(f"--ema {self.ema} must be at least 0 and below 1")
@@ -203,6 +211,11 @@ class TrainOptions:
     def loader_workers(self) -> int:
         """Processes that load photos: as asked for, at most one a CPU."""
         return _at_most_cpus(self.num_workers)
+
+    @property
+    def precision(self) -> str:
+        """``float32``, or what ``--amp`` computes in."""
+        return (self.amp_dtype or "bfloat16") if self.amp else "float32"
 
     @property
     def peak_lr(self) -> float:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from human_edge_detection.bad_steps import BadSteps
 from human_edge_detection.config import TrainOptions
 from human_edge_detection.dataset import (
     Batch,
@@ -26,18 +27,16 @@ from human_edge_detection.dataset import (
 from human_edge_detection.detector_loss import detector_loss
 from human_edge_detection.distributed import ALONE, Processes
 from human_edge_detection.ema import MovingAverage
-from human_edge_detection.errors import InputError
 from human_edge_detection.features import FeatureSource, network_images
 from human_edge_detection.interrupt import StopRequest, ignore_signals
 from human_edge_detection.losses import RoiMaskLoss
 from human_edge_detection.optimizer import make_optimizer
 from human_edge_detection.person_extractor import Candidates
+from human_edge_detection.precision import Precision
 from human_edge_detection.progress import Costs, Means, Progress
 from human_edge_detection.schedule import Schedule
 
 LOG = logging.getLogger(__name__)
-MAX_BAD_STEPS = 10
-"""Steps in a row with a loss that is not finite before the run gives up."""
 
 
 class Trainer:
@@ -69,6 +68,7 @@ class Trainer:
         self.processes = processes
         self.photos_a_batch = options.batch_size * processes.count
         self.optimizer = make_optimizer(model, options)
+        self.precision = Precision(options.precision, device)
         per_epoch = math.ceil(len(dataset) / self.photos_a_batch / options.gradient_accumulation)
         self.schedule = Schedule(
             options.scheduler, options.peak_lr, per_epoch, options.epochs, options.min_lr,
@@ -76,7 +76,7 @@ class Trainer:
         )  # fmt: skip
         self.average = MovingAverage(model, options.ema) if options.ema else None
         self.progress = Progress()
-        self.bad_steps = 0
+        self.bad_steps = BadSteps(options.peak_lr)
 
     def train_epoch(
         self, stop: StopRequest, on_step: Callable[[dict[str, float], int], None]
@@ -147,7 +147,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         for part in parts:
             costs = self.costs(part, norms, len(part.samples) / photos)
-            costs["total"].backward()  # type: ignore[no-untyped-call]
+            self.precision.backward(costs["total"])
             for name, cost in costs.items():
                 total[name] = total[name] + cost.detach()
         if rois:
@@ -160,7 +160,8 @@ class Trainer:
             return {"lr": lr}
         means.add(total, rois)
         scalars = {"loss" if k == "total" else k: float(v) for k, v in total.items()}
-        return {**scalars, "gradient_norm": norm, "lr": lr}
+        scalars |= self.precision.scalars()
+        return {**scalars, **({} if math.isnan(norm) else {"gradient_norm": norm}), "lr": lr}
 
     @property
     def cost_names(self) -> tuple[str, ...]:
@@ -201,7 +202,7 @@ class Trainer:
         Under autocast where asked for.
         """
         candidates: Candidates | None = None
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.amp):
+        with self.precision.autocast():
             if "extractor" in self.model:
                 images = network_images(batch, self.device)
                 maps, candidates = self.model["extractor"](images)
@@ -212,33 +213,37 @@ class Trainer:
         return logits, candidates
 
     def _update(self, total: Costs, parts: list[Batch], statistics: list[Tensor]) -> float:
-        limit = self.options.gradient_clip or math.inf
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
-        if not torch.isfinite(total["total"]) or not torch.isfinite(norm):
-            # A batch norm has already taken the batch in, and would never get rid of a NaN.
-            for buffer, before in zip(self.model.buffers(), statistics, strict=True):
-                buffer.copy_(before)
-            self._refuse(total, parts)
-            return math.nan
-        self.bad_steps = 0
-        self.optimizer.step()
-        self.processes.average_statistics(self.model)
-        if self.average is not None:
-            self.average.update(self.model)
-        return float(norm)
+        """The norm of the gradient that was stepped along; NaN if the step was left out."""
+        norm, is_overflow = math.nan, False
+        if torch.isfinite(total["total"]):
+            limit = self.options.gradient_clip or math.inf
+            norm, is_overflow = self.precision.step(self.optimizer, self.model.parameters(), limit)
+        if math.isfinite(norm):
+            self.bad_steps.forget()
+            self.processes.average_statistics(self.model)
+            if self.average is not None:
+                self.average.update(self.model)
+            return norm
+        self._leave_out(is_overflow, total, parts, statistics)
+        return math.nan
 
-    def _refuse(self, total: Costs, parts: list[Batch]) -> None:
-        self.bad_steps += 1
-        names = [
-            self.dataset.photos[s.photo_index].file_name for part in parts for s in part.samples
-        ]
-        costs = {name: float(value) for name, value in total.items()}
-        LOG.warning("step %d skipped, not finite: %s on %s", self.progress.step, costs, names)
-        if self.bad_steps >= MAX_BAD_STEPS:
-            raise InputError(
-                f"{MAX_BAD_STEPS} steps in a row were not finite: lower --lr "
-                f"{self.options.peak_lr}, set --gradient_clip 1, or leave out --amp"
+    def _leave_out(
+        self, is_overflow: bool, total: Costs, parts: list[Batch], statistics: list[Tensor]
+    ) -> None:
+        """Undo what a step that was not made has left in the model, and report it."""
+        # A batch norm has already taken the batch in, and would never get rid of a NaN.
+        for buffer, before in zip(self.model.buffers(), statistics, strict=True):
+            buffer.copy_(before)
+        if is_overflow:
+            LOG.info(
+                "step %d left out: its float16 gradients overflow, the loss scale is halved",
+                self.progress.step,
             )
+            return
+        photos = [sample.photo_index for part in parts for sample in part.samples]
+        names = [self.dataset.photos[index].file_name for index in photos]
+        costs = {name: float(value) for name, value in total.items()}
+        self.bad_steps.note(self.progress.step, costs, names)
 
     def state(self) -> dict[str, Any]:
         """All that resuming needs, as tensors and plain values."""
@@ -247,6 +252,7 @@ class Trainer:
             "ema": self.average.weights if self.average else None,
             "ema_step": self.average.step if self.average else 0,
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self.precision.state(),
             "progress": asdict(self.progress),
             "photos_a_batch": self.photos_a_batch,
             "torch_rng": torch.get_rng_state(),
@@ -262,6 +268,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         for group, own in zip(self.optimizer.param_groups, asked, strict=True):
             group.update(own)
+        self.precision.restore(state.get("scaler"))
         self.progress = Progress(**state["progress"])
         before = state.get("photos_a_batch", self.photos_a_batch)
         self.progress.batches = self.progress.batches * before // self.photos_a_batch

@@ -1,0 +1,96 @@
+"""Mixed precision: what runs in half precision, and the loss scale without which float16 fails."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+LOG = logging.getLogger(__name__)
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class StepResult(NamedTuple):
+    """What became of an optimizer step.
+
+    Attributes:
+        norm: the gradient's norm before clipping; not finite if the step was left out.
+        is_overflow: whether a smaller loss scale will do, so that nothing is wrong.
+    """
+
+    norm: float
+    is_overflow: bool
+
+
+class Precision:
+    """How a step is rounded: float32, bfloat16 or float16, the weights always float32.
+
+    float16 knows nothing below 6e-8, where gradients lie. So the loss is multiplied by a scale
+    before the backward pass and the gradients are divided by it after; a scale that makes them
+    overflow is halved and the step left out. In several processes the gradients are summed before
+    they are looked at, so that all of them leave out the same steps.
+
+    Args:
+        name: ``float32``, or a key of ``DTYPES``.
+        device: where the model runs.
+    """
+
+    def __init__(self, name: str, device: torch.device) -> None:
+        self.device, self.dtype = device, DTYPES.get(name)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=name == "float16")
+        # The scale is made with the first loss, and a process whose photos show nobody has none.
+        self.scaler.scale(torch.zeros((), device=device))
+
+    def autocast(self) -> torch.autocast:
+        """The context in which the forward pass runs."""
+        dtype = self.dtype or torch.bfloat16
+        return torch.autocast(self.device.type, dtype, enabled=self.dtype is not None)
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the scaled loss' gradients to those of the weights."""
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+
+    def step(
+        self, optimizer: torch.optim.Optimizer, weights: Iterable[Tensor], limit: float
+    ) -> StepResult:
+        """One step along the scaled gradients, if they are finite.
+
+        Args:
+            optimizer: the weights' optimizer.
+            weights: all weights.
+            limit: largest norm of the gradient; infinite for none.
+        """
+        self.scaler.unscale_(optimizer)
+        norm = float(nn.utils.clip_grad_norm_(weights, limit))
+        before = self.scaler.get_scale()
+        if math.isfinite(norm):
+            self.scaler.step(optimizer)
+        self.scaler.update()
+        # Below a scale of 1 it is the gradient itself that float16 cannot hold.
+        is_overflow = before > 1 and self.scaler.get_scale() < before
+        return StepResult(norm, is_overflow)
+
+    def scalars(self) -> dict[str, float]:
+        """What to log of a step: the loss scale, where there is one."""
+        return {"loss_scale": self.scaler.get_scale()} if self.scaler.is_enabled() else {}
+
+    def state(self) -> dict[str, Any]:
+        """The scale and what it grows by, as plain values; empty where there is none."""
+        return self.scaler.state_dict()
+
+    def restore(self, state: dict[str, Any] | None) -> None:
+        """Go on with :meth:`state`'s answer; None or empty if the checkpoint has none."""
+        if not self.scaler.is_enabled():
+            return
+        if state:
+            self.scaler.load_state_dict(state)
+        else:
+            LOG.warning(
+                "the checkpoint lacks a loss scale, as it was not trained in float16: "
+                "it starts anew at %g",
+                self.scaler.get_scale(),
+            )
