@@ -60,8 +60,6 @@ class Tally:
         pictures: photos and video frames finished in this run.
         people: people in them.
         failed: what went wrong, one line per file.
-    started: when the run began, seconds of ``perf_counter``.
-    lock: guards the numbers.
         started: when the run began, seconds of ``perf_counter``.
         lock: guards the numbers.
     """
