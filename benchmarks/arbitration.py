@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from human_edge_detection import MaskPredictor
-from human_edge_detection.coco import decode_mask, load_photos
+from human_edge_detection.coco import decode_mask
+from human_edge_detection.coco_reader import load_photos
 from human_edge_detection.images import read_image
 from human_edge_detection.instance_masks import InstanceMasks
 from human_edge_detection.masks import RULES, fuse, paste_target

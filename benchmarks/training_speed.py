@@ -7,7 +7,6 @@ uv run python benchmarks/training_speed.py --ann ANN --img_dir DIR --onnx_model 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import time
 from contextlib import ExitStack
@@ -19,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from human_edge_detection.allocator import keep_freed_memory
-from human_edge_detection.coco_json import read_coco
+from human_edge_detection.coco_json import read_index
 from human_edge_detection.config import TrainOptions
 from human_edge_detection.distributed import ALONE
 from human_edge_detection.progress import Means
-from human_edge_detection.subset import make_subset
+from human_edge_detection.subset import draw_photos, encode_subset, keep_people
 from human_edge_detection.train import assemble
 from human_edge_detection.trainer import Trainer
 
@@ -72,7 +71,8 @@ def main() -> None:
     keep_freed_memory()
     with TemporaryDirectory() as folder, ExitStack() as opened:
         small = Path(folder) / "small.json"
-        small.write_text(json.dumps(make_subset(read_coco(arguments.ann), arguments.photos)))
+        people = draw_photos(keep_people(read_index(arguments.ann)), arguments.photos)
+        small.write_bytes(encode_subset(people))
         base = TrainOptions(
             train_ann=(small,), val_ann=small, train_img_dir=(arguments.img_dir,),
             val_img_dir=arguments.img_dir, onnx_model=arguments.onnx_model,

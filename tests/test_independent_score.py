@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from human_edge_detection.coco import load_photos
+from human_edge_detection.coco_reader import load_photos
 from human_edge_detection.dataset import PhotoDataset
 from human_edge_detection.evaluate import evaluate
 from human_edge_detection.handover import results

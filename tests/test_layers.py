@@ -16,12 +16,13 @@ PLAIN = set(
     "visualize palette tags".split()
 )
 DATA = set(
-    "annotation_faults augment average_precision bootstrap breakdowns coco coco_json copy_paste "
+    "annotation_faults augment average_precision bootstrap breakdowns coco coco_json coco_reader "
+    "copy_paste "
     "dataset_check dataset_faults "
     "drawn_backdrop drawn_brush drawn_canvas drawn_head drawn_look drawn_person drawn_pose "
-    "drawn_scene evaluate gallery handover headline metrics occlusion panels person_scores "
-    "report_data report_page result_scores sample_data score_sheet stats stress_curve stress_set "
-    "subset tables targets tool_results".split()
+    "drawn_scene evaluate gallery handover headline json_stream metrics occlusion packed panels "
+    "person_scores photo_table report_data report_page result_scores sample_data score_sheet stats "
+    "stress_curve stress_set subset tables targets tool_results".split()
 )
 INFERENCE = set(
     "benchmark benchmark_text cold_start machine_stamp "

@@ -12,7 +12,8 @@ import pytest
 
 from human_edge_detection.average_precision import average_precision
 from human_edge_detection.bootstrap import estimate
-from human_edge_detection.coco import Photo, decode_mask, load_photos
+from human_edge_detection.coco import Photo, decode_mask
+from human_edge_detection.coco_reader import load_photos
 from human_edge_detection.panels import choose_photos, write_panels
 from human_edge_detection.person_scores import encode_mask
 from human_edge_detection.report_data import ScoredModel, report_data

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from human_edge_detection import score_sheet
-from human_edge_detection.coco import Photo, load_photos
+from human_edge_detection.coco import Photo
+from human_edge_detection.coco_reader import load_photos
 from human_edge_detection.gallery import GAP, PANE_SIDE
 from human_edge_detection.images import read_image
 from human_edge_detection.score_sheet import CAPTION, sheet, write_score_sheet

@@ -7,9 +7,16 @@ from typing import Any
 
 import pytest
 
+from human_edge_detection.coco_json import read_index
 from human_edge_detection.config import SubsetOptions
 from human_edge_detection.errors import InputError
-from human_edge_detection.subset import keep_people, make_subset, run_subset
+from human_edge_detection.subset import (
+    Subset,
+    draw_photos,
+    encode_subset,
+    keep_people,
+    run_subset,
+)
 
 
 def _official(photos: int = 12) -> dict[str, Any]:
@@ -32,28 +39,49 @@ def _official(photos: int = 12) -> dict[str, Any]:
     }
 
 
-def _ids(content: dict[str, Any]) -> list[int]:
-    return [image["id"] for image in content["images"]]
+def _people(folder: Path, photos: int) -> Subset:
+    path = folder / "official.json"
+    path.write_text(json.dumps(_official(photos), indent=1))
+    return keep_people(read_index(path))
 
 
-def test_only_people_and_no_crowds_are_kept() -> None:
-    kept = keep_people(_official(5), 1)
-    assert _ids(kept) == [1, 4, 5]
+def _content(subset: Subset) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(encode_subset(subset))
+    return content
+
+
+def _ids(subset: Subset) -> list[int]:
+    return [image["id"] for image in _content(subset)["images"]]
+
+
+def test_only_people_and_no_crowds_are_kept(tmp_path: Path) -> None:
+    kept = _content(_people(tmp_path, 5))
+    assert [image["id"] for image in kept["images"]] == [1, 4, 5]
     assert [item["id"] for item in kept["annotations"]] == [11, 41, 51]
+    assert kept["annotations"][0] == _official(5)["annotations"][0]
     assert kept["categories"] == [{"id": 1, "name": "person"}]
     assert kept["info"] == {"year": 2017}
+    assert list(kept) == ["info", "images", "annotations", "categories"]
 
 
-def test_subsets_are_seeded_and_nested() -> None:
-    people = keep_people(_official(40), 1)
-    small, large = make_subset(people, 5, seed=1), make_subset(people, 20, seed=1)
+def test_subsets_are_seeded_and_nested(tmp_path: Path) -> None:
+    people = _people(tmp_path, 40)
+    small, large = draw_photos(people, 5, seed=1), draw_photos(people, 20, seed=1)
     assert len(_ids(small)) == 5
     assert set(_ids(small)) < set(_ids(large))
-    assert small == make_subset(people, 5, seed=1)
-    assert _ids(small) != _ids(make_subset(people, 5, seed=2))
-    assert {item["image_id"] for item in small["annotations"]} == set(_ids(small))
+    assert _content(small) == _content(draw_photos(people, 5, seed=1))
+    assert _ids(small) != _ids(draw_photos(people, 5, seed=2))
+    assert {item["image_id"] for item in _content(small)["annotations"]} == set(_ids(small))
     with pytest.raises(InputError, match="there are 38"):
-        make_subset(people, 39)
+        draw_photos(people, 39)
+
+
+def test_a_subset_of_a_utf_16_file_is_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "wide.json"
+    path.write_text(json.dumps(_official(5) | {"info": "été"}, ensure_ascii=False), "utf-16")
+    text = encode_subset(keep_people(read_index(path))).decode()
+    assert json.loads(text)["info"] == "été"
+    assert len(json.loads(text)["annotations"]) == 3
 
 
 def test_the_command_names_its_files_after_the_official_one(

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+_HUGE = 2**63
 _FAR = 4
 """A polygon that reaches this many times the photo's long side beyond it is a slip."""
 
@@ -14,7 +15,7 @@ def record_fault(record: Mapping[str, Any]) -> str:
     """What is wrong with an annotation's id and area, or nothing: ``""``."""
     for key in ("id", "area"):
         value = record.get(key, 0)
-        if not isinstance(value, (int, float)) or not math.isfinite(value):
+        if not isinstance(value, (int, float)) or not abs(value) < _HUGE:  # so is NaN
             return f"{key} must be a number, but got {value!r}"
     return ""
 
@@ -29,7 +30,7 @@ def box_fault(box: Any, size_hw: tuple[int, int]) -> str:
     try:
         x, y, width, height = box
         finite = math.isfinite(x + y + width + height)
-    except TypeError:
+    except (TypeError, OverflowError):
         finite = False
     if not finite:
         return f"bbox {box} must be finite numbers"
@@ -52,12 +53,15 @@ def shape_fault(shape: Any, size_hw: tuple[int, int]) -> str:
         return next((fault for fault in faults if fault), "")
     if not isinstance(shape, dict) or "counts" not in shape or "size" not in shape:
         return "segmentation is neither polygons nor RLE"
-    if list(shape["size"]) != list(size_hw):
+    if shape["size"] != list(size_hw):
         return f"RLE of size {shape['size']} in an image of size {list(size_hw)}"
     counts = shape["counts"]
-    if isinstance(counts, list) and sum(counts) != size_hw[0] * size_hw[1]:
-        return f"RLE counts sum to {sum(counts)}, not {size_hw[0] * size_hw[1]}"
-    return "" if isinstance(counts, (list, str)) else "RLE counts are neither a list nor text"
+    if not isinstance(counts, list):
+        return "" if isinstance(counts, str) else "RLE counts are neither a list nor text"
+    if not all(isinstance(count, int) for count in counts):
+        return "RLE counts are not all whole numbers"
+    total = size_hw[0] * size_hw[1]
+    return "" if sum(counts) == total else f"RLE counts sum to {sum(counts)}, not {total}"
 
 
 def _polygon_fault(part: Any, far: float) -> str:
@@ -65,6 +69,6 @@ def _polygon_fault(part: Any, far: float) -> str:
         return "a polygon needs at least three x, y pairs"
     try:  # a sum shows NaN and text, the extremes show slips; both run at C speed
         sound = math.isfinite(sum(part)) and -far < min(part) and max(part) < far
-    except TypeError:
+    except (TypeError, OverflowError):
         sound = False
     return "" if sound else "a polygon has corners that are no numbers or far outside the image"

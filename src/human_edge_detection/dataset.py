@@ -82,7 +82,7 @@ class PhotoDataset(Dataset[RoiSample]):
         seed: int = 42,
         with_images: bool = True,
     ) -> None:
-        self.photos = list(photos)
+        self.photos = photos
         self.spec = spec
         self.augmentation = augmentation
         self.min_roi_size, self.max_rois = min_roi_size, max_rois

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from human_edge_detection.coco import Photo, load_photos
+from human_edge_detection.coco import Photo
+from human_edge_detection.coco_reader import load_photos
 from human_edge_detection.config import CheckDataOptions
 from human_edge_detection.dataset_faults import (
     Finding,
@@ -53,7 +54,7 @@ class Split:
     """
 
     ann: Path
-    photos: list[Photo]
+    photos: Sequence[Photo]
     paths: dict[int, Path]
     findings: list[Finding] = field(default_factory=list)
 

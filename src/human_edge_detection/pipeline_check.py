@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from human_edge_detection.coco import load_photos
+from human_edge_detection.coco_reader import load_photos
 from human_edge_detection.config import CheckOptions
 from human_edge_detection.dataset import PhotoDataset, collate
 from human_edge_detection.errors import InputError

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from human_edge_detection.coco import Photo, load_photos
+from human_edge_detection.coco import Photo
+from human_edge_detection.coco_reader import load_photos
 from human_edge_detection.config import QuantizeOptions
 from human_edge_detection.errors import InputError
 from human_edge_detection.geometry import padded_rois

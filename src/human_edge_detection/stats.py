@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from human_edge_detection.coco import Photo, load_photos
+from human_edge_detection.coco import Photo
+from human_edge_detection.coco_reader import load_photos
 from human_edge_detection.config import StatsOptions
 from human_edge_detection.errors import InputError
 from human_edge_detection.geometry import box_iou, padded_rois
 from human_edge_detection.images import write_atomically
+from human_edge_detection.photo_table import joined
 from human_edge_detection.structures import FloatArray, MaskClass
 from human_edge_detection.targets import PhotoMasks, roi_targets
 
@@ -159,10 +161,8 @@ def _three(values: Any, path: Path | str, key: str) -> NDArray[np.float64]:
 
 def run_stats(options: StatsOptions) -> None:
     """Measure annotation files together, write the statistics file and print the main numbers."""
-    photos: list[Photo] = []
-    for ann_path in options.ann:
-        photos += load_photos(ann_path, ann_path.parent, check_files=False)[0]
-    result = measure(photos, options.mask_size, options.roi_padding)
+    parts = [load_photos(path, path.parent, check_files=False)[0] for path in options.ann]
+    result = measure(joined(parts), options.mask_size, options.roi_padding)
     write_atomically(options.output, (json.dumps(result, indent=2) + "\n").encode())
     print(
         f"{result['total_images']} photos, {result['total_instances']} people, "

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from human_edge_detection.coco_json import image_sizes, person_category, read_coco
+from human_edge_detection.coco_json import (
+    AnnotationIndex,
+    IntArray,
+    read_index,
+    read_parts,
+    reading,
+)
 from human_edge_detection.config import SubsetOptions
 from human_edge_detection.errors import InputError
 from human_edge_detection.images import write_atomically
@@ -19,61 +25,109 @@ _LOGGER = logging.getLogger(__name__)
 SUFFIX = "_person_only_no_crowd"
 
 
-def keep_people(content: Mapping[str, Any], category: int) -> dict[str, Any]:
-    """The part of a COCO file about people, without photos that show a crowd region.
+@dataclass(frozen=True)
+class Subset:
+    """Part of a COCO file, by what it takes from where in the file.
 
-    Args:
-        content: a COCO annotation file.
-        category: id of the person category.
+    Attributes:
+        index: the file.
+        category: id of the person category, the only one that is taken.
+        image_rows: int64 [N], the images, rising.
+        people: int64 [A, 3], the image, the start and the end of each annotation.
     """
-    people = [item for item in content["annotations"] if item.get("category_id") == category]
-    crowded = {item.get("image_id") for item in people if item.get("iscrowd")}
-    peopled = {item.get("image_id") for item in people} - crowded
-    return {
-        **content,
-        "images": [image for image in content["images"] if image["id"] in peopled],
-        "annotations": [item for item in people if item.get("image_id") in peopled],
-        "categories": [item for item in content["categories"] if item.get("id") == category],
-    }
+
+    index: AnnotationIndex
+    category: int
+    image_rows: IntArray
+    people: IntArray
 
 
-def make_subset(content: Mapping[str, Any], count: int, seed: int = 42) -> dict[str, Any]:
-    """A COCO file with ``count`` of its photos, drawn at random, and their annotations.
+def keep_people(index: AnnotationIndex) -> Subset:
+    """The part of a COCO file about people, without photos that show a crowd region."""
+    category = index.person_category()
+    row_of = {identity: row for row, identity in enumerate(index.images.ids)}
+    people, crowded = [], set()
+    places = index.places_of(category)[:, 1:].tolist()
+    with reading(index.path):
+        for (start, stop), text in zip(places, read_parts(index.path, places), strict=True):
+            item = json.loads(text)
+            if not isinstance(item, dict) or item.get("category_id") != category:
+                continue
+            image_id = item.get("image_id")
+            row = row_of.get(image_id) if isinstance(image_id, int) else None
+            if row is not None:
+                people.append((row, start, stop))
+                crowded.update([row] if item.get("iscrowd") else [])
+    found = np.array(people, np.int64).reshape(-1, 3)
+    found = found[~np.isin(found[:, 0], list(crowded))]
+    return Subset(index, category, np.unique(found[:, 0]), found)
+
+
+def draw_photos(subset: Subset, count: int, seed: int = 42) -> Subset:
+    """A subset with ``count`` of the photos, drawn at random, and their people.
 
     With one seed a smaller subset is part of every larger one.
 
     Raises:
         InputError: if there are fewer photos.
     """
-    images = content["images"]
-    if count > len(images):
-        raise InputError(f"a subset of {count} photos was asked for, but there are {len(images)}")
-    drawn = np.random.default_rng(seed).permutation(len(images))[:count]
-    kept = [images[i] for i in sorted(drawn)]
-    ids = {image["id"] for image in kept}
-    annotations = [item for item in content["annotations"] if item["image_id"] in ids]
-    return {**content, "images": kept, "annotations": annotations}
+    rows = subset.image_rows
+    if count > len(rows):
+        raise InputError(f"a subset of {count} photos was asked for, but there are {len(rows)}")
+    kept = rows[np.sort(np.random.default_rng(seed).permutation(len(rows))[:count])]
+    return replace(
+        subset, image_rows=kept, people=subset.people[np.isin(subset.people[:, 0], kept)]
+    )
+
+
+def encode_subset(subset: Subset) -> bytes:
+    """The subset as a COCO file: each image and each person as it stands in the original."""
+    index = subset.index
+    images = np.asarray(index.images.places, np.int64).reshape(-1, 2)[subset.image_rows]
+    categories = [
+        item for item in index.categories
+        if isinstance(item, dict) and item.get("id") == subset.category
+    ]  # fmt: skip
+    lists = {
+        "images": _list_of(index, images),
+        "annotations": _list_of(index, subset.people[:, 1:]),
+        "categories": json.dumps(categories, separators=(",", ":")).encode(),
+    }
+    members = []
+    for key, span in index.spans.items():
+        value = lists[key] if key in lists else next(_utf8(index, [span]))
+        members.append(json.dumps(key).encode() + b":" + value)
+    return b"{" + b",".join(members) + b"}"
+
+
+def _list_of(index: AnnotationIndex, places: IntArray) -> bytes:
+    return b"[" + b",".join(_utf8(index, places.tolist())) + b"]"
+
+
+def _utf8(index: AnnotationIndex, places: Iterable[Sequence[int]]) -> Iterator[bytes]:
+    for text in read_parts(index.path, places):
+        encoding = json.detect_encoding(text)
+        yield text.decode(encoding, "surrogatepass").encode("utf-8", "surrogatepass")
 
 
 def run_subset(options: SubsetOptions) -> None:
     """Write ``NAME_person_only_no_crowd.json`` and its small versions, and print their names."""
     for ann_path in options.ann:
-        content = read_coco(ann_path)
-        image_sizes(content, ann_path)
-        people = keep_people(content, person_category(content, ann_path))
-        if not people["images"]:
+        people = keep_people(read_index(ann_path))
+        total = len(people.image_rows)
+        if not total:
             raise InputError(f"{ann_path}: every photo is without people or shows a crowd region")
         folder = options.output_dir or ann_path.parent
         _write(folder / f"{ann_path.stem}{SUFFIX}.json", people)
         for count in options.sizes:
-            if count > len(people["images"]):
+            if count > total:
                 _LOGGER.warning("%s: no subset of %d photos, there are only %d",
-                                ann_path, count, len(people["images"]))  # fmt: skip
+                                ann_path, count, total)  # fmt: skip
                 continue
-            small = make_subset(people, count, options.seed)
+            small = draw_photos(people, count, options.seed)
             _write(folder / f"{ann_path.stem}{SUFFIX}_{count}.json", small)
 
 
-def _write(path: Path, content: Mapping[str, Any]) -> None:
-    write_atomically(path, json.dumps(content, separators=(",", ":")).encode())
-    print(f"{path}: {len(content['images'])} photos, {len(content['annotations'])} people")
+def _write(path: Path, subset: Subset) -> None:
+    write_atomically(path, encode_subset(subset))
+    print(f"{path}: {len(subset.image_rows)} photos, {len(subset.people)} people")

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from human_edge_detection.coco import Photo, load_photos
+import numpy as np
+
+from human_edge_detection.coco import Photo
+from human_edge_detection.coco_reader import load_photos
 from human_edge_detection.config import (
     BUILTIN,
     DEFAULT_DATA_STATS,
@@ -20,6 +23,7 @@ from human_edge_detection.config import (
 )
 from human_edge_detection.errors import InputError
 from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
+from human_edge_detection.photo_table import ChosenPhotos, chosen, joined
 from human_edge_detection.sample_data import write_sample_set
 from human_edge_detection.stats import measure, read_weights
 
@@ -31,8 +35,8 @@ SAMPLE_ROOT = Path("data/sample")
 class PhotoSets:
     """The photos of a run."""
 
-    train: tuple[Photo, ...]
-    val: tuple[Photo, ...]
+    train: Sequence[Photo]
+    val: Sequence[Photo]
 
 
 def find_photos(options: TrainOptions) -> PhotoSets:
@@ -75,21 +79,18 @@ def find_photos(options: TrainOptions) -> PhotoSets:
     return PhotoSets(_load(train_ann, folders), _load([val_ann], [val_folder]))
 
 
-def repeat_crowds(photos: Sequence[Photo], times: int) -> tuple[Photo, ...]:
+def repeat_crowds(photos: Sequence[Photo], times: int) -> Sequence[Photo]:
     """The photos, those with masks of two people or more ``times`` times in a row."""
-    return tuple(
-        photo
-        for photo in photos
-        for _ in range(times if sum(p.is_target for p in photo.people) > 1 else 1)
-    )
+    if times == 1:
+        return photos
+    targets = [sum(person.is_target for person in photo.people) for photo in photos]
+    counts = np.where(np.array(targets) > 1, times, 1)
+    return ChosenPhotos([photos], chosen(0, np.repeat(np.arange(len(photos)), counts)))
 
 
-def _load(annotations: Sequence[Path], folders: Sequence[Path]) -> tuple[Photo, ...]:
-    photos: list[Photo] = []
-    for annotation, folder in zip(annotations, folders, strict=True):
-        found, _ = load_photos(annotation, folder)
-        photos += found
-    return tuple(photos)
+def _load(annotations: Sequence[Path], folders: Sequence[Path]) -> Sequence[Photo]:
+    pairs = zip(annotations, folders, strict=True)
+    return joined([load_photos(annotation, folder)[0] for annotation, folder in pairs])
 
 
 def open_extractor(

@@ -104,12 +104,12 @@ class Run:
 
     def _source(
         self, name: str, photos: Sequence[Photo], is_train: bool
-    ) -> tuple[list[Photo], FeatureSource]:
+    ) -> tuple[Sequence[Photo], FeatureSource]:
         folder, size = self.options.cache_features, self.options.image_size
         if self.extractor is None:
-            return list(photos), trained_features(self.model["extractor"], self.device)
+            return photos, trained_features(self.model["extractor"], self.device)
         if folder is None:
-            return list(photos), extracted_features(self.extractor)
+            return photos, extracted_features(self.extractor)
         with_mirror = is_train and not self.options.no_flip
         cache = FeatureCache(folder / name, photos, self.extractor, size, with_mirror)
         if unreadable := cache.fill():
@@ -117,7 +117,7 @@ class Run:
                 f"--cache_features: {len(unreadable)} of the {name} photos cannot be read, the "
                 f"first is {photos[unreadable[0]].path}: mend or remove them from the annotations"
             )
-        return list(photos), cached_features(cache)
+        return photos, cached_features(cache)
 
     def resume(self, payload: dict[str, object], path: Path) -> None:
         """Go on from a checkpoint's payload."""

@@ -7,7 +7,8 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from human_edge_detection.coco import Photo, load_photos
+from human_edge_detection.coco import Photo
+from human_edge_detection.coco_reader import load_photos
 from human_edge_detection.config import (
     BUILTIN,
     DEFAULT_VAL_ANN,
@@ -114,7 +115,7 @@ def find_models(options: ValidateOptions) -> list[Path]:
     return list(dict.fromkeys(paths))
 
 
-def find_validation_photos(options: ValidateOptions) -> tuple[list[Photo], str]:
+def find_validation_photos(options: ValidateOptions) -> tuple[Sequence[Photo], str]:
     """The annotated photos and their name, or those of the drawn sample set if there are none.
 
     Raises:

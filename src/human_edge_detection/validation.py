@@ -10,7 +10,8 @@ from tqdm import tqdm
 
 from human_edge_detection.average_precision import KINDS, average_precision
 from human_edge_detection.bootstrap import Estimate, estimate
-from human_edge_detection.coco import Photo, load_photos
+from human_edge_detection.coco import Photo
+from human_edge_detection.coco_reader import load_photos
 from human_edge_detection.config import ValidateOptions
 from human_edge_detection.dataset import PhotoDataset, ReadablePhotos
 from human_edge_detection.evaluate import evaluate
