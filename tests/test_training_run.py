@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from human_edge_detection.checkpoint import best_weights, load_checkpoint
 from human_edge_detection.checkpoint_folder import CheckpointFolder
@@ -65,6 +66,16 @@ def test_a_run_ends_with_pictures_of_how_it_went(finished: Path) -> None:
     for name in ("curves", "confusion"):
         picture = read_image(finished / "pictures" / f"{name}.png")
         assert 100 < picture.mean() < 255
+
+
+def test_every_validation_shows_the_same_photos_in_tensorboard(finished: Path) -> None:
+    events = EventAccumulator(str(finished / "logs"), {"images": 0}).Reload()
+    tags = events.Tags()["images"]
+    panels = [f"panel/{n}_photo_{photo}" for n, photo in enumerate((0, 1, 3, 4), start=1)]
+    at_the_end = [f"best_model/{name}" for name in ("curves", "confusion", "panel_0", "panel_3")]
+    assert set(tags) >= {*panels, *at_the_end}
+    for tag in panels:
+        assert [event.step for event in events.Images(tag)] == [1, 2, 3]
 
 
 def test_resume_epochs_counts_from_the_checkpoint_and_rebuilds_the_schedule(

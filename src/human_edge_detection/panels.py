@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from human_edge_detection.coco import Photo
+from human_edge_detection.errors import InputError
 from human_edge_detection.images import read_image, save_image
 from human_edge_detection.person_scores import PersonScore
 from human_edge_detection.structures import ImageArray
@@ -16,6 +18,8 @@ from human_edge_detection.targets import PhotoMasks, roi_targets
 from human_edge_detection.visualize import panel
 
 LOG = logging.getLogger(__name__)
+FIXED_COUNT, FIXED_WIDTH = 4, 1280
+"""Photos shown at every validation, and the most that their panels are wide, pixels."""
 
 
 def choose_photos(scores: Sequence[PersonScore], count: int) -> list[int]:
@@ -52,3 +56,35 @@ def write_panels(
         paths.append(path)
     LOG.info("%d panels in %s", len(paths), folder)
     return paths
+
+
+def fixed_photos(photos: Sequence[Photo], count: int = FIXED_COUNT) -> list[Photo]:
+    """The same ``count`` photos every time, from a person alone to the largest crowd."""
+    peopled = [photo for photo in photos if any(person.is_target for person in photo.people)]
+    ranked = sorted(peopled, key=lambda photo: sum(person.is_target for person in photo.people))
+    steps = np.linspace(0, len(ranked) - 1, min(count, len(ranked)))
+    return [ranked[round(float(step))] for step in steps]
+
+
+def fixed_panels(
+    photos: Sequence[Photo], scores: Sequence[PersonScore]
+) -> Iterator[tuple[str, ImageArray]]:
+    """Name and panel uint8 [H, W, 3] of each of the fixed photos; one that fails is left out."""
+    for rank, photo in enumerate(fixed_photos(photos), start=1):
+        own = [score for score in scores if score.photo_id == photo.id]
+        if not own:
+            continue
+        try:
+            picture = photo_panel(photo, own)
+        except InputError as error:  # a picture is no reason to stop training
+            LOG.warning("no panel: %s", error)
+            continue
+        yield f"{rank}_{Path(photo.file_name).stem}", _narrowed(picture)
+
+
+def _narrowed(picture: ImageArray) -> ImageArray:
+    height, width = picture.shape[:2]
+    if width <= FIXED_WIDTH:
+        return picture
+    size = FIXED_WIDTH, max(1, round(height * FIXED_WIDTH / width))
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)

@@ -41,7 +41,7 @@ from human_edge_detection.initial_model import new_model
 from human_edge_detection.interrupt import StopRequest, ignore_signals, stop_on_signals
 from human_edge_detection.losses import RoiMaskLoss
 from human_edge_detection.model import ModelSpec
-from human_edge_detection.panels import write_panels
+from human_edge_detection.panels import fixed_panels, write_panels
 from human_edge_detection.run_end import closing_words, export_best, take_best
 from human_edge_detection.run_pictures import read_curves, write_run_pictures
 from human_edge_detection.train_log import TrainLog
@@ -193,6 +193,9 @@ class Run:
         log.scalars("val", summary, epoch)
         log.row("val", epoch, summary)
         LOG.info("epoch %d: %s", epoch, ", ".join(f"{k} {v:.4f}" for k, v in summary.items()))
+        if self.processes.is_first:
+            for name, picture in fixed_panels(self.val_photos, scores.scores):
+                log.picture(f"panel/{name}", picture, epoch)
         is_better = summary[self.metric] > progress.best_miou
         progress.waited = 0 if is_better else progress.waited + 1
         if is_better:
@@ -217,13 +220,13 @@ class Run:
         scores = evaluation.scores
         panels = write_panels(self.val_photos, scores, options.val_output_dir / "panels")
         for number, panel in enumerate(panels[:4]):
-            log.picture(f"panel/{number}", read_image(panel), trainer.progress.epoch)
+            log.picture(f"best_model/panel_{number}", read_image(panel), trainer.progress.epoch)
         curves = read_curves(log.csv_path)
         drawn = write_run_pictures(
             options.val_output_dir, curves, evaluation.matrix, trainer.progress.best_epoch
         )
         for path in drawn:
-            log.picture(path.stem, read_image(path), trainer.progress.epoch)
+            log.picture(f"best_model/{path.stem}", read_image(path), trainer.progress.epoch)
         head, extractor = export_best(trainer.model, self.spec, self.extractor, best)
         files = {
             "weights": weights, "curves": drawn[0], "confusion": drawn[1],
