@@ -282,7 +282,10 @@ class SpecHead(nn.Module):
 
     def forward(self, features: Sequence[Tensor], rois: Tensor) -> Tensor:
         """Logits float [N, 3, 2 * roi_size, 2 * roi_size]; see :meth:`LiteHead.forward`."""
-        x = self.align(self.project(features[0]), rois)
+        return self.body(self.align(self.project(features[0]), rois))
+
+    def body(self, x: Tensor) -> Tensor:
+        """Logits from what was cut out of the projected map, float [N, 256, roi_size, roi_size]."""
         x = self.blocks(functional.relu(self.project_norm(x)))
         x56 = self.refine56(functional.relu(self.up56_norm(self.up56(x))))
         x112 = self.refine112(functional.relu(self.up112_norm(self.up112(x56))))

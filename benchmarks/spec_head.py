@@ -1,0 +1,124 @@
+"""The spec head against its plain form: same numbers, time in turn, memory at 100 people.
+
+The plain form copies its image's features for every ROI and projects every ROI's 1024 channels.
+
+uv run python benchmarks/spec_head.py [--people 1 5 20] [--rounds 5] [--memory_people 100]
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from human_edge_detection.export_onnx import head_model
+from human_edge_detection.head_session import HeadSession
+from human_edge_detection.model import ModelSpec, SpecHead
+from human_edge_detection.predictor import DEFAULT_MAX_ROIS
+from human_edge_detection.structures import FloatArray
+
+SPEC = ModelSpec("spec", ("map",), (1024,), (8.0,))
+ALL_AT_ONCE = 1000
+
+
+class PlainSpecHead(SpecHead):
+    """The same weights without any of the shortcuts."""
+
+    def forward(self, features: Sequence[Tensor], rois: Tensor) -> Tensor:
+        """See :meth:`SpecHead.forward`."""
+        copies = features[0][rois[:, 0].long()]
+        height, width = features[0].shape[-2:]
+        steps = (torch.arange(28, dtype=torch.float32) + 0.5) / 28
+        boxes = rois[:, 1:] / 8
+        x = boxes[:, 0:1] + (boxes[:, 2:3] - boxes[:, 0:1]) * steps
+        y = boxes[:, 1:2] + (boxes[:, 3:4] - boxes[:, 1:2]) * steps
+        grid_x = (x * 2 / width - 1)[:, None, :].expand(-1, 28, -1)
+        grid_y = (y * 2 / height - 1)[:, :, None].expand(-1, -1, 28)
+        grid = torch.stack([grid_x, grid_y], dim=3)
+        x = functional.grid_sample(copies, grid, padding_mode="border", align_corners=False)
+        return self.body(self.project(x))
+
+
+def feeds(people: int) -> tuple[FloatArray, FloatArray]:
+    """A map float32 [1, 1024, 80, 80] and ROIs float32 [people, 5]."""
+    rng = np.random.default_rng(0)
+    low = rng.uniform(0, 400, (people, 2))
+    boxes = np.concatenate([np.zeros((people, 1)), low, low + rng.uniform(30, 240, (people, 2))], 1)
+    return rng.standard_normal((1, 1024, 80, 80)).astype(np.float32), boxes.astype(np.float32)
+
+
+def peak_memory(path: Path, people: int, max_rois: int) -> float:
+    """MiB that one run adds to a fresh process."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_measure, (path, people, max_rois))
+
+
+def _measure(path: Path, people: int, max_rois: int) -> float:
+    features, rois = feeds(people)
+    head = HeadSession(path, "cpu", max_rois=max_rois)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts from what is there now
+    before = _peak()
+    head([features], rois)
+    return _peak() - before
+
+
+def _peak() -> float:
+    """MiB of the process's largest size, on Linux."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
+def main() -> None:
+    """Print the difference of the logits, times in turn, and memory."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--people", type=int, nargs="*", default=(1, 5, 20))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--memory_people", type=int, default=100)
+    parser.add_argument("--max_rois", type=int, default=DEFAULT_MAX_ROIS)
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    ours, plain = SpecHead(1024, 8.0), PlainSpecHead(1024, 8.0)
+    plain.load_state_dict(ours.state_dict())
+    with TemporaryDirectory() as folder:
+        paths = {"ours": Path(folder) / "ours.onnx", "plain": Path(folder) / "plain.onnx"}
+        for path, head in zip(paths.values(), (ours, plain), strict=True):
+            path.write_bytes(head_model(head, SPEC).SerializeToString())
+        chunks = {"ours": arguments.max_rois, "plain": ALL_AT_ONCE}
+        heads = {
+            name: HeadSession(path, "cpu", max_rois=chunks[name]) for name, path in paths.items()
+        }
+        print("| people | largest difference | ours, ms | plain, ms | ours / plain |")
+        print("|---|---|---|---|---|")
+        for people in arguments.people:
+            features, rois = feeds(people)
+            logits = [head([features], rois) for head in heads.values()]
+            times = np.array([_in_turn(heads, features, rois) for _ in range(arguments.rounds)])
+            one, other = 1000 * np.median(times, axis=0)
+            ratio = np.median(times[:, 0] / times[:, 1])
+            worst = np.abs(logits[0] - logits[1]).max()
+            print(f"| {people} | {worst:.1e} | {one:.0f} | {other:.0f} | {ratio:.2f} |", flush=True)
+        del heads
+        people = arguments.memory_people
+        memory = {name: peak_memory(path, people, chunks[name]) for name, path in paths.items()}
+    print(f"\n{people} people: ours {memory['ours']:.0f} MiB, plain {memory['plain']:.0f} MiB")
+
+
+def _in_turn(heads: dict[str, HeadSession], features: FloatArray, rois: FloatArray) -> list[float]:
+    seconds = []
+    for head in heads.values():
+        started = time.perf_counter()
+        head([features], rois)
+        seconds.append(time.perf_counter() - started)
+    return seconds
+
+
+if __name__ == "__main__":
+    main()
