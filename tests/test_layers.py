@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "src" / "human_edge_detection
 
 PLAIN = set(
     "errors structures geometry options config images masks mask_formats instance_masks "
-    "visualize palette tags".split()
+    "visualize palette tags averaging".split()
 )
 DATA = set(
     "annotation_faults augment average_precision bootstrap breakdowns coco coco_json coco_reader "
@@ -27,7 +27,8 @@ DATA = set(
 INFERENCE = set(
     "benchmark benchmark_text cold_start machine_stamp "
     "box_files coco_boxes detector detector_layouts encoders feature_extractor feature_layers "
-    "given_boxes head_session image_boxes ledger onnx_graph open_model overlap predict_command "
+    "ensemble given_boxes head_session image_boxes ledger networks onnx_graph open_model overlap "
+    "predict_command "
     "predict_run predictor prepared_image result_files runtime sources video".split()
 )
 DOORS = {"__init__", "__main__", "cli"}

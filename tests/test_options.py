@@ -76,6 +76,15 @@ def test_the_parser_refuses_what_does_not_fit(
     assert "usage:" in capsys.readouterr().err
 
 
+def test_a_class_may_speak_for_itself_where_a_positional_is_missing() -> None:
+    @dataclass(frozen=True)
+    class Files:
+        paths: tuple[str, ...] = option((), "files", positional=True, required=False)
+
+    assert parse(Files, "", []) == Files(())
+    assert parse(Files, "", ["a", "b"]) == Files(("a", "b"))
+
+
 def test_the_class_itself_refuses_contradictions_by_flag() -> None:
     with pytest.raises(InputError, match="--count must be at least 1, but got 0"):
         parse(Sample, "", ["x", "--count", "0"])
@@ -103,7 +112,7 @@ def test_the_help_of_every_command_can_be_printed(options_class: type) -> None:
 def test_every_default_has_the_type_of_its_annotation(options_class: type) -> None:
     parser = argparse.ArgumentParser()
     add_options(parser, options_class)
-    required = [a for a in parser._actions if a.nargs == "+" and not a.option_strings]
+    required = [a for a in parser._actions if a.nargs in ("+", "*") and not a.option_strings]
     arguments = parser.parse_args(["1" if a.type is int else "x" for a in required])
     assert isinstance(read_options(options_class, arguments), options_class)
 

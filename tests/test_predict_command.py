@@ -62,8 +62,8 @@ def photos(tmp_path: Path) -> Path:
 
 def options(models: Path, folder: Path, **changes: object) -> PredictOptions:
     values = {
-        "source": (str(folder / "photos"),), "model": models / "head.onnx",
-        "extractor": models / "extractor.onnx", "output": folder / "out", "device": "cpu",
+        "source": (str(folder / "photos"),), "model": (models / "head.onnx",),
+        "extractor": (str(models / "extractor.onnx"),), "output": folder / "out", "device": "cpu",
         "threads": 1, **changes,
     }  # fmt: skip
     return PredictOptions(**values)
@@ -194,7 +194,7 @@ def test_files_of_every_mode(models, photos, mode):
 
 def test_one_pass_and_image_ids_from_numbers(models, photos):
     (photos / "photos" / "p0.png").rename(photos / "photos" / "000000000042.png")
-    settings = options(models, photos, extractor=None, detector=models / "detector.onnx")
+    settings = options(models, photos, extractor=(), detector=models / "detector.onnx")
     assert run_predict(settings) == 0
     ids = {item["file_name"]: item["image_id"] for item in predictions(photos)}
     assert ids == {"000000000042.png": 42, "p1.png": 2, "p2.png": 3}

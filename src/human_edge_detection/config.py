@@ -339,19 +339,20 @@ class PredictOptions:
 
     source: tuple[str, ...] = option(
         (), "photos, folders, globs, videos, or - for a list of them on standard input",
-        metavar="SOURCE", positional=True,
+        metavar="SOURCE", positional=True, required=False,
     )  # fmt: skip
     boxes: Path | None = option(
         None, "person boxes: COCO annotations or results, CSV, or a folder of YOLO txt"
     )
     boxes_format: str = option("auto", "how to read --boxes", choices=BOX_FORMATS)
-    model: Path | None = option(
-        None, "exported head, or end-to-end file (default: the shipped one)"
+    model: tuple[Path, ...] = option(
+        (), "exported head, or end-to-end file; several are averaged (default: the shipped one)"
     )
-    extractor: Path | None = option(
-        None,
-        "the ONNX network that the head was trained on (default: a person_extractor.onnx beside "
-        "the head, if it is the head's own)",
+    extractor: tuple[str, ...] = option(
+        (),
+        "the ONNX network that the head was trained on; of several models one for all, or one for "
+        "each, 'none' for an end-to-end file (default: a person_extractor.onnx beside the head, "
+        "if it is the head's own)",
     )
     detector: Path | None = option(
         None, "YOLO export that finds people; may be the extractor's own file"
@@ -381,7 +382,10 @@ class PredictOptions:
         for name in ("max_rois", "every", "workers"):
             _at_least(self, name, 1)
         if not self.source:
-            raise InputError("predict needs a SOURCE: a photo, a folder, a glob, a video or -")
+            raise InputError(
+                "predict needs a SOURCE: a photo, a folder, a glob, a video or -; write it before "
+                "the flags, or after --, because --model and --extractor take all names that follow"
+            )
         for name in ("threshold", "score"):
             if not 0 <= (value := getattr(self, name)) <= 1:
                 raise InputError(f"--{name} must be between 0 and 1, but got {value}")
@@ -389,6 +393,11 @@ class PredictOptions:
             raise InputError(f"--save {bad[0]!r} is not one of {', '.join(SAVE_KINDS)}")
         if self.boxes and self.detector:
             raise InputError("--boxes and --detector both say where the people are: give one")
+
+    @property
+    def extractors(self) -> tuple[Path | None, ...]:
+        """The extractors as named, None for 'none'."""
+        return tuple(None if name == "none" else Path(name) for name in self.extractor)
 
     @property
     def save_kinds(self) -> tuple[str, ...]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -24,11 +25,13 @@ class EncodedImage:
         features: what the head takes besides the ROIs, batch of 1.
         prepared: the photo as it entered the network.
         people: the boxes that came out of the same pass, where the network has a detector.
+        others: the photo as the further networks of an ensemble read it.
     """
 
     features: list[FloatArray] = field(repr=False)
     prepared: PreparedImage = field(repr=False)
     people: Detections | None = None
+    others: tuple[EncodedImage, ...] = field(default=(), repr=False)
 
 
 class ImageEncoder(Protocol):
@@ -102,6 +105,31 @@ class PictureEncoder:
 
     def close(self) -> None:
         """Nothing to free."""
+
+
+class JoinedEncoders:
+    """The networks of an ensemble, one after the other; the first that finds people is asked."""
+
+    def __init__(self, encoders: Sequence[ImageEncoder]) -> None:
+        """Use open encoders, at least one."""
+        self._encoders = tuple(encoders)
+
+    def prepare(self, image: ImageArray) -> PreparedImage:
+        """The photo as the first network reads it, with what the others read."""
+        first, *others = (encoder.prepare(image) for encoder in self._encoders)
+        return replace(first, others=tuple(others))
+
+    def encode(self, prepared: PreparedImage, score: float) -> EncodedImage:
+        """The first network's features, with those of the others."""
+        pictures = (prepared, *prepared.others)
+        parts = [e.encode(p, score) for e, p in zip(self._encoders, pictures, strict=True)]
+        people = next((part.people for part in parts if part.people is not None), None)
+        return replace(parts[0], people=people, others=tuple(parts[1:]))
+
+    def close(self) -> None:
+        """Free the sessions."""
+        for encoder in self._encoders:
+            encoder.close()
 
 
 def warn_if_foreign(facts: HeadFacts, sha: str, size_hw: tuple[int, int], path: Path | str) -> None:

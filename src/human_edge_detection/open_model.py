@@ -6,52 +6,80 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from human_edge_detection.detector import PersonDetector, holds_detector
-from human_edge_detection.encoders import (
-    ExtractorEncoder,
-    ImageEncoder,
-    OnePassEncoder,
-    PictureEncoder,
-    warn_if_foreign,
-)
 from human_edge_detection.errors import InputError
-from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
-from human_edge_detection.head_session import HeadFacts, HeadSession
-from human_edge_detection.runtime import Provider, read_model, short_hash
+from human_edge_detection.head_session import HeadFacts
+from human_edge_detection.runtime import read_model, short_hash
 
 WEIGHTS_DIR = Path(__file__).parent / "weights"
 HEAD_NAME, EXTRACTOR_NAME = "person_head.onnx", "person_extractor.onnx"
 WEIGHTS_NAME = "person_model.safetensors"
 
+FileName = Path | str
+
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """The files of a model.
+    """The files of a model, or of several that answer together.
 
     Attributes:
-        head: exported head, or an end-to-end file; None for the shipped model.
-        extractor: the network whose features the head reads.
-        detector: the network that finds people; may be the extractor itself.
+        heads: exported heads, or end-to-end files, at least one.
+        extractors: for each head the network whose features it reads, None where none is named.
+        detector: the network that finds people; may be an extractor itself.
         layout: how the detector's outputs are read, ``auto`` to recognise it.
         person_class: the detector's class of people; None to read it from the file.
     """
 
-    head: Path | None = None
-    extractor: Path | None = None
+    heads: tuple[Path, ...]
+    extractors: tuple[Path | None, ...]
     detector: Path | None = None
     layout: str = "auto"
     person_class: int | None = None
 
-    def resolved(self) -> ModelFiles:
-        """The same with the shipped model filled in where no head is named."""
-        if self.head is not None:
-            return self
-        if self.extractor is not None:
+
+def name_files(
+    model: FileName | Sequence[FileName] | None,
+    extractor: FileName | Sequence[FileName | None] | None = None,
+    detector: FileName | None = None,
+    layout: str = "auto",
+    person_class: int | None = None,
+) -> ModelFiles:
+    """The files that are named, with the shipped model where no head is.
+
+    Args:
+        model: one head or several.
+        extractor: one for all heads, or one for each, None for one that needs none.
+        detector: the network that finds people.
+        layout: how the detector's outputs are read.
+        person_class: the detector's class of people.
+
+    Raises:
+        InputError: if there are not as many extractors as heads, or none ships.
+    """
+    heads = [path for path in _paths(model) if path is not None]
+    extractors = _paths(extractor)
+    if not heads:
+        if extractors:
             raise InputError(
-                f"--extractor {self.extractor} without --model: name the head trained on it"
+                f"--extractor {extractors[0]} without --model: name the head trained on it"
             )
-        head, extractor = default_model()
-        return ModelFiles(head, extractor, self.detector, self.layout, self.person_class)
+        head, own = default_model()
+        heads, extractors = [head], [own]
+    if len(extractors) < 2:
+        extractors = (extractors or [None]) * len(heads)
+    if len(extractors) != len(heads):
+        raise InputError(
+            f"--extractor names {len(extractors)} files but --model {len(heads)}: give one for "
+            "all, or one for each, 'none' for an end-to-end file"
+        )
+    finder = None if detector is None else Path(detector)
+    return ModelFiles(tuple(heads), tuple(extractors), finder, layout, person_class)
+
+
+def _paths(names: FileName | Sequence[FileName | None] | None) -> list[Path | None]:
+    if names is None:
+        return []
+    several = [names] if isinstance(names, str | Path) else names
+    return [None if name is None else Path(name) for name in several]
 
 
 def default_model() -> tuple[Path, Path]:
@@ -91,68 +119,3 @@ def own_extractor(head: Path, facts: HeadFacts) -> Path | None:
     if not facts.extractor_sha or not path.is_file():
         return None
     return path if short_hash(read_model(path)) == facts.extractor_sha else None
-
-
-def open_networks(
-    files: ModelFiles,
-    head: HeadSession,
-    device: str,
-    providers: Sequence[Provider] | None,
-    threads: int | None,
-) -> tuple[ImageEncoder, PersonDetector | None]:
-    """The encoder for the head, and a detector of its own where boxes take a second pass.
-
-    Args:
-        files: a model from :meth:`ModelFiles.resolved`.
-        head: the open head.
-        device: ``auto``, ``cpu``, ``cuda`` or ``tensorrt``.
-        providers: ONNX Runtime's provider names, instead of ``device``.
-        threads: CPU threads of one operation; None for ONNX Runtime's choice.
-    """
-    facts = head.facts
-    source = files.extractor or (None if facts.end_to_end else _source(files, facts))
-    detector = None
-    if files.detector is not None and not _same_file(source, files.detector):
-        detector = PersonDetector(
-            files.detector, device, providers, layout=files.layout,
-            person_class=files.person_class, image_size_hw=facts.image_size_hw, threads=threads,
-        )  # fmt: skip
-    if facts.end_to_end:
-        if files.extractor is not None:
-            raise InputError(
-                f"model {files.head} is end to end, its extractor is inside: leave out --extractor"
-            )
-        return PictureEncoder(facts.image_size_hw), detector
-    if source is None:
-        raise InputError(
-            f"model {files.head} is a head without its extractor: pass the one it was trained on "
-            f"(--extractor FILE.onnx with {', '.join(facts.layers)}), or an end-to-end file"
-        )
-    one_pass = _same_file(source, files.detector) or holds_detector(source)
-    opened = (
-        PersonDetector(
-            source, device, providers, layers=facts.layers, layout=files.layout if detector is None
-            else "auto", person_class=files.person_class if detector is None else None,
-            image_size_hw=facts.image_size_hw, threads=threads,
-        )
-        if one_pass
-        else YOLOv9FeatureExtractor(
-            source, device, providers, facts.layers,
-            image_size_hw=facts.image_size_hw, threads=threads,
-        )
-    )  # fmt: skip
-    head.check_fits(opened.channels, opened.strides, source)
-    warn_if_foreign(facts, opened.sha, opened.input_size_hw, source)
-    if isinstance(opened, PersonDetector):
-        return OnePassEncoder(opened), detector
-    return ExtractorEncoder(opened), detector
-
-
-def _source(files: ModelFiles, facts: HeadFacts) -> Path | None:
-    """The network that gives the features where none is named."""
-    assert files.head is not None
-    return own_extractor(files.head, facts) or files.detector
-
-
-def _same_file(first: Path | None, second: Path | None) -> bool:
-    return first is not None and second is not None and first.resolve() == second.resolve()

@@ -20,9 +20,17 @@ def option(
     choices: Sequence[str] | None = None,
     metavar: str | None = None,
     positional: bool = False,
+    required: bool = True,
 ) -> Any:
-    """A dataclass field that is also a flag; the help text shows the default by itself."""
-    facts = {"help": help, "choices": choices, "metavar": metavar, "positional": positional}
+    """A dataclass field that is also a flag; the help text shows the default by itself.
+
+    ``required`` is of positional tuples: whether the parser refuses an empty one, or the class
+    does, which can say more.
+    """
+    facts = {
+        "help": help, "choices": choices, "metavar": metavar, "positional": positional,
+        "required": required,
+    }  # fmt: skip
     return dataclasses.field(default=default, metadata=facts)
 
 
@@ -41,6 +49,8 @@ def add_options(parser: argparse.ArgumentParser, options_class: type) -> None:
             settings["metavar"] = facts["metavar"]
         settings.update(_value_settings(hints[field.name]))
         if facts["positional"]:
+            if not facts["required"]:
+                settings["nargs"] = "*"
             settings.setdefault("nargs", "?")
             parser.add_argument(field.name, default=field.default, **settings)
         else:

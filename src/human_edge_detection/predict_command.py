@@ -11,7 +11,7 @@ from human_edge_detection.config import PredictOptions
 from human_edge_detection.errors import InputError
 from human_edge_detection.image_boxes import BoxFile
 from human_edge_detection.ledger import Ledger
-from human_edge_detection.open_model import ModelFiles
+from human_edge_detection.open_model import ModelFiles, name_files
 from human_edge_detection.predict_run import Job, PredictRun, Tally
 from human_edge_detection.predictor import MaskPredictor
 from human_edge_detection.runtime import read_model, short_hash
@@ -36,10 +36,10 @@ def run_predict(options: PredictOptions) -> int:
     if options.boxes is not None:
         boxes = open_boxes(options.boxes, options.boxes_format, options.person_class)
     jobs = plan(sources, boxes, options)
-    files = ModelFiles(
-        options.model, options.extractor, options.detector, options.detector_layout,
+    files = name_files(
+        options.model, options.extractors, options.detector, options.detector_layout,
         options.person_class,
-    ).resolved()  # fmt: skip
+    )  # fmt: skip
     ledger = Ledger(options.output, _settings(options, files), options.overwrite)
     rest = [job for job in jobs if ledger.finished(job.source) is None]
     tally = Tally()
@@ -91,7 +91,7 @@ def plan(sources: list[Source], boxes: BoxFile | None, options: PredictOptions) 
 
 def _open_predictor(options: PredictOptions, files: ModelFiles) -> MaskPredictor:
     return MaskPredictor(
-        files.head, files.extractor, files.detector, device=options.device,
+        files.heads, files.extractors, files.detector, device=options.device,
         max_rois=options.max_rois, fuse=options.fuse, layout=options.detector_layout,
         person_class=options.person_class, threads=options.threads,
     )  # fmt: skip
@@ -104,8 +104,10 @@ def _settings(options: PredictOptions, files: ModelFiles) -> dict[str, Any]:
         for name in ("threshold", "score", "fuse", "draw_boxes", "every", "person_class")
     }
     settings["--save"] = ",".join(sorted(options.save_kinds))
-    models = {"--model": files.head, "--extractor": files.extractor, "--detector": files.detector}
-    for flag, path in {**models, "--boxes": options.boxes}.items():
+    for flag, paths in (("--model", files.heads), ("--extractor", files.extractors)):
+        names = [_fingerprint(path) for path in paths]
+        settings[flag] = ", ".join(name or "none" for name in names) if any(names) else None
+    for flag, path in (("--detector", files.detector), ("--boxes", options.boxes)):
         settings[flag] = _fingerprint(path)
     return settings
 

@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any
-
-import numpy as np
 
 from human_edge_detection.config import FUSE_RULES
 from human_edge_detection.detector import DEFAULT_SCORE
 from human_edge_detection.encoders import EncodedImage
 from human_edge_detection.errors import InputError
-from human_edge_detection.geometry import box_areas, padded_rois
+from human_edge_detection.geometry import padded_rois
 from human_edge_detection.given_boxes import check_boxes, check_ids, check_scores
-from human_edge_detection.head_session import HeadSession
 from human_edge_detection.instance_masks import InstanceMasks
-from human_edge_detection.masks import softmax
-from human_edge_detection.open_model import ModelFiles, open_networks
+from human_edge_detection.networks import Place, open_networks
+from human_edge_detection.open_model import FileName, name_files
 from human_edge_detection.prepared_image import PreparedImage, check_image
 from human_edge_detection.runtime import Provider
-from human_edge_detection.structures import (
-    Detections,
-    FloatArray,
-    ImageArray,
-    MaskClass,
-)
+from human_edge_detection.structures import Detections, FloatArray, ImageArray
 
 DEFAULT_MAX_ROIS = 32
 
@@ -41,6 +32,9 @@ class MaskPredictor:
             masks = predictor.predict(boxes_xyxy) # float [N, 4] in the image's pixels
             masks.binary(0.5)                     # bool [N, H, W]
 
+    Several models answer together: their probabilities are averaged, a model that covers less
+    around a box having no say beyond. A network that several of them read runs once a photo.
+
     Threads: :meth:`set_image` and :meth:`predict` share the image that was set, so they belong to
     one thread. :meth:`prepare`, :meth:`encode`, :meth:`decode`, :meth:`detect` and :meth:`segment`
     keep nothing between calls and may be called by any number of threads at once.
@@ -52,9 +46,9 @@ class MaskPredictor:
 
     def __init__(
         self,
-        model: Path | str | None = None,
-        extractor: Path | str | None = None,
-        detector: Path | str | None = None,
+        model: FileName | Sequence[FileName] | None = None,
+        extractor: FileName | Sequence[FileName | None] | None = None,
+        detector: FileName | None = None,
         *,
         device: str = "auto",
         providers: Sequence[Provider] | None = None,
@@ -67,8 +61,9 @@ class MaskPredictor:
         """Open the model's files.
 
         Args:
-            model: exported head, or end-to-end file; None for the model that ships.
-            extractor: the network that the head was trained on, unless ``model`` holds it.
+            model: exported head, or end-to-end file, or several; None for the model that ships.
+            extractor: the network that the head was trained on, unless ``model`` holds it; of
+                several models one for all, or one for each, None for one that holds it.
             detector: a YOLO export that finds people; if it is the extractor's own file, or no
                 extractor is named, one pass yields boxes and features.
             device: ``auto``, ``cpu``, ``cuda`` or ``tensorrt``.
@@ -90,14 +85,10 @@ class MaskPredictor:
             "providers": providers, "max_rois": max_rois, "fuse": fuse, "layout": layout,
             "person_class": person_class, "threads": threads,
         }  # fmt: skip
-        head, source, finder = (
-            None if path is None else Path(path) for path in (model, extractor, detector)
-        )
-        files = ModelFiles(head, source, finder, layout, person_class).resolved()
-        assert files.head is not None
+        files = name_files(model, extractor, detector, layout, person_class)
         self.fuse = fuse
-        self._head = HeadSession(files.head, device, providers, max_rois=max_rois, threads=threads)
-        self._encoder, self._detector = open_networks(files, self._head, device, providers, threads)
+        place = Place(device, providers, threads, max_rois)
+        self._encoder, self._heads, self._detector = open_networks(files, place)
         self._current: EncodedImage | None = None
 
     def set_image(self, image: ImageArray) -> None:
@@ -147,9 +138,9 @@ class MaskPredictor:
         """
         boxes = check_boxes(boxes_xyxy)
         size_hw = encoded.prepared.size_hw
-        rois = padded_rois(boxes, self._head.facts.roi_padding, size_hw)
+        rois = padded_rois(boxes, self._heads.roi_padding, size_hw)
         return InstanceMasks(
-            probs=self._probabilities(encoded, boxes, rois),
+            probs=self._heads(encoded, boxes, rois),
             rois_xyxy=rois,
             boxes_xyxy=boxes,
             scores=check_scores(scores, len(boxes)),
@@ -157,19 +148,6 @@ class MaskPredictor:
             fuse=self.fuse,
             ids=check_ids(ids, len(boxes)),
         )
-
-    def _probabilities(
-        self, encoded: EncodedImage, boxes: FloatArray, rois: FloatArray
-    ) -> FloatArray:
-        side = self._head.facts.mask_size
-        probs = np.zeros((len(boxes), 3, side, side), np.float32)
-        probs[:, MaskClass.BACKGROUND] = 1
-        seen = (box_areas(boxes) > 0) & (box_areas(rois) > 0)
-        inputs = encoded.prepared.transform.to_input(rois[seen])
-        batch_index = np.zeros((len(inputs), 1), np.float32)
-        logits = self._head(encoded.features, np.concatenate([batch_index, inputs], axis=1))
-        probs[seen] = softmax(logits)
-        return probs
 
     def detect(self, image: ImageArray, score: float = DEFAULT_SCORE) -> Detections:
         """The people in a photo uint8 [H, W, 3] RGB, best first.
@@ -205,7 +183,7 @@ class MaskPredictor:
     def close(self) -> None:
         """Free the sessions; the predictor cannot be used any more."""
         self._current = None
-        self._head.close()
+        self._heads.close()
         self._encoder.close()
         if self._detector is not None:
             self._detector.close()

@@ -19,11 +19,13 @@ class PreparedImage:
         tensor: float32 [1, 3, H, W], in the network's own colour order and range.
         transform: from source pixels to the network's input pixels.
         size_hw: height and width of the photo.
+        others: the same photo for the further networks of an ensemble.
     """
 
     tensor: FloatArray
     transform: AxisTransform
     size_hw: tuple[int, int]
+    others: tuple[PreparedImage, ...] = ()
 
 
 def check_image(image: object) -> ImageArray:
