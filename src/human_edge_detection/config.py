@@ -416,6 +416,9 @@ class ValidateOptions:
         metavar="CKPT",
         positional=True,
     )
+    ensemble: bool = option(
+        False, "also score all models together: the mean of their probabilities, as one more row"
+    )
     multiple: bool = option(False, "take CKPT as glob patterns, such as 'checkpoints/*.pth'")
     val_ann: Path | None = option(None, f"annotations to score on (default: {DEFAULT_VAL_ANN})")
     val_img_dir: Path | None = option(

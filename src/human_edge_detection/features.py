@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -10,13 +11,31 @@ from torch import Tensor, nn
 
 from human_edge_detection.dataset import Batch
 from human_edge_detection.feature_cache import FeatureCache, as_network_input
-from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
+from human_edge_detection.structures import FloatArray
 
 FeatureSource = Callable[[Batch], list[Tensor]]
 """Feature maps float32 [B, C, h, w], one per layer, of a batch's photos, on any device."""
 
 
-def extracted_features(extractor: YOLOv9FeatureExtractor) -> FeatureSource:
+class MapSource(Protocol):
+    """A frozen network: images in, feature maps out."""
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of each map."""
+
+    @property
+    def strides(self) -> tuple[float, ...]:
+        """Input pixels per map pixel of each map."""
+
+    def __call__(self, images: FloatArray) -> list[FloatArray]:
+        """One float32 [B, C, h, w] per layer, of images float32 [B, 3, H, W] RGB 0-1."""
+
+    def close(self) -> None:
+        """Free the session."""
+
+
+def extracted_features(extractor: MapSource) -> FeatureSource:
     """A source that runs the frozen network on the batch's images."""
 
     def features(batch: Batch) -> list[Tensor]:

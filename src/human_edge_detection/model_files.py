@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from human_edge_detection.errors import InputError
 from human_edge_detection.evaluate import Infer
 from human_edge_detection.feature_cache import as_network_input
-from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
-from human_edge_detection.features import extracted_features, trained_features
+from human_edge_detection.features import MapSource, extracted_features, trained_features
 from human_edge_detection.head_session import HeadFacts, HeadSession
 from human_edge_detection.inference import inference
 from human_edge_detection.losses import RoiMaskLoss
@@ -27,6 +26,9 @@ from human_edge_detection.trained_weights import WEIGHTS_SUFFIXES, read_trained
 from human_edge_detection.training_inputs import open_extractor
 
 MODEL_SUFFIXES = (*WEIGHTS_SUFFIXES, ".onnx")
+
+OpenExtractor = Callable[[str | None, Sequence[str], tuple[int, int], str], MapSource]
+"""Opens the extractor of a name, layers, an image size and a device, as ``open_extractor`` does."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ def open_model_file(
     onnx_model: str | None = None,
     device: str = "auto",
     image_size: tuple[int, int] | None = None,
+    opening: OpenExtractor = open_extractor,
 ) -> OpenModel:
     """Trained weights or an ``.onnx`` export, with the extractor that the head reads.
 
@@ -71,6 +74,7 @@ def open_model_file(
             for a model that has its own: a person model, or an end-to-end export.
         device: where to run.
         image_size: height and width of the network's input; None for those it was trained at.
+        opening: opens the extractor; several models may share one.
 
     Raises:
         InputError: if the file is missing or unusable, or the extractor does not fit.
@@ -78,8 +82,8 @@ def open_model_file(
     if path.suffix not in MODEL_SUFFIXES:
         raise InputError(f"{path}: a model file ends in {' or '.join(MODEL_SUFFIXES)}")
     if path.suffix in WEIGHTS_SUFFIXES:
-        return _open_weights(path, onnx_model, device, image_size)
-    return _open_export(path, onnx_model, device, image_size)
+        return _open_weights(path, onnx_model, device, image_size, opening)
+    return _open_export(path, onnx_model, device, image_size, opening)
 
 
 def torch_device(device: str) -> torch.device:
@@ -103,7 +107,11 @@ def numpy_loss(
 
 
 def _open_weights(
-    path: Path, onnx_model: str | None, device: str, image_size: tuple[int, int] | None
+    path: Path,
+    onnx_model: str | None,
+    device: str,
+    image_size: tuple[int, int] | None,
+    opening: OpenExtractor,
 ) -> OpenModel:
     trained = read_trained(path).at_size(image_size)
     spec, place, resources = trained.spec, torch_device(device), ExitStack()
@@ -112,14 +120,18 @@ def _open_weights(
         return OpenModel(
             spec, inference(model, trained_features(model["extractor"], place), place), resources
         )
-    extractor = open_extractor(onnx_model, spec.layers, spec.image_size, device)
+    extractor = opening(onnx_model, spec.layers, spec.image_size, device)
     _check_extractor(path, spec, extractor)
     resources.callback(extractor.close)
     return OpenModel(spec, inference(model, extracted_features(extractor), place), resources)
 
 
 def _open_export(
-    path: Path, onnx_model: str | None, device: str, image_size: tuple[int, int] | None
+    path: Path,
+    onnx_model: str | None,
+    device: str,
+    image_size: tuple[int, int] | None,
+    opening: OpenExtractor,
 ) -> OpenModel:
     session = HeadSession(path, device)
     spec = _spec_of(session.facts)
@@ -136,13 +148,13 @@ def _open_export(
         return OpenModel(spec, onnx_infer(session, None), resources)
     own = own_extractor(path, session.facts)
     named = onnx_model if own is None else str(own)
-    extractor = open_extractor(named, spec.layers, spec.image_size, device)
+    extractor = opening(named, spec.layers, spec.image_size, device)
     resources.callback(extractor.close)
     session.check_fits(extractor.channels, extractor.strides, named or "(built-in)")
     return OpenModel(spec, onnx_infer(session, extractor), resources)
 
 
-def onnx_infer(session: HeadSession, extractor: YOLOv9FeatureExtractor | None) -> Infer:
+def onnx_infer(session: HeadSession, extractor: MapSource | None) -> Infer:
     """The exported head, photo by photo as prediction runs it; no extractor if end to end."""
 
     def infer(samples: Sequence[RoiSample]) -> FloatArray:
@@ -171,7 +183,7 @@ def _spec_of(facts: HeadFacts) -> ModelSpec:
     )
 
 
-def _check_extractor(path: Path, spec: ModelSpec, extractor: YOLOv9FeatureExtractor) -> None:
+def _check_extractor(path: Path, spec: ModelSpec, extractor: MapSource) -> None:
     if tuple(extractor.channels) != tuple(spec.channels):
         raise InputError(
             f"checkpoint {path} reads layers of {list(spec.channels)} channels, but the extractor "

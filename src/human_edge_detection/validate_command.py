@@ -15,6 +15,7 @@ from human_edge_detection.config import (
     DEFAULT_VAL_IMG_DIR,
     ValidateOptions,
 )
+from human_edge_detection.ensemble_model import check_members
 from human_edge_detection.errors import InputError
 from human_edge_detection.handover import write_handover
 from human_edge_detection.open_model import default_model
@@ -26,7 +27,7 @@ from human_edge_detection.sample_data import write_sample_set
 from human_edge_detection.score_sheet import write_score_sheet
 from human_edge_detection.stress_set import write_stress_set
 from human_edge_detection.training_inputs import SAMPLE_ROOT
-from human_edge_detection.validation import score
+from human_edge_detection.validation import score, score_ensemble
 from human_edge_detection.validation_text import (
     comparison_text,
     difference_text,
@@ -46,12 +47,17 @@ def run_validate(options: ValidateOptions) -> int:
         InputError: if nothing is named, or a file is missing or unusable.
     """
     paths = find_models(options)
+    if options.ensemble:
+        check_members(paths)
     photos, title = find_validation_photos(options)
     names = short_names(paths)
     stress_ann = None
     if options.stress:
         stress_ann = write_stress_set(photos, options.val_output_dir / "stress", options.stress)
+    # The ensemble comes first, to fail early, but is shown last.
+    together = [score_ensemble(paths, photos, options, stress_ann)] if options.ensemble else []
     models = [score(n, p, photos, options, stress_ann) for n, p in zip(names, paths, strict=True)]
+    models += together
     best = max(models, key=lambda model: model.evaluation.miou)
     print(comparison_text(models))
     print()

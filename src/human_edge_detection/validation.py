@@ -14,6 +14,7 @@ from human_edge_detection.coco import Photo
 from human_edge_detection.coco_reader import load_photos
 from human_edge_detection.config import ValidateOptions
 from human_edge_detection.dataset import PhotoDataset, ReadablePhotos
+from human_edge_detection.ensemble_model import open_ensemble
 from human_edge_detection.evaluate import evaluate
 from human_edge_detection.model_files import MODEL_SUFFIXES, OpenModel, numpy_loss, open_model_file
 from human_edge_detection.report_data import ScoredModel
@@ -51,6 +52,17 @@ def score(
     evaluation = evaluate_predictions(photos, predictions, options.min_side)
     precision = tuple(average_precision(photos, predictions, kind) for kind in KINDS)
     return ScoredModel(name, evaluation, precision)
+
+
+def score_ensemble(
+    paths: Sequence[Path],
+    photos: Sequence[Photo],
+    options: ValidateOptions,
+    stress_ann: Path | None = None,
+) -> ScoredModel:
+    """The scores of the mean of several models' probabilities; arguments as of :func:`score`."""
+    with open_ensemble(paths, options.onnx_model, options.device, options.image_size) as model:
+        return score_model("ensemble", model, photos, options, stress_ann)
 
 
 def score_model(
