@@ -52,7 +52,7 @@ def main() -> None:
     with MaskPredictor(arguments.model, arguments.extractor, device="cpu") as predictor:
         for photo in photos:
             people = [p for p in photo.people if not p.is_crowd]
-            predictor.set_image(read_image(photo.path))
+            predictor.set_image(read_image(photo.file))
             masks = predictor.predict(np.stack([p.box_xyxy for p in people]))
             for rule in rules:
                 own = owned(masks, rule)

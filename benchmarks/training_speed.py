@@ -75,7 +75,7 @@ def main() -> None:
         small.write_bytes(encode_subset(people))
         base = TrainOptions(
             train_ann=(small,), val_ann=small, train_img_dir=(arguments.img_dir,),
-            val_img_dir=arguments.img_dir, onnx_model=arguments.onnx_model,
+            val_img_dir=(arguments.img_dir,), onnx_model=arguments.onnx_model,
             layers=tuple(arguments.layers), image_size=tuple(arguments.image_size),
             train_extractor=arguments.trained, device="cpu",
             checkpoint_dir=Path(folder) / "checkpoints", log_dir=Path(folder) / "logs",

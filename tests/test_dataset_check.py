@@ -32,6 +32,7 @@ from human_edge_detection.dataset_faults import (
 )
 from human_edge_detection.errors import InputError
 from human_edge_detection.images import save_image
+from human_edge_detection.photo_store import PhotoFile, open_photos
 
 SQUARE = [10.0, 10, 30, 10, 30, 40, 10, 40]
 
@@ -122,24 +123,26 @@ def test_ids_that_two_annotations_share():
 def test_missing_wrong_and_damaged_photos(tmp_path):
     path = tmp_path / "a.png"
     write_photo(path, 0)
-    assert not list(file_findings(photo(), path))
-    assert kinds(file_findings(photo(), None)) == ["missing photo"]
+    here, gone = photo(folder=tmp_path), photo(folder=tmp_path / "none")
+    assert not list(file_findings(here))
+    assert kinds(file_findings(gone)) == ["missing photo"]
     write_photo(path, 0, (80, 60))
-    found = list(file_findings(photo(), path))
+    found = list(file_findings(here))
     assert found[0].text == "is 60x80, annotated as 80x60 (turned: EXIF?)"
     write_photo(path, 0)
     path.write_bytes(path.read_bytes()[:-2000])
-    assert not list(file_findings(photo(), path))
-    assert kinds(file_findings(photo(), path, decode=True)) == ["unreadable photo"]
+    assert not list(file_findings(here))
+    assert kinds(file_findings(here, decode=True)) == ["unreadable photo"]
     path.write_bytes(b"nothing")
-    assert kinds(file_findings(photo(), path)) == ["unreadable photo"]
+    assert kinds(file_findings(here)) == ["unreadable photo"]
 
 
 def test_only_files_of_equal_length_and_content_are_the_same(tmp_path):
     for name, data in {"a": b"one", "b": b"two", "c": b"one", "d": b"longer"}.items():
         (tmp_path / name).write_bytes(data)
-    paths = [tmp_path / name for name in "abcd"]
-    assert same_content([*paths, paths[0]]) == [[tmp_path / "a", tmp_path / "c"]]
+    assert same_content([PhotoFile(tmp_path, name) for name in "abcda"]) == [
+        [tmp_path / "a", tmp_path / "c"]
+    ]
 
 
 def test_photos_are_looked_for_in_all_folders(tmp_path):
@@ -147,14 +150,14 @@ def test_photos_are_looked_for_in_all_folders(tmp_path):
     second = tmp_path / "second"
     second.mkdir()
     (first / "b.png").rename(second / "b.png")
-    assert kinds(check_split(ann, [first], 16, False).findings) == ["missing photo"]
-    assert not check_split(ann, [first, second], 16, False).findings
+    assert kinds(check_split(ann, first, 16, False).findings) == ["missing photo"]
+    assert not check_split(ann, open_photos([first, second], "IMG_DIR"), 16, False).findings
 
 
 def test_leaks_are_told_by_content_and_notes_by_name(tmp_path):
     train = write_split(tmp_path / "t.json", tmp_path / "train", {"a": 1, "b": 2, "c": 3})
     val = write_split(tmp_path / "v.json", tmp_path / "val", {"x": 1, "b": 9, "z": 4})
-    splits = [check_split(ann, [folder], 16, False) for ann, folder in (train, val)]
+    splits = [check_split(ann, folder, 16, False) for ann, folder in (train, val)]
     found = list(leak_findings(*splits))
     assert kinds(found) == [LEAK, "name in train and val"]
     assert found[0].where.endswith("x.png") and found[0].text.endswith("a.png")
@@ -188,8 +191,8 @@ def test_a_sound_set_ends_with_zero_and_missing_arguments_with_a_hint(tmp_path, 
     with pytest.raises(InputError, match="needs ANN and IMG_DIR"):
         run_check_data(CheckDataOptions(ann))
     with pytest.raises(InputError, match="needs --val_ann"):
-        CheckDataOptions(ann, (folder,), val_img_dir=folder)
-    with pytest.raises(InputError, match="no such folder"):
+        CheckDataOptions(ann, (folder,), val_img_dir=(folder,))
+    with pytest.raises(InputError, match="does not exist"):
         run_check_data(CheckDataOptions(ann, (tmp_path / "none",)))
 
 

@@ -147,7 +147,7 @@ def test_main_has_the_flags_and_defaults_that_users_know() -> None:
         ("--gradient_accumulation 0", "--gradient_accumulation must be at least 1"),
         ("--gradient_clip -1", "--gradient_clip must be at least 0"),
         ("--mask_size 55", "--mask_size 55 must be twice --roi_size 28"),
-        ("--train_ann a b c --train_img_dir p q", "names 2 folders but --train_ann 3 files"),
+        ("--train_ann a b c --train_img_dir p q", "names 2 places but --train_ann 3 files"),
         ("--resume_epochs 3", "--resume_epochs needs --resume"),
         ("--amp_dtype float16", "--amp_dtype float16 needs --amp"),
         ("--ema 1", "--ema 1.0 must be at least 0 and below 1"),

@@ -23,6 +23,7 @@ from human_edge_detection.config import PredictOptions
 from human_edge_detection.errors import InputError
 from human_edge_detection.images import save_image
 from human_edge_detection.predict_command import run_predict
+from test_photo_store import write_zip
 
 SIZE_HW = (100, 120)
 
@@ -94,6 +95,18 @@ def test_coco_results_load_and_score_as_they_are(models, photos):
         mask = truth.annToMask(truth.anns[item["annotation_id"]])
         assert (truth.annToMask(ours) & mask).sum() / (truth.annToMask(ours) | mask).sum() > 0.95
     assert (photos / "out" / "overlay" / "p1.jpg").is_file()
+
+
+def test_photos_out_of_archives_give_the_same_and_are_done_once(models, photos, capsys):
+    files = {path.name: path.read_bytes() for path in (photos / "photos").glob("*.png")}
+    archive = write_zip(photos / "photos.zip", {f"top/{name}": files[name] for name in files})
+    assert run_predict(with_boxes(models, photos)) == 0
+    found = predictions(photos)
+    packed = with_boxes(models, photos, source=(str(archive),), output=photos / "packed")
+    assert run_predict(packed) == 0
+    assert json.loads((photos / "packed" / "predictions.json").read_text()) == found
+    assert run_predict(packed) == 0
+    assert f"{len(files)} files were done before" in capsys.readouterr().out
 
 
 def test_every_kind_of_result(models, photos):

@@ -63,7 +63,7 @@ def shipped(release: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Pa
     save_checkpoint(checkpoint, payload)
     release.ship(checkpoint, (64, 64), folder)
     measured = ValidateOptions(
-        models=("builtin",), val_ann=write_people_set(work), val_img_dir=work, num_workers=0,
+        models=("builtin",), val_ann=write_people_set(work), val_img_dir=(work,), num_workers=0,
         device="cpu", bootstrap=50, no_visualization=True, val_output_dir=work / "out",
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:

@@ -8,6 +8,7 @@ import pytest
 
 from human_edge_detection.errors import InputError
 from human_edge_detection.sources import find_sources
+from test_photo_store import write_tar, write_zip
 
 
 @pytest.fixture
@@ -35,6 +36,19 @@ def test_globs_keep_the_folders_below_their_fixed_part(photos):
 
 def test_a_file_named_twice_is_done_once_and_any_ending_is_taken_at_its_word(photos):
     assert names(photos / "b.jpg", photos, photos / "notes.txt") == ["b.jpg", "a.PNG", "notes.txt"]
+
+
+def test_archives_are_looked_into(photos):
+    write_zip(photos / "p.zip", {"top/a.jpg": b"1", "top/notes.txt": b"2", "b.png": b"3"})
+    write_tar(photos / "p.tar", {"c.jpg": b"4"})
+    assert names(photos / "p.zip") == ["b.png", "top/a.jpg"]
+    found = find_sources([str(photos / "p.*")])
+    assert [item.name for item in found] == ["c.jpg", "b.png", "top/a.jpg"]
+    assert found[2].path == photos / "p.zip" / "top" / "a.jpg"
+    assert found[2].file.read() == b"1"
+    assert found[2].stamp() == found[1].stamp() != found[0].stamp()
+    with pytest.raises(InputError, match="no photo or video there"):
+        find_sources([str(write_tar(photos / "none.tar", {"notes.txt": b"2"}))])
 
 
 def test_a_real_file_with_brackets_is_no_glob(photos):

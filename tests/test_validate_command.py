@@ -38,7 +38,7 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> ValidateOptions:
     return ValidateOptions(
         models=(str(folder / "checkpoint_0.pth"),),
         val_ann=annotations,
-        val_img_dir=folder,
+        val_img_dir=(folder,),
         onnx_model=str(extractor),
         num_workers=0,
         device="cpu",
@@ -56,8 +56,7 @@ def test_one_checkpoint(options: ValidateOptions, capsys: pytest.CaptureFixture[
 
 
 def test_several_by_pattern(options: ValidateOptions, capsys: pytest.CaptureFixture[str]) -> None:
-    assert options.val_img_dir is not None
-    pattern = str(options.val_img_dir / "*.pth")
+    pattern = str(options.val_img_dir[0] / "*.pth")
     assert run_validate(replace(options, models=(pattern,), multiple=True)) == 0
     text = capsys.readouterr().out
     assert "checkpoint_0.pth" in text
@@ -121,8 +120,7 @@ def test_an_export_is_scored_at_its_own_size_alone(
 
 
 def test_everything_at_once(options: ValidateOptions, capsys: pytest.CaptureFixture[str]) -> None:
-    assert options.val_img_dir is not None
-    output = options.val_img_dir / "all"
+    output = options.val_img_dir[0] / "all"
     assert run_validate(replace(options, robustness=True, val_output_dir=output)) == 0
     assert "boxes ± 20%" in capsys.readouterr().out
     again = output / "checkpoint_0.pth" / "results.json"

@@ -105,8 +105,8 @@ def photos_of(options: BenchmarkOptions) -> Iterator[list[Path]]:
     """The photos asked for, at most ``MOST_PHOTOS``, or drawn crowds while the context lasts."""
     if options.photos:
         found = [source.path for source in find_sources(options.photos) if not source.is_video]
-        if not found:
-            raise InputError(f"--photos {options.photos[0]}: there are only videos, give photos")
+        if not all(path.is_file() for path in found) or not found:
+            raise InputError(f"--photos {options.photos[0]}: give photos, no videos or archives")
         yield found[:MOST_PHOTOS]
         return
     with TemporaryDirectory() as folder:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as mask_api
 
 from human_edge_detection.errors import InputError
+from human_edge_detection.photo_store import PhotoFile, PhotoStore
 from human_edge_detection.structures import FloatArray, ImageArray
 
 
@@ -52,7 +53,7 @@ class Photo:
         file_name: path below ``image_dir``.
         size_hw: height and width that the annotations refer to.
         people: at least one of them with a mask of its own.
-        image_dir: folder of the photo.
+        image_dir: folder of the photo, or folders and archives.
         source: where the photo came from, if the file says so.
         exhaustive: False if people without any annotation may stand in the photo.
     """
@@ -61,14 +62,19 @@ class Photo:
     file_name: str
     size_hw: tuple[int, int]
     people: tuple[Person, ...]
-    image_dir: Path
+    image_dir: Path | PhotoStore
     source: str = ""
     exhaustive: bool = True
 
     @property
+    def file(self) -> PhotoFile:
+        """The photo's file."""
+        return PhotoFile(self.image_dir, self.file_name)
+
+    @property
     def path(self) -> Path:
         """Where the photo lies."""
-        return self.image_dir / self.file_name
+        return self.file.path
 
 
 def check_size(photo: Photo, image: ImageArray) -> None:

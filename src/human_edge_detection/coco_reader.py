@@ -18,6 +18,7 @@ from human_edge_detection.coco import Photo
 from human_edge_detection.coco_json import AnnotationIndex, read_index, read_parts, reading
 from human_edge_detection.errors import InputError
 from human_edge_detection.packed import PackedTexts
+from human_edge_detection.photo_store import PhotoFile, PhotoStore
 from human_edge_detection.photo_table import PeopleColumns, PhotoTable
 
 _LOGGER = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ class Fault:
 
 def load_photos(
     ann_path: Path | str,
-    image_dir: Path | str,
+    image_dir: Path | str | PhotoStore,
     *,
     check_files: bool = True,
     max_fault_share: float = 0.1,
@@ -48,7 +49,7 @@ def load_photos(
 
     Args:
         ann_path: COCO-format JSON; other categories than ``person`` are left out.
-        image_dir: folder that the images' ``file_name`` starts from.
+        image_dir: folder that the images' ``file_name`` starts from, or folders and archives.
         check_files: look whether each photo with people exists.
         max_fault_share: largest part of faulty photos, or of faulty people, to go on with.
 
@@ -56,8 +57,8 @@ def load_photos(
         InputError: if the file is not COCO annotations, holds no people, or has too many faults.
     """
     index = read_index(ann_path)
-    folder = Path(image_dir)
-    if check_files and not folder.is_dir():
+    folder = Path(image_dir) if isinstance(image_dir, str) else image_dir
+    if check_files and isinstance(folder, Path) and not folder.is_dir():
         raise InputError(f"{folder}: no such folder of photos (for {ann_path})")
     reader = _PeopleReader(index)
     people, faults = reader.read(), reader.faults
@@ -154,14 +155,16 @@ class _PeopleReader:
         self.faults.append(Fault(kind, where, text))
 
 
-def _missing_files(index: AnnotationIndex, rows: Iterable[int], folder: Path) -> dict[int, Fault]:
+def _missing_files(
+    index: AnnotationIndex, rows: Iterable[int], folder: Path | PhotoStore
+) -> dict[int, Fault]:
     """Photos that are not in the folder, by their row."""
     missing = {}
     for row in rows:
-        path = folder / index.images.name(row)
-        if not path.is_file():
+        file = PhotoFile(folder, index.images.name(row))
+        if not file.exists():
             where = f"image {index.images.ids[row]}"
-            missing[row] = Fault("missing image", where, f"{path} does not exist")
+            missing[row] = Fault("missing image", where, f"{file} does not exist")
     return missing
 
 

@@ -32,10 +32,13 @@ class TrainOptions:
     )
     val_ann: Path | None = option(None, f"validation annotations (default: {DEFAULT_VAL_ANN})")
     train_img_dir: tuple[Path, ...] = option(
-        (), f"folder of each train_ann's photos, or one for all (default: {DEFAULT_TRAIN_IMG_DIR})"
+        (),
+        "folder, zip file, tar shards or folder of shards of each train_ann's photos, or of all "
+        f"(default: {DEFAULT_TRAIN_IMG_DIR})",
     )
-    val_img_dir: Path | None = option(
-        None, f"folder of the validation photos (default: {DEFAULT_VAL_IMG_DIR})"
+    val_img_dir: tuple[Path, ...] = option(
+        (),
+        f"folder, zip file or tar shards of the validation photos (default: {DEFAULT_VAL_IMG_DIR})",
     )
     onnx_model: str | None = option(
         None,
@@ -163,10 +166,11 @@ class TrainOptions:
             "detector_weight",
         ):
             _at_least(self, name, 0)
-        if len(self.train_img_dir) > 1 and len(self.train_img_dir) != len(self.train_ann):
+        if 1 < len(self.train_ann) and len(self.train_img_dir) not in (0, 1, len(self.train_ann)):
             raise InputError(
-                f"--train_img_dir names {len(self.train_img_dir)} folders but --train_ann "
-                f"{len(self.train_ann)} files: give one folder for all, or one for each"
+                f"--train_img_dir names {len(self.train_img_dir)} places but --train_ann "
+                f"{len(self.train_ann)} files: give one place for all, or one for each (of shards "
+                "their folder, or a pattern in quotes)"
             )
         if self.mask_size != 2 * self.roi_size:
             raise InputError(
@@ -317,7 +321,9 @@ class QuantizeOptions:
     )
     extractor: Path | None = option(None, "the ONNX network that the head was trained on")
     ann: Path = option(DEFAULT_TRAIN_ANN, "COCO annotations of photos like those of later use")
-    img_dir: Path = option(DEFAULT_TRAIN_IMG_DIR, "folder of the annotated photos")
+    img_dir: tuple[Path, ...] = option(
+        (DEFAULT_TRAIN_IMG_DIR,), "folder, zip file or tar shards of the annotated photos"
+    )
     photos: int = option(24, "photos that set the scales; as many others check the result")
     max_rois: int = option(8, "most people of one photo to look at")
     output: Path | None = option(None, "file to write (default: the head's name, _int8.onnx)")
@@ -338,7 +344,7 @@ class PredictOptions:
     """What ``predict`` takes."""
 
     source: tuple[str, ...] = option(
-        (), "photos, folders, globs, videos, or - for a list of them on standard input",
+        (), "photos, folders, zip or tar files, globs, videos, or - for a list on standard input",
         metavar="SOURCE", positional=True, required=False,
     )  # fmt: skip
     boxes: Path | None = option(
@@ -421,8 +427,9 @@ class ValidateOptions:
     )
     multiple: bool = option(False, "take CKPT as glob patterns, such as 'checkpoints/*.pth'")
     val_ann: Path | None = option(None, f"annotations to score on (default: {DEFAULT_VAL_ANN})")
-    val_img_dir: Path | None = option(
-        None, f"folder of the annotated photos (default: {DEFAULT_VAL_IMG_DIR})"
+    val_img_dir: tuple[Path, ...] = option(
+        (),
+        f"folder, zip file or tar shards of the annotated photos (default: {DEFAULT_VAL_IMG_DIR})",
     )
     onnx_model: str | None = option(
         None,
@@ -516,12 +523,17 @@ class CheckDataOptions:
 
     ann: Path | None = option(None, "COCO annotation file to check", metavar="ANN", positional=True)
     img_dir: tuple[Path, ...] = option(
-        (), "folders of its photos, looked through in turn", metavar="IMG_DIR", positional=True
+        (),
+        "folders, zip files and tar shards of its photos, looked through in turn",
+        metavar="IMG_DIR",
+        positional=True,
     )
     val_ann: Path | None = option(
         None, "validation annotations, checked too and searched for photos of ANN"
     )
-    val_img_dir: Path | None = option(None, "folder of the validation photos (default: IMG_DIR)")
+    val_img_dir: tuple[Path, ...] = option(
+        (), "folders, zip files and tar shards of the validation photos (default: IMG_DIR)"
+    )
     min_roi_size: float = option(16.0, "box side, source pixels, below which a person is tiny")
     decode: bool = option(False, "read every photo's pixels too, which finds truncated files")
     examples: int = option(3, "findings of each kind that are shown")
@@ -529,7 +541,7 @@ class CheckDataOptions:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, by flag."""
-        if self.val_img_dir is not None and self.val_ann is None:
-            raise InputError(f"--val_img_dir {self.val_img_dir} needs --val_ann")
+        if self.val_img_dir and self.val_ann is None:
+            raise InputError(f"--val_img_dir {self.val_img_dir[0]} needs --val_ann")
         _at_least(self, "min_roi_size", 0)
         _at_least(self, "examples", 0)

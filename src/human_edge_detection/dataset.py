@@ -168,7 +168,7 @@ class PhotoDataset(Dataset[RoiSample]):
     def _open(self, photo: Photo) -> ImageArray | None:
         if not self.with_images:
             return None
-        image = read_image(photo.path)
+        image = read_image(photo.file)
         check_size(photo, image)
         return image
 

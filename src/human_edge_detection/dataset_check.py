@@ -14,13 +14,13 @@ from human_edge_detection.config import CheckDataOptions
 from human_edge_detection.dataset_faults import (
     Finding,
     file_findings,
-    locate,
     people_findings,
     repeated_ids,
     same_content,
 )
 from human_edge_detection.errors import InputError
 from human_edge_detection.images import write_atomically
+from human_edge_detection.photo_store import PhotoFile, PhotoStore, open_photos
 
 LEAK = "photo in train and val"
 NOTES = ("crowd region", "tiny person", "name in train and val")
@@ -49,13 +49,13 @@ class Split:
     Attributes:
         ann: the annotation file.
         photos: photos in which somebody has a mask.
-        paths: the file of each photo that was found, by image id.
+        files: the file of each photo that was found, by image id.
         findings: what was found.
     """
 
     ann: Path
     photos: Sequence[Photo]
-    paths: dict[int, Path]
+    files: dict[int, PhotoFile]
     findings: list[Finding] = field(default_factory=list)
 
     @property
@@ -72,12 +72,14 @@ def run_check_data(options: CheckDataOptions) -> int:
     """
     if options.ann is None or not options.img_dir:
         raise InputError("check_data needs ANN and IMG_DIR: an annotation file and its photos")
-    train = check_split(options.ann, options.img_dir, options.min_roi_size, options.decode)
+    place = open_photos(options.img_dir, "IMG_DIR")
+    train = check_split(options.ann, place, options.min_roi_size, options.decode)
     splits = [train]
     leaks: list[Finding] = []
     if options.val_ann is not None:
-        folders = (options.val_img_dir,) if options.val_img_dir else options.img_dir
-        splits.append(check_split(options.val_ann, folders, options.min_roi_size, options.decode))
+        if options.val_img_dir:
+            place = open_photos(options.val_img_dir, "--val_img_dir")
+        splits.append(check_split(options.val_ann, place, options.min_roi_size, options.decode))
         leaks = list(leak_findings(*splits))
     for split in splits:
         print(f"{split.ann}: {len(split.photos)} photos with {split.people} people")
@@ -91,27 +93,24 @@ def run_check_data(options: CheckDataOptions) -> int:
     return int(any(item.kind not in NOTES for group in everything.values() for item in group))
 
 
-def check_split(ann: Path, folders: Sequence[Path], min_side: float, decode: bool) -> Split:
+def check_split(ann: Path, place: Path | PhotoStore, min_side: float, decode: bool) -> Split:
     """Read one annotation file and look at every photo and every person in it."""
-    if missing := [folder for folder in folders if not folder.is_dir()]:
-        raise InputError(f"{missing[0]}: no such folder of photos (for {ann})")
-    photos, faults = load_photos(ann, folders[0], check_files=False, max_fault_share=1.0)
+    photos, faults = load_photos(ann, place, check_files=False, max_fault_share=1.0)
     split = Split(ann, photos, {})
     split.findings += [Finding(fault.kind, fault.where, fault.text) for fault in faults]
     listed: dict[str, int] = {}
     for photo in photos:
-        path = locate(photo, folders)
-        if path is not None:
-            split.paths[photo.id] = path
+        if photo.file.exists():
+            split.files[photo.id] = photo.file
         if photo.file_name in listed:
             text = f"is image {listed[photo.file_name]} too"
             where = f"image {photo.id} ({photo.file_name})"
             split.findings.append(Finding("photo listed twice", where, text))
         listed.setdefault(photo.file_name, photo.id)
-        split.findings += file_findings(photo, path, decode=decode)
+        split.findings += file_findings(photo, decode=decode)
         split.findings += people_findings(photo, min_side)
     split.findings += repeated_ids(photos)
-    for first, *others in same_content(split.paths.values()):
+    for first, *others in same_content(split.files.values()):
         for other in others:
             text = f"has the same content as {first.name}"
             split.findings.append(Finding("photo stored twice", other.name, text))
@@ -120,11 +119,12 @@ def check_split(ann: Path, folders: Sequence[Path], min_side: float, decode: boo
 
 def leak_findings(train: Split, val: Split) -> Iterator[Finding]:
     """Photos of both splits, told by their content; and names of both whose content differs."""
-    in_train, in_val = set(train.paths.values()), set(val.paths.values())
+    in_train = {file.path for file in train.files.values()}
+    in_val = {file.path for file in val.files.values()}
     leaked: set[Path] = set(in_train & in_val)
     for path in sorted(leaked):
         yield Finding(LEAK, str(path), "the same file")
-    for group in same_content([*train.paths.values(), *val.paths.values()]):
+    for group in same_content([*train.files.values(), *val.files.values()]):
         sources = [path for path in group if path in in_train]
         copies = [path for path in group if path in in_val and path not in in_train]
         if sources:
@@ -133,7 +133,8 @@ def leak_findings(train: Split, val: Split) -> Iterator[Finding]:
                 yield Finding(LEAK, str(path), f"has the same content as {sources[0]}")
     names = {photo.file_name for photo in train.photos}
     for photo in val.photos:
-        if photo.file_name in names and val.paths.get(photo.id) not in leaked:
+        file = val.files.get(photo.id)
+        if photo.file_name in names and (file is None or file.path not in leaked):
             yield Finding("name in train and val", photo.file_name, "with other content")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +14,12 @@ from pycocotools import mask as mask_api
 from human_edge_detection.coco import Person, Photo
 from human_edge_detection.errors import InputError
 from human_edge_detection.images import read_image, read_size
+from human_edge_detection.photo_store import PhotoFile
 from human_edge_detection.structures import FloatArray
 
 BOX_MASK_IOU = 0.7
 BOX_MASK_SLACK = 3.0
 """Pixels that a box's edge may lie off its mask, however small the person is."""
-
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -38,28 +37,19 @@ class Finding:
     text: str
 
 
-def locate(photo: Photo, folders: Sequence[Path]) -> Path | None:
-    """The photo's file in the first folder that has it."""
-    for folder in folders:
-        if (path := folder / photo.file_name).is_file():
-            return path
-    return None
-
-
-def file_findings(photo: Photo, path: Path | None, *, decode: bool = False) -> Iterator[Finding]:
+def file_findings(photo: Photo, *, decode: bool = False) -> Iterator[Finding]:
     """Whether the photo is there, can be read, and has the size that its annotations are for.
 
     Args:
         photo: the photo.
-        path: its file; None if there is none.
         decode: read the pixels too, which finds files that end too early.
     """
     where = f"image {photo.id} ({photo.file_name})"
-    if path is None:
-        yield Finding("missing photo", where, "in none of the folders")
+    if not photo.file.exists():
+        yield Finding("missing photo", where, "in none of the folders and archives")
         return
     try:
-        size_hw = read_image(path).shape[:2] if decode else read_size(path)
+        size_hw = read_image(photo.file).shape[:2] if decode else read_size(photo.file)
     except InputError as error:
         yield Finding("unreadable photo", where, str(error))
         return
@@ -144,23 +134,14 @@ def repeated_ids(photos: Iterable[Photo]) -> Iterator[Finding]:
             first.setdefault(person.id, photo.id)
 
 
-def same_content(paths: Iterable[Path]) -> list[list[Path]]:
+def same_content(files: Iterable[PhotoFile]) -> list[list[Path]]:
     """Groups of files with the same bytes; only files of equal length are read."""
-    by_size: dict[int, list[Path]] = defaultdict(list)
-    for path in dict.fromkeys(paths):
-        by_size[path.stat().st_size].append(path)
+    by_size: dict[int, list[PhotoFile]] = defaultdict(list)
+    for file in {file.path: file for file in files}.values():
+        by_size[file.size()].append(file)
     by_hash: dict[bytes, list[Path]] = defaultdict(list)
     for group in by_size.values():
         if len(group) > 1:
-            for path in group:
-                by_hash[content_hash(path)].append(path)
+            for file in group:
+                by_hash[hashlib.sha256(file.read()).digest()].append(file.path)
     return [group for group in by_hash.values() if len(group) > 1]
-
-
-def content_hash(path: Path) -> bytes:
-    """SHA-256 of a file, read in pieces."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while piece := file.read(_CHUNK):
-            digest.update(piece)
-    return digest.digest()

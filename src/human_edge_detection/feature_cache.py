@@ -92,7 +92,7 @@ class FeatureCache:
 
     def _fill_one(self, index: int) -> None:
         photo = self.photos[index]
-        image = read_image(photo.path)
+        image = read_image(photo.file)
         check_size(photo, image)
         view, _ = letterbox(image, self.image_size)
         for mirrored in range(self.views):

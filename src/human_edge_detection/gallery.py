@@ -59,7 +59,7 @@ def person_picture(photo: Photo, score: PersonScore) -> ImageArray:
 
     The person is red and other people are blue, as in the panels.
     """
-    image = read_image(photo.path)
+    image = read_image(photo.file)
     x1, y1, x2, y2 = _square_around(score.box_xyxy, photo.size_hw)
     pane, to_pane = letterbox(image[y1:y2, x1:x2], (PANE_SIDE, PANE_SIDE))
     to_window = AxisTransform(offset_xy=(-float(x1), -float(y1))).then(to_pane)

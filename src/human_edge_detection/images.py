@@ -14,6 +14,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from human_edge_detection.errors import InputError
 from human_edge_detection.geometry import PAD_VALUE
+from human_edge_detection.photo_store import PhotoFile
 from human_edge_detection.structures import ImageArray
 
 _DECODE_ERRORS = (
@@ -32,7 +33,7 @@ _UPRIGHT = {
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 
-def read_image(path: Path | str) -> ImageArray:
+def read_image(file: Path | str | PhotoFile) -> ImageArray:
     """The photo as uint8 [H, W, 3] RGB, turned upright by its EXIF orientation.
 
     Grey, palette, CMYK and 16-bit photos are converted (16-bit keeps the high byte), of an
@@ -41,34 +42,43 @@ def read_image(path: Path | str) -> ImageArray:
     Raises:
         InputError: if the file is missing, is no image, or ends too early.
     """
+    source = _source(file)
     try:
-        with Image.open(path) as image:
+        with Image.open(source) as image:
             image.load()
             orientation = _orientation(image)
             rgb = np.asarray(_to_rgb(image))
     except _DECODE_ERRORS as error:
-        raise InputError(_unreadable(path, error)) from error
+        raise InputError(_unreadable(file, error)) from error
     if orientation in _UPRIGHT:
         rgb = np.asarray(Image.fromarray(rgb).transpose(_UPRIGHT[orientation]))
     return np.array(rgb, np.uint8, order="C")  # Pillow's own buffer is read-only
 
 
-def read_size(path: Path | str) -> tuple[int, int]:
+def read_size(file: Path | str | PhotoFile) -> tuple[int, int]:
     """Height and width of the upright photo, from the file's header alone where it allows.
 
     Raises:
         InputError: if the file is missing or is no image.
     """
+    source = _source(file)
     try:
-        with Image.open(path) as image:
+        with Image.open(source) as image:
             width, height = image.size
             turned = _orientation(image) >= 5
     except _DECODE_ERRORS as error:
-        raise InputError(_unreadable(path, error)) from error
+        raise InputError(_unreadable(file, error)) from error
     return (width, height) if turned else (height, width)
 
 
-def _unreadable(path: Path | str, error: Exception) -> str:
+def _source(file: Path | str | PhotoFile) -> Path | str | io.BytesIO:
+    """What Pillow opens: a path, which it reads as it needs, or the bytes out of an archive."""
+    if not isinstance(file, PhotoFile):
+        return file
+    return file.path if isinstance(file.place, Path) else io.BytesIO(file.read())
+
+
+def _unreadable(path: Path | str | PhotoFile, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return f"{path}: no such image file"
     if isinstance(error, IsADirectoryError):

@@ -88,7 +88,7 @@ class Ledger:
     def finished(self, source: Source) -> dict[str, Any] | None:
         """The record of a file that is done and has not changed since, or None."""
         record = self._done.get(str(source.path.resolve()))
-        return record if record and record["stamp"] == _stamp(source.path) else None
+        return record if record and record["stamp"] == source.stamp() else None
 
     def claim(self, source: Source, wanted_id: int | None) -> tuple[str, int | None]:
         """A name for the file's results and an image id that no other file has.
@@ -117,7 +117,7 @@ class Ledger:
     def add(self, source: Source, name: str, **facts: Any) -> None:
         """Record that a file's results are all written."""
         path = str(source.path.resolve())
-        record = {"path": path, "name": name, "stamp": _stamp(source.path), **facts}
+        record = {"path": path, "name": name, "stamp": source.stamp(), **facts}
         with self._lock:
             try:
                 with open(self._path, "ab") as file:
@@ -162,8 +162,3 @@ def replacing(path: Path) -> Iterator[Path]:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _stamp(path: Path) -> list[int]:
-    facts = path.stat()
-    return [facts.st_size, facts.st_mtime_ns]

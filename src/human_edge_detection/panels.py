@@ -40,7 +40,7 @@ def photo_panel(photo: Photo, scores: Sequence[PersonScore]) -> ImageArray:
     people = np.array([positions[score.person_id] for score in scores])
     targets = roi_targets(PhotoMasks(photo), rois, people, labels.shape[-1])
     boxes = np.stack([score.box_xyxy for score in scores])
-    return panel(read_image(photo.path), boxes, rois, targets, labels)
+    return panel(read_image(photo.file), boxes, rois, targets, labels)
 
 
 def write_panels(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from human_edge_detection.coco import Person, Photo
 from human_edge_detection.coco_json import ImageColumns
 from human_edge_detection.packed import PackedTexts
+from human_edge_detection.photo_store import PhotoStore
 from human_edge_detection.structures import FloatArray
 
 IntArray = NDArray[np.int64]
@@ -62,11 +63,15 @@ class PhotoTable(Sequence[Photo]):
         images: the file's images.
         people: the people in them.
         rows: int64 [N], the image of each photo.
-        image_dir: folder of the photos.
+        image_dir: folder of the photos, or folders and archives.
     """
 
     def __init__(
-        self, images: ImageColumns, people: PeopleColumns, rows: IntArray, image_dir: Path
+        self,
+        images: ImageColumns,
+        people: PeopleColumns,
+        rows: IntArray,
+        image_dir: Path | PhotoStore,
     ) -> None:
         self._images, self._people, self._rows = images, people, rows
         self._image_dir = image_dir

@@ -118,7 +118,7 @@ class Check:
     def predict(self) -> str:
         """Predict masks for the annotated boxes of one picture."""
         photo = self.made["photos"][0]
-        image = read_image(photo.path)
+        image = read_image(photo.file)
         boxes = np.stack([person.box_xyxy for person in photo.people])
         extractor = self.made["extractor"].path
         with MaskPredictor(self.made["onnx"], extractor, device=self.options.device) as predictor:

@@ -151,7 +151,7 @@ class PredictRun:
                 bar.update()
 
     def _read(self, job: Job) -> Photo:
-        image = read_image(job.source.path)
+        image = read_image(job.source.file)
         boxes = None
         if self._boxes is not None and job.box_key is not None:
             boxes = self._boxes.read(job.box_key).for_photo((image.shape[0], image.shape[1]))

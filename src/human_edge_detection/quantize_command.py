@@ -18,6 +18,7 @@ from human_edge_detection.geometry import padded_rois
 from human_edge_detection.head_session import HeadFacts
 from human_edge_detection.images import read_image, write_atomically
 from human_edge_detection.masks import softmax
+from human_edge_detection.photo_store import open_photos
 from human_edge_detection.predictor import MaskPredictor
 from human_edge_detection.quantize import Feeds, quantized
 from human_edge_detection.runtime import open_session, read_model
@@ -43,7 +44,7 @@ class Agreement:
 def run_quantize(options: QuantizeOptions) -> int:
     """Write the 8-bit head and print how it agrees with the float one; 0 comes back."""
     model = _read_head(options.model)
-    photos, _ = load_photos(options.ann, options.img_dir)
+    photos, _ = load_photos(options.ann, open_photos(options.img_dir, "--img_dir"))
     drawn = draw_photos(photos, 2 * options.photos, options.seed)
     feeds = head_inputs(drawn, model, options)
     if len(feeds) < 2:
@@ -96,7 +97,7 @@ def head_inputs(
     with MaskPredictor(options.model, options.extractor, device="cpu") as predictor:
         for photo in photos:
             try:
-                image = read_image(photo.path)
+                image = read_image(photo.file)
             except InputError as error:
                 LOG.warning("%s", error)
                 continue

@@ -42,7 +42,7 @@ class JitteredPhotos(PhotoDataset):
         """The photo at a position with shifted ROIs, and targets cut by them."""
         index = key if isinstance(key, int) else key[1]
         photo = self.photos[index]
-        image = read_image(photo.path)
+        image = read_image(photo.file)
         check_size(photo, image)
         view, transform = letterbox(image, self.spec.image_size)
         masks = PhotoMasks(photo)

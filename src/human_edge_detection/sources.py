@@ -1,4 +1,4 @@
-"""What ``predict`` is to look at: photos, folders, globs, videos and lists become one list."""
+"""What ``predict`` is to look at: photos, folders, archives, videos and lists become one list."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from human_edge_detection.archives import ARCHIVE_SUFFIXES
 from human_edge_detection.errors import InputError
+from human_edge_detection.photo_store import IMAGE_SUFFIXES, PhotoFile, PhotoStore
 
-IMAGE_SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .bmp .dib .tif .tiff .gif .ppm .pgm .pbm .avif .jp2".split()
-)
 VIDEO_SUFFIXES = frozenset(".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .wmv .flv .ts .mts".split())
 
 
@@ -21,17 +20,30 @@ class Source:
     """One file to work on.
 
     Attributes:
-        path: where it is.
-        name: its path below the folder it was found in, with forward slashes.
+        path: where it is; inside an archive, the path there after that of the archive.
+        name: its path below the folder or archive it was found in, with forward slashes.
+        archive: the archive that it is in.
     """
 
     path: Path
     name: str
+    archive: PhotoStore | None = None
 
     @property
     def is_video(self) -> bool:
         """Whether the file's ending is a video's."""
         return self.path.suffix.lower() in VIDEO_SUFFIXES
+
+    @property
+    def file(self) -> PhotoFile | Path:
+        """What :func:`read_image` reads."""
+        return self.path if self.archive is None else PhotoFile(self.archive, self.name)
+
+    def stamp(self) -> list[int]:
+        """Size and time of the last change, nanoseconds; of an archive its own."""
+        path = self.path if self.archive is None else self.archive.places[0]
+        facts = path.stat()
+        return [facts.st_size, facts.st_mtime_ns]
 
 
 def find_sources(
@@ -44,7 +56,7 @@ def find_sources(
     """The files that the arguments mean, each once, folders in the order of names.
 
     Args:
-        arguments: files, folders, globs, or ``-`` for the lines of ``listed``.
+        arguments: files, folders, zip and tar files, globs, or ``-`` for the lines of ``listed``.
         recursive: look into folders below folders too.
         listed: lines of standard input; a file that is missing there is found out when read.
         output: folder of results, which is never a source.
@@ -88,14 +100,25 @@ def _expand(argument: str, recursive: bool) -> Iterator[Source]:
     if path.is_dir():
         yield from _in_folder(path, recursive)
     elif path.exists():
-        yield Source(path, path.name)
+        yield from _in_file(path, path.name)
     elif glob.has_magic(argument):
         root = Path(_fixed_part(argument))
         for match in sorted(glob.glob(argument, recursive=True)):
             if Path(match).is_file():
-                yield Source(Path(match), os.path.relpath(match, root).replace(os.sep, "/"))
+                name = os.path.relpath(match, root).replace(os.sep, "/")
+                yield from _in_file(Path(match), name)
     else:
         raise InputError(f"SOURCE {argument} does not exist: check the path")
+
+
+def _in_file(path: Path, name: str) -> Iterator[Source]:
+    if path.suffix.lower() not in ARCHIVE_SUFFIXES:
+        yield Source(path, name)
+        return
+    archive = PhotoStore([path])
+    for member in sorted(archive.names()):
+        if Path(member).suffix.lower() in IMAGE_SUFFIXES:
+            yield Source(path / member, member, archive)
 
 
 def _in_folder(folder: Path, recursive: bool) -> Iterator[Source]:

@@ -74,7 +74,7 @@ def write_stress_set(photos: Sequence[Photo], folder: Path, pairs: int, seed: in
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for pair in find_pairs(photos, pairs, seed):
-        original = read_image(pair.photo.path)
+        original = read_image(pair.photo.file)
         for cover, left in zip(COVERS, pair.lefts, strict=True):
             name = f"stress_{len(images):04d}.jpg"
             save_image(folder / name, paste_person(original, pair.front, left, pair.top))
@@ -137,7 +137,7 @@ def fit_pair(
     truth, mask = decode_mask(behind, photo.size_hw), decode_mask(person, source.size_hw)
     if not truth.any() or not mask.any():
         return None
-    cutout = cut_person(read_image(source.path), mask)
+    cutout = cut_person(read_image(source.file), mask)
     cutout = cutout.mirrored() if rng.random() < 0.5 else cutout
     rows = np.flatnonzero(truth.any(axis=1))
     height, bottom = int(rows[-1] + 1 - rows[0]), int(rows[-1]) + 1

@@ -23,6 +23,7 @@ from human_edge_detection.config import (
 )
 from human_edge_detection.errors import InputError
 from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
+from human_edge_detection.photo_store import PhotoStore, open_photos
 from human_edge_detection.photo_table import ChosenPhotos, chosen, joined
 from human_edge_detection.sample_data import write_sample_set
 from human_edge_detection.stats import measure, read_weights
@@ -45,15 +46,10 @@ def find_photos(options: TrainOptions) -> PhotoSets:
     Raises:
         InputError: if a path that the user typed does not exist, or a file is not usable.
     """
-    for flag, paths in (
-        ("train_ann", options.train_ann),
-        ("train_img_dir", options.train_img_dir),
-        ("val_ann", (options.val_ann,)),
-        ("val_img_dir", (options.val_img_dir,)),
-    ):
-        for path in paths:
-            if path is not None and not path.exists():
-                raise InputError(f"--{flag} {path} does not exist: check the path")
+    for flag, path in (*(("train_ann", path) for path in options.train_ann),
+                       ("val_ann", options.val_ann)):  # fmt: skip
+        if path is not None and not path.exists():
+            raise InputError(f"--{flag} {path} does not exist: check the path")
     typed = options.train_ann or options.val_ann
     if not typed and not DEFAULT_TRAIN_ANN.exists():
         LOG.warning(
@@ -68,15 +64,29 @@ def find_photos(options: TrainOptions) -> PhotoSets:
             _load([sample.val_ann], [sample.val_img_dir]),
         )
     train_ann = options.train_ann or (DEFAULT_TRAIN_ANN,)
-    folders = options.train_img_dir or (DEFAULT_TRAIN_IMG_DIR,)
-    folders = folders * len(train_ann) if len(folders) == 1 else folders
     val_ann = options.val_ann or DEFAULT_VAL_ANN
     if not val_ann.exists():
         raise InputError(f"--val_ann was not given and {val_ann} does not exist: name the file")
-    val_folder = options.val_img_dir or (
-        folders[0] if options.train_img_dir else DEFAULT_VAL_IMG_DIR
-    )
-    return PhotoSets(_load(train_ann, folders), _load([val_ann], [val_folder]))
+    train_places, val_place = find_places(options, len(train_ann))
+    return PhotoSets(_load(train_ann, train_places), _load([val_ann], [val_place]))
+
+
+def find_places(
+    options: TrainOptions, count: int
+) -> tuple[Sequence[Path | PhotoStore], Path | PhotoStore]:
+    """Where the photos of each of ``count`` training files and of the validation file are."""
+    opened: dict[tuple[Path, ...], Path | PhotoStore] = {}
+
+    def place(paths: tuple[Path, ...], flag: str) -> Path | PhotoStore:
+        if paths not in opened:  # an archive's members are listed once
+            opened[paths] = open_photos(paths, flag)
+        return opened[paths]
+
+    train = options.train_img_dir or (DEFAULT_TRAIN_IMG_DIR,)
+    groups = [train] * count if count == 1 or len(train) == 1 else [(path,) for path in train]
+    val = options.val_img_dir or (groups[0] if options.train_img_dir else (DEFAULT_VAL_IMG_DIR,))
+    train_places = [place(paths, "--train_img_dir") for paths in groups]
+    return train_places, place(val, "--val_img_dir")
 
 
 def repeat_crowds(photos: Sequence[Photo], times: int) -> Sequence[Photo]:
@@ -88,9 +98,9 @@ def repeat_crowds(photos: Sequence[Photo], times: int) -> Sequence[Photo]:
     return ChosenPhotos([photos], chosen(0, np.repeat(np.arange(len(photos)), counts)))
 
 
-def _load(annotations: Sequence[Path], folders: Sequence[Path]) -> Sequence[Photo]:
-    pairs = zip(annotations, folders, strict=True)
-    return joined([load_photos(annotation, folder)[0] for annotation, folder in pairs])
+def _load(annotations: Sequence[Path], places: Sequence[Path | PhotoStore]) -> Sequence[Photo]:
+    pairs = zip(annotations, places, strict=True)
+    return joined([load_photos(annotation, place)[0] for annotation, place in pairs])
 
 
 def open_extractor(

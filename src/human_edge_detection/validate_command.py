@@ -20,6 +20,7 @@ from human_edge_detection.errors import InputError
 from human_edge_detection.handover import write_handover
 from human_edge_detection.open_model import default_model
 from human_edge_detection.panels import write_panels
+from human_edge_detection.photo_store import open_photos
 from human_edge_detection.report_data import ScoredModel, report_data
 from human_edge_detection.report_page import gallery_pictures, write_report
 from human_edge_detection.robustness import ceiling
@@ -106,7 +107,10 @@ def find_models(options: ValidateOptions) -> list[Path]:
         InputError: if nothing is named or a pattern fits nothing.
     """
     if not options.models:
-        raise InputError("CKPT is missing: name what to score, such as checkpoints/best_model.pth")
+        raise InputError(
+            "CKPT is missing: name what to score, such as checkpoints/best_model.pth, before the "
+            "flags (--val_img_dir takes all names that follow it)"
+        )
     paths: list[Path] = []
     for name in options.models:
         is_pattern = options.multiple and name != BUILTIN
@@ -127,15 +131,15 @@ def find_validation_photos(options: ValidateOptions) -> tuple[Sequence[Photo], s
     Raises:
         InputError: if a path that the user typed does not exist, or the file is not usable.
     """
-    annotations, folder = options.val_ann, options.val_img_dir
+    annotations, places = options.val_ann, options.val_img_dir or (DEFAULT_VAL_IMG_DIR,)
     if annotations is None and not DEFAULT_VAL_ANN.exists():
         LOG.warning("%s not found (give --val_ann FILE): using the sample set", DEFAULT_VAL_ANN)
         sample = write_sample_set(SAMPLE_ROOT)
-        annotations, folder = sample.val_ann, sample.val_img_dir
+        annotations, places = sample.val_ann, (sample.val_img_dir,)
     annotations = annotations or DEFAULT_VAL_ANN
     if not annotations.exists():
         raise InputError(f"--val_ann {annotations} does not exist: check the path")
-    photos, _ = load_photos(annotations, folder or DEFAULT_VAL_IMG_DIR)
+    photos, _ = load_photos(annotations, open_photos(places, "--val_img_dir"))
     return photos, annotations.stem
 
 
