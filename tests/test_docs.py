@@ -1,0 +1,92 @@
+"""Every command in the documents is one that the real parsers take, every flag one that exists."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from doc_commands import HAS_BASH, ROOT, commands_of, program_of, shell_blocks
+from human_edge_detection import config
+from human_edge_detection.cli import COMMANDS
+from human_edge_detection.options import parse
+
+DOCUMENTS = sorted([ROOT / "README.md", ROOT / "ARCHITECTURE.md", *(ROOT / "docs").glob("*.md")])
+SCRIPTS = {"main.py": "train", "validate.py": "validate", "test_pipeline.py": "check"}
+OTHERS = {"pip", "uv", "find", "tensorboard"}
+FOREIGN_FLAGS = {
+    "no-dev", "group", "no-install-package", "no-sync", "nproc_per_node", "logdir", "help",
+}  # fmt: skip
+"""Flags of uv, torchrun and TensorBoard that the text speaks of."""
+
+
+def check_command(words: list[str]) -> None:
+    """Refuse a command that would not be understood.
+
+    Raises:
+        SystemExit: by the parser, for a flag or value that it does not know.
+        AssertionError: for a program or file that does not exist.
+    """
+    program, *arguments = program_of(words)
+    if program in SCRIPTS or program == "human-edge-detection":
+        command = SCRIPTS.get(program) or arguments.pop(0)
+        parse(getattr(config, COMMANDS[command][0]), "", arguments)
+    elif program == "pytest":
+        assert all((ROOT / name).exists() for name in arguments)
+    elif program.endswith(".py"):
+        source = (ROOT / program).read_text("utf-8")
+        for flag in (word for word in arguments if word.startswith("--")):
+            known = f'"{flag}"' in source or f'"{flag[2:]}"' in source
+            assert known, f"{program} does not know {flag}"
+    else:
+        assert program in OTHERS, f"what is {program}?"
+
+
+@pytest.mark.skipif(not HAS_BASH, reason="needs bash")
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.name))
+def test_every_command_is_understood(document: Path, tmp_path: Path) -> None:
+    commands = commands_of(document, tmp_path)
+    assert bool(commands) == bool(shell_blocks(document))
+    for words in commands:
+        try:
+            check_command(words)
+        except SystemExit:
+            pytest.fail(f"{document.name}: {' '.join(words)}")
+
+
+@pytest.mark.skipif(not HAS_BASH, reason="needs bash")
+def test_what_is_wrong_in_a_document_is_found(tmp_path: Path) -> None:
+    faults = {
+        "uv run main.py --epoch_count 3": SystemExit,
+        "uv run main.py --head huge": SystemExit,
+        "uv run human-edge-detection stat a.json": KeyError,
+        "uv run python benchmarks/none.py": FileNotFoundError,
+        "uv run python benchmarks/arbitration.py --other 1": AssertionError,
+        "uv run torchrun --processes 3 main.py": SystemExit,
+        "mian.py --epochs 3": (AssertionError, FileNotFoundError),
+    }
+    for number, (line, fault) in enumerate(faults.items()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        document = folder / "text.md"
+        document.write_text(f"```bash\n{line}\n```\n")
+        with pytest.raises(fault):
+            check_command(commands_of(document, folder)[0])
+    document.write_text("```bash\nmain.py --seed $SEED\n```\n")
+    with pytest.raises(AssertionError, match="SEED: unbound variable"):
+        commands_of(document, tmp_path)
+
+
+def known_flags() -> set[str]:
+    """The flags of all commands."""
+    classes = {getattr(config, name) for name, _, _ in COMMANDS.values()}
+    return {field.name for options in classes for field in dataclasses.fields(options)}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.name))
+def test_the_text_speaks_of_flags_that_exist(document: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", document.read_text("utf-8"), flags=re.M | re.S)
+    code = " ".join(re.findall(r"`([^`]+)`", text))
+    assert set(re.findall(r"(?<!\S)--([\w-]+)", code)) <= known_flags() | FOREIGN_FLAGS
