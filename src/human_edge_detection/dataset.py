@@ -277,6 +277,21 @@ class EpochBatches(Sampler[list[Key]]):
         return iter(self.chunks)
 
 
+class PresentBatches(Sampler[list[Key]]):
+    """The batches of whichever epoch is set as ``present``, so that one loader serves them all."""
+
+    present: EpochBatches
+
+    def __init__(self) -> None:
+        """No epoch is set yet."""
+
+    def __len__(self) -> int:
+        return len(self.present)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        return iter(self.present)
+
+
 def collate(samples: Sequence[RoiSample | None]) -> Batch:
     """The readable ones of some samples as one batch."""
     known = tuple(sample for sample in samples if sample is not None)

@@ -21,6 +21,7 @@ from human_edge_detection.dataset import (
     Batch,
     EpochBatches,
     PhotoDataset,
+    PresentBatches,
     ReadablePhotos,
     collate,
 )
@@ -75,6 +76,8 @@ class Trainer:
             options.lr_decay_epochs, options.lr_decay_rate, options.warmup_steps,
         )  # fmt: skip
         self.average = MovingAverage(model, options.ema) if options.ema else None
+        self._batches = PresentBatches()
+        self._loader: DataLoader[Batch] | None = None
         self.progress = Progress()
         self.bad_steps = BadSteps(options.peak_lr)
 
@@ -113,17 +116,24 @@ class Trainer:
         return means
 
     def loader(self) -> DataLoader[Batch]:
-        """The batches of the present epoch that are still to come."""
+        """The batches of the present epoch that are still to come.
+
+        It is the same loader every time: its workers live as long as the trainer. Workers that are
+        forked later share the memory of training, and each page written from then on is copied.
+        """
         options, progress = self.options, self.progress
-        batches = EpochBatches(
+        self._batches.present = EpochBatches(
             len(self.dataset), options.batch_size, options.seed, progress.epoch, progress.batches,
             self.processes.rank, self.processes.count,
         )  # fmt: skip
-        return DataLoader(
-            ReadablePhotos(self.dataset),  # type: ignore[arg-type]  # collate makes batches of them
-            batch_sampler=batches, collate_fn=collate,
-            num_workers=options.loader_workers, worker_init_fn=ignore_signals,
-        )  # fmt: skip
+        if self._loader is None:
+            self._loader = DataLoader(
+                ReadablePhotos(self.dataset),  # type: ignore[arg-type]  # collate makes batches
+                batch_sampler=self._batches, collate_fn=collate,
+                num_workers=options.loader_workers, worker_init_fn=ignore_signals,
+                persistent_workers=options.loader_workers > 0,
+            )  # fmt: skip
+        return self._loader
 
     @property
     def schedule_step(self) -> int:

@@ -98,6 +98,7 @@ class Run:
         loss = RoiMaskLoss(
             spec.class_weights, options.ce_weight, options.dice_weight, options.dice_classes
         )
+        self._loader: DataLoader[Any] | None = None
         self.trainer = Trainer(self.model, features, loss, dataset, options, self.device, processes)
         if start is not None:
             self.trainer.progress.validated = -1
@@ -253,11 +254,7 @@ class Run:
         Of as many photos as were done when ``stop`` was set, so they count only if it was not.
         """
         trainer, processes = self.trainer, self.processes
-        loader = DataLoader(
-            ReadablePhotos(self.val_set), batch_sampler=self._val_batches(), collate_fn=list,
-            num_workers=self.options.loader_workers, worker_init_fn=ignore_signals,
-        )  # fmt: skip
-        readable = ([s for s in samples if s is not None] for samples in loader)
+        readable = ([s for s in samples if s is not None] for samples in self._val_loader())
         batches = takewhile(lambda _: not stop, readable)
         infer = inference(trainer.model, self.val_features, trainer.device)
         average = trainer.average
@@ -267,11 +264,22 @@ class Run:
         scores = sorted(processes.gather(own.scores), key=lambda score: order[score.photo_id])
         return replace(own, scores=tuple(scores))
 
-    def _val_batches(self) -> list[list[int]]:
-        """This process' share of the batches, the same ones that one process alone would make."""
+    def _val_loader(self) -> DataLoader[Any]:
+        """This process' share of the batches, the same ones that one process alone would make.
+
+        One loader for all validations, see :meth:`Trainer.loader`.
+        """
         size, count = self.options.batch_size, len(self.val_set)
         starts = range(0, count, size)[self.processes.rank :: self.processes.count]
-        return [list(range(start, min(start + size, count))) for start in starts]
+        batches = [list(range(start, min(start + size, count))) for start in starts]
+        if self._loader is None or self._loader.batch_sampler != batches:
+            workers = self.options.loader_workers
+            self._loader = DataLoader(
+                ReadablePhotos(self.val_set), batch_sampler=batches, collate_fn=list,
+                num_workers=workers, worker_init_fn=ignore_signals,
+                persistent_workers=workers > 0,
+            )  # fmt: skip
+        return self._loader
 
     def payload(self) -> dict[str, Any]:
         """What a checkpoint holds."""
