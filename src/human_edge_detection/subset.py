@@ -84,24 +84,31 @@ def encode_subset(subset: Subset) -> bytes:
     """The subset as a COCO file: each image and each person as it stands in the original."""
     index = subset.index
     images = np.asarray(index.images.places, np.int64).reshape(-1, 2)[subset.image_rows]
+    parts = {"images": images, "annotations": subset.people[:, 1:]}
     categories = [
         item for item in index.categories
         if isinstance(item, dict) and item.get("id") == subset.category
     ]  # fmt: skip
-    lists = {
-        "images": _list_of(index, images),
-        "annotations": _list_of(index, subset.people[:, 1:]),
-        "categories": json.dumps(categories, separators=(",", ":")).encode(),
-    }
-    members = []
+    text = bytearray()
     for key, span in index.spans.items():
-        value = lists[key] if key in lists else next(_utf8(index, [span]))
-        members.append(json.dumps(key).encode() + b":" + value)
-    return b"{" + b",".join(members) + b"}"
+        text += b"," if text else b"{"
+        text += json.dumps(key).encode() + b":"
+        if key in parts:
+            _add_list(text, _utf8(index, parts[key].tolist()))
+        elif key == "categories":
+            text += json.dumps(categories, separators=(",", ":")).encode()
+        else:
+            text += next(_utf8(index, [span]))
+    text += b"}"
+    return bytes(text)
 
 
-def _list_of(index: AnnotationIndex, places: IntArray) -> bytes:
-    return b"[" + b",".join(_utf8(index, places.tolist())) + b"]"
+def _add_list(text: bytearray, items: Iterable[bytes]) -> None:
+    """Add a JSON array; hundreds of thousands of items are never in memory one by one."""
+    text += b"["
+    for number, item in enumerate(items):
+        text += (b"," if number else b"") + item
+    text += b"]"
 
 
 def _utf8(index: AnnotationIndex, places: Iterable[Sequence[int]]) -> Iterator[bytes]:
