@@ -22,7 +22,6 @@ from torch.nn import functional
 from human_edge_detection.export_onnx import head_model
 from human_edge_detection.head_session import HeadSession
 from human_edge_detection.model import ModelSpec, SpecHead
-from human_edge_detection.predictor import DEFAULT_MAX_ROIS
 from human_edge_detection.structures import FloatArray
 
 SPEC = ModelSpec("spec", ("map",), (1024,), (8.0,))
@@ -55,13 +54,13 @@ def feeds(people: int) -> tuple[FloatArray, FloatArray]:
     return rng.standard_normal((1, 1024, 80, 80)).astype(np.float32), boxes.astype(np.float32)
 
 
-def peak_memory(path: Path, people: int, max_rois: int) -> float:
+def peak_memory(path: Path, people: int, max_rois: int | None) -> float:
     """MiB that one run adds to a fresh process."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_measure, (path, people, max_rois))
 
 
-def _measure(path: Path, people: int, max_rois: int) -> float:
+def _measure(path: Path, people: int, max_rois: int | None) -> float:
     features, rois = feeds(people)
     head = HeadSession(path, "cpu", max_rois=max_rois)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts from what is there now
@@ -82,7 +81,7 @@ def main() -> None:
     parser.add_argument("--people", type=int, nargs="*", default=(1, 5, 20))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--memory_people", type=int, default=100)
-    parser.add_argument("--max_rois", type=int, default=DEFAULT_MAX_ROIS)
+    parser.add_argument("--max_rois", type=int)
     arguments = parser.parse_args()
     torch.manual_seed(0)
     ours, plain = SpecHead(1024, 8.0), PlainSpecHead(1024, 8.0)

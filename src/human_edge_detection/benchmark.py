@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from human_edge_detection.errors import InputError
 from human_edge_detection.images import read_image, read_size
-from human_edge_detection.predictor import DEFAULT_MAX_ROIS, MaskPredictor
+from human_edge_detection.predictor import MaskPredictor
 from human_edge_detection.runtime import choose_providers
 from human_edge_detection.structures import FloatArray
 
@@ -42,7 +42,7 @@ class Target:
     model: Path
     extractor: Path | None
     device: str
-    max_rois: int = DEFAULT_MAX_ROIS
+    max_rois: int | None = None
     threads: int | None = None
 
     def open(self) -> MaskPredictor:

@@ -274,7 +274,7 @@ def _at_most_cpus(workers: int) -> int:
 
 def _at_least(options: object, name: str, least: float) -> None:
     value = getattr(options, name)
-    if value < least:
+    if value is not None and value < least:
         raise InputError(f"--{name} must be at least {least}, but got {value}")
 
 
@@ -378,7 +378,11 @@ class PredictOptions:
     recursive: bool = option(False, "look into the folders' folders too")
     every: int = option(1, "of a video, use every N-th frame")
     device: str = option("auto", "where to run", choices=DEVICES)
-    max_rois: int = option(32, "people that go through the head at once; bounds the memory")
+    max_rois: int | None = option(
+        None,
+        "people that go through the head at once; bounds the memory (default: 128, or 16 for a "
+        "spec head)",
+    )
     workers: int = option(2, "threads that read photos, and as many that write results")
     threads: int | None = option(None, "CPU threads of the networks (default: all cores)")
     overwrite: bool = option(False, "start anew instead of continuing what the output holds")
@@ -493,7 +497,9 @@ class BenchmarkOptions:
     rounds: int = option(15, "rounds that count; each times everything once")
     warmup: int = option(2, "rounds before them that do not")
     no_cold: bool = option(False, "leave out the cold starts and the memory")
-    max_rois: int = option(32, "people that go through the head at once")
+    max_rois: int | None = option(
+        None, "people that go through the head at once (default: 128, or 16 for a spec head)"
+    )
     threads: int | None = option(None, "CPU threads of the networks (default: all cores)")
     output: Path = option(Path("benchmark.json"), "the JSON file to write")
 

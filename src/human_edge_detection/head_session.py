@@ -33,6 +33,7 @@ class HeadFacts:
         extractor_sha: short hash of the extractor's file that it was trained on; may be empty.
         class_weights: cross-entropy weights it was trained with; empty if the file does not say.
         precision: "int8" for a quantized file, else "".
+        head: "lite", "spec", or "" if the file does not say.
     """
 
     end_to_end: bool
@@ -45,6 +46,12 @@ class HeadFacts:
     extractor_sha: str
     class_weights: tuple[float, ...] = ()
     precision: str = ""
+    head: str = ""
+
+    @property
+    def usual_max_rois(self) -> int:
+        """How many ROIs at once are quick and need some hundred MiB at most."""
+        return 16 if self.head == "spec" else 128
 
     @classmethod
     def from_metadata(cls, metadata: dict[str, str], path: Path | str) -> HeadFacts:
@@ -74,6 +81,7 @@ class HeadFacts:
                 extractor_sha=metadata.get("extractor_sha", ""),
                 class_weights=tuple(json.loads(metadata.get("class_weights", "[]"))),
                 precision=metadata.get("precision", ""),
+                head=metadata.get("head", ""),
             )
         except (KeyError, ValueError, TypeError) as error:
             raise InputError(
@@ -82,7 +90,9 @@ class HeadFacts:
 
 
 class HeadSession:
-    """Runs the head on any number of ROIs, at most ``max_rois`` at once.
+    """Runs the head on any number of ROIs, at most ``max_rois`` at once; None for the usual.
+
+    What the ROIs of a photo share is worked out once for each ``max_rois`` of them.
 
     Safe to call from several threads: it keeps no state between calls.
 
@@ -96,7 +106,7 @@ class HeadSession:
         device: str = "auto",
         providers: Sequence[Provider] | None = None,
         *,
-        max_rois: int = 32,
+        max_rois: int | None = None,
         threads: int | None = None,
     ) -> None:
         """Open the exported head.
@@ -104,13 +114,13 @@ class HeadSession:
         Raises:
             InputError: the file is no ONNX model or no head, or the hardware is not there.
         """
-        if max_rois < 1:
+        if max_rois is not None and max_rois < 1:
             raise InputError(f"--max_rois must be at least 1, but got {max_rois}")
-        self._max_rois = max_rois
         self._path = Path(onnx_path)
         session = open_session(self._path, device, providers, threads)
         self._session: ort.InferenceSession | None = session
         self.facts = HeadFacts.from_metadata(session.get_modelmeta().custom_metadata_map, onnx_path)
+        self._max_rois = max_rois or self.facts.usual_max_rois
         if self.facts.precision == "int8" and session.get_providers()[0] != CPU:
             raise InputError(
                 f"model {onnx_path} is an 8-bit head, made for CPUs: use --device cpu, or the "

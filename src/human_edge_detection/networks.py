@@ -40,7 +40,7 @@ class Place:
     device: str
     providers: Sequence[Provider] | None
     threads: int | None
-    max_rois: int
+    max_rois: int | None
 
 
 def open_networks(

@@ -19,8 +19,6 @@ from human_edge_detection.prepared_image import PreparedImage, check_image
 from human_edge_detection.runtime import Provider
 from human_edge_detection.structures import Detections, FloatArray, ImageArray
 
-DEFAULT_MAX_ROIS = 32
-
 
 class MaskPredictor:
     """One mask per person, from boxes of your own or of a detector.
@@ -52,7 +50,7 @@ class MaskPredictor:
         *,
         device: str = "auto",
         providers: Sequence[Provider] | None = None,
-        max_rois: int = DEFAULT_MAX_ROIS,
+        max_rois: int | None = None,
         fuse: str = "arbitrate",
         layout: str = "auto",
         person_class: int | None = None,
@@ -68,7 +66,8 @@ class MaskPredictor:
                 extractor is named, one pass yields boxes and features.
             device: ``auto``, ``cpu``, ``cuda`` or ``tensorrt``.
             providers: ONNX Runtime's provider names, instead of ``device``.
-            max_rois: people that go through the head at once; bounds memory, not the result.
+            max_rois: people that go through the head at once, None for 128, or 16 where it is
+                the spec head; bounds memory, not the result.
             fuse: who gets a pixel that several people claim, see ``InstanceMasks``.
             layout: how the detector's outputs are read, ``auto`` to recognise it.
             person_class: the detector's class of people; None to read it from the file.
