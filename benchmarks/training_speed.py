@@ -18,11 +18,10 @@ from typing import Any
 import numpy as np
 
 from human_edge_detection.allocator import keep_freed_memory
-from human_edge_detection.coco_json import read_index
-from human_edge_detection.config import TrainOptions
+from human_edge_detection.config import SubsetOptions, TrainOptions
 from human_edge_detection.distributed import ALONE
 from human_edge_detection.progress import Means
-from human_edge_detection.subset import draw_photos, encode_subset, keep_people
+from human_edge_detection.subset import run_subset
 from human_edge_detection.train import assemble
 from human_edge_detection.trainer import Trainer
 
@@ -70,9 +69,8 @@ def main() -> None:
     logging.basicConfig(level=logging.ERROR)
     keep_freed_memory()
     with TemporaryDirectory() as folder, ExitStack() as opened:
-        small = Path(folder) / "small.json"
-        people = draw_photos(keep_people(read_index(arguments.ann)), arguments.photos)
-        small.write_bytes(encode_subset(people))
+        run_subset(SubsetOptions((arguments.ann,), Path(folder), (arguments.photos,)))
+        small = next(Path(folder).glob(f"*_{arguments.photos}.json"))
         base = TrainOptions(
             train_ann=(small,), val_ann=small, train_img_dir=(arguments.img_dir,),
             val_img_dir=(arguments.img_dir,), onnx_model=arguments.onnx_model,
