@@ -122,6 +122,15 @@ def test_a_cache_of_something_else_is_refused(
         make_cache(tmp_path / "cache", chosen, extractor, size, with_mirror=other != "mirror")
 
 
+def test_a_limit_is_kept_before_anything_is_written(photos: list[Photo], tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    needed = make_cache(tmp_path / "other", photos, PoolingExtractor()).total_bytes / 1e9
+    with pytest.raises(InputError, match=r"needs .* GB, more than --cache_limit"):
+        FeatureCache(folder, photos, PoolingExtractor(), (64, 64), True, 0.9 * needed)  # type: ignore[arg-type]
+    assert not list(folder.iterdir())
+    FeatureCache(folder, photos, PoolingExtractor(), (64, 64), True, 1.1 * needed)  # type: ignore[arg-type]
+
+
 def test_a_disk_without_room_is_said_before_anything_is_written(
     photos: list[Photo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

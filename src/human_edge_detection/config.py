@@ -116,6 +116,11 @@ class TrainOptions:
     cache_features: Path | None = option(
         None, "folder that keeps the frozen features of every photo and its mirror image"
     )
+    cache_limit: float = option(
+        0.0,
+        "with --cache_features, most GB that the training photos, and that the validation photos, "
+        "may take; 0 for what the disk has",
+    )
     seed: int = option(42, "seed of every random choice")
     checkpoint_dir: Path = option(Path("checkpoints"), "where checkpoints and the export go")
     log_dir: Path = option(Path("logs"), "where TensorBoard files and metrics.csv go")
@@ -164,8 +169,11 @@ class TrainOptions:
             "zoom_middle",
             "backbone_lr",
             "detector_weight",
+            "cache_limit",
         ):
             _at_least(self, name, 0)
+        if self.cache_limit and self.cache_features is None:
+            raise InputError(f"--cache_limit {self.cache_limit:g} needs --cache_features DIR")
         if 1 < len(self.train_ann) and len(self.train_img_dir) not in (0, 1, len(self.train_ann)):
             raise InputError(
                 f"--train_img_dir names {len(self.train_img_dir)} places but --train_ann "

@@ -39,9 +39,10 @@ class FeatureCache:
         extractor: the frozen network.
         image_size: height and width of the letterboxed input.
         with_mirror: also keep the features of each photo's mirror image.
+        limit_gb: most gigabytes (1e9 bytes) that it may take; 0 for what the disk has.
 
     Raises:
-        InputError: if the folder holds another cache, or the disk has too little room.
+        InputError: if the folder holds another cache, or there is too little room.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class FeatureCache:
         extractor: YOLOv9FeatureExtractor,
         image_size: tuple[int, int],
         with_mirror: bool,
+        limit_gb: float = 0.0,
     ) -> None:
         self.directory, self.photos, self.extractor = directory, photos, extractor
         self.image_size, self.views = image_size, 2 if with_mirror else 1
@@ -59,7 +61,7 @@ class FeatureCache:
             for c, s in zip(extractor.channels, extractor.strides, strict=True)
         ]
         directory.mkdir(parents=True, exist_ok=True)
-        self._claim(self._key())
+        self._claim(self._key(), limit_gb)
         self.maps, self.is_done = self._open()
 
     @property
@@ -116,7 +118,7 @@ class FeatureCache:
         }
         return json.dumps(facts, indent=1)
 
-    def _claim(self, key: str) -> None:
+    def _claim(self, key: str, limit_gb: float) -> None:
         path = self.directory / "cache.json"
         if path.exists():
             if path.read_text() != key:
@@ -125,6 +127,11 @@ class FeatureCache:
                     "layers or another extractor: name another folder, or delete this one"
                 )
             return
+        if 0 < limit_gb * 1e9 < self.total_bytes:
+            raise InputError(
+                f"--cache_features {self.directory} needs {self.total_bytes / 1e9:.2f} GB, more than "
+                f"--cache_limit {limit_gb:g}: raise it, name fewer --layers, or leave out the cache"
+            )
         free = shutil.disk_usage(self.directory).free
         if self.total_bytes + SPARE_BYTES > free:
             raise InputError(

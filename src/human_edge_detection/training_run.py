@@ -112,7 +112,9 @@ class Run:
         if folder is None:
             return photos, extracted_features(self.extractor)
         with_mirror = is_train and not self.options.no_flip
-        cache = FeatureCache(folder / name, photos, self.extractor, size, with_mirror)
+        cache = FeatureCache(
+            folder / name, photos, self.extractor, size, with_mirror, self.options.cache_limit
+        )
         if unreadable := cache.fill():
             raise InputError(
                 f"--cache_features: {len(unreadable)} of the {name} photos cannot be read, the "
