@@ -130,7 +130,7 @@ class FeatureCache:
         if 0 < limit_gb * 1e9 < self.total_bytes:
             raise InputError(
                 f"--cache_features {self.directory} needs {self.total_bytes / 1e9:.2f} GB, more "
-                f"than --cache_limit {limit_gb:g}: raise it, name fewer --layers, or leave out the cache"
+                f"than --cache_limit {limit_gb:g}: raise it, name fewer --layers, or leave it out"
             )
         free = shutil.disk_usage(self.directory).free
         if self.total_bytes + SPARE_BYTES > free:
