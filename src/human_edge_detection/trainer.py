@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from human_edge_detection.bad_steps import BadSteps
+from human_edge_detection.compiled import compiled_parts
 from human_edge_detection.config import TrainOptions
 from human_edge_detection.dataset import (
     Batch,
@@ -64,6 +65,8 @@ class Trainer:
         processes: Processes = ALONE,
     ) -> None:
         self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        plain: dict[str, Callable[..., Any]] = dict(model.items())
+        self.parts = compiled_parts(model, device) if options.compile else plain
         self.features, self.loss = features, loss.to(device)
         self.dataset, self.options, self.device = dataset, options, device
         self.processes = processes
@@ -213,13 +216,13 @@ class Trainer:
         """
         candidates: Candidates | None = None
         with self.precision.autocast():
-            if "extractor" in self.model:
+            if "extractor" in self.parts:
                 images = network_images(batch, self.device)
-                maps, candidates = self.model["extractor"](images)
+                maps, candidates = self.parts["extractor"](images)
             else:
                 maps = [m.to(self.device) for m in self.features(batch)]
                 maps = [m.contiguous(memory_format=torch.channels_last) for m in maps]
-            logits: Tensor = self.model["head"](maps, batch.rois.to(self.device))
+            logits: Tensor = self.parts["head"](maps, batch.rois.to(self.device))
         return logits, candidates
 
     def _update(self, total: Costs, parts: list[Batch], statistics: list[Tensor]) -> float:
