@@ -2,242 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from human_edge_detection.defaults import (
+    BUILTIN,
+    DEFAULT_DATA_STATS,
+    DEFAULT_ONNX_MODEL,
+    DEFAULT_TRAIN_ANN,
+    DEFAULT_TRAIN_IMG_DIR,
+    DEFAULT_VAL_ANN,
+    DEFAULT_VAL_IMG_DIR,
+    DEVICES,
+    at_most_cpus,
+    require_at_least,
+)
 from human_edge_detection.errors import InputError
 from human_edge_detection.options import option
+from human_edge_detection.training_options import TrainOptions as TrainOptions
 
-DEFAULT_TRAIN_ANN = Path("data/annotations/instances_train2017_person_only_no_crowd_100.json")
-DEFAULT_VAL_ANN = Path("data/annotations/instances_val2017_person_only_no_crowd_100.json")
-DEFAULT_TRAIN_IMG_DIR = Path("data/images/train2017")
-DEFAULT_VAL_IMG_DIR = Path("data/images/val2017")
-DEFAULT_ONNX_MODEL = Path("ext_extractor/yolov9_e_wholebody25_Nx3x640x640_featext_optimized.onnx")
-DEFAULT_DATA_STATS = Path("data_analyze_full.json")
-DEFAULT_LR = {"spec": 1e-4, "lite": 2e-3}
-DEVICES = ("auto", "cpu", "cuda", "tensorrt")
 FUSE_RULES = ("arbitrate", "max", "mean", "priority")
 SAVE_KINDS = ("overlay", "coco", "labels", "cutouts", "polygons")
-BUILTIN = "builtin"
-"""Value of ``--onnx_model`` that names the built-in extractor."""
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """What ``main.py`` takes."""
-
-    train_ann: tuple[Path, ...] = option(
-        (), f"COCO annotation files to train on; several are joined (default: {DEFAULT_TRAIN_ANN})"
-    )
-    val_ann: Path | None = option(None, f"validation annotations (default: {DEFAULT_VAL_ANN})")
-    train_img_dir: tuple[Path, ...] = option(
-        (),
-        "folder, zip file, tar shards or folder of shards of each train_ann's photos, or of all "
-        f"(default: {DEFAULT_TRAIN_IMG_DIR})",
-    )
-    val_img_dir: tuple[Path, ...] = option(
-        (),
-        f"folder, zip file or tar shards of the validation photos (default: {DEFAULT_VAL_IMG_DIR})",
-    )
-    onnx_model: str | None = option(
-        None,
-        f"frozen feature extractor: an ONNX file, or '{BUILTIN}' (default: {DEFAULT_ONNX_MODEL})",
-    )
-    layers: tuple[str, ...] = option(
-        (), "tensors of the extractor to use, of any strides (default: the first known name)"
-    )
-    data_stats: Path | None = option(
-        None, f"class statistics from 'stats' (default: {DEFAULT_DATA_STATS}, else measured)"
-    )
-    epochs: int = option(10, "epochs of the whole run")
-    batch_size: int = option(8, "photos a batch; in each process, where torchrun starts several")
-    lr: float | None = option(None, f"peak learning rate (default: by head, {DEFAULT_LR})")
-    optimizer: str = option("adamw", "optimizer", choices=("adamw", "adam", "sgd"))
-    momentum: float = option(0.9, "momentum of sgd")
-    weight_decay: float = option(1e-4, "weight decay")
-    scheduler: str = option(
-        "cosine", "learning rate schedule", choices=("cosine", "step", "exponential", "none")
-    )
-    min_lr: float = option(1e-6, "where the cosine schedule ends")
-    lr_decay_epochs: int = option(10, "epochs between the drops of 'step'")
-    lr_decay_rate: float = option(
-        0.1, "factor of each drop of 'step', of each epoch of 'exponential'"
-    )
-    warmup_steps: int = option(100, "steps over which the learning rate rises from 0")
-    gradient_clip: float = option(0.0, "largest gradient norm; 0 for no limit")
-    gradient_accumulation: int = option(1, "batches whose gradients make one step")
-    ema: float = option(
-        0.0, "decay of a moving average of the weights, validated and exported; 0 off"
-    )
-    amp: bool = option(False, "train in half precision where it is safe")
-    amp_dtype: str | None = option(
-        None,
-        "with --amp, the type: bfloat16 (default), or float16 with a scaled loss, for GPUs without "
-        "bfloat16",
-        choices=("bfloat16", "float16"),
-    )
-    compile: bool = option(
-        False,
-        "train with torch.compile, meant for GPUs; on a CPU, after a minute's start, a step takes "
-        "1.1 times as long with the lite head, 0.9 times with spec",
-    )
-    num_workers: int = option(4, "processes that load photos, at most one a CPU; 0 for none")
-    validate_every: int = option(1, "epochs between validations")
-    save_every: int = option(1, "epochs between checkpoints")
-    keep: int = option(0, "numbered checkpoints to keep besides best and last; 0 for all")
-    early_stop: int = option(
-        0, "validations in a row without a better one after which the run ends; 0 for never"
-    )
-    ce_weight: float = option(1.0, "weight of the cross-entropy")
-    dice_weight: float = option(1.0, "weight of the Dice loss")
-    dice_classes: tuple[int, ...] = option((1,), "classes that the Dice loss looks at")
-    mask_size: int = option(56, "bins along a mask's side")
-    roi_size: int = option(28, "bins along the ROI align's side")
-    image_size: tuple[int, int] = option((640, 640), "height and width of the network's input")
-    min_roi_size: float = option(16.0, "smallest box side, source pixels, of a training target")
-    roi_padding: float = option(0.1, "margin around a box on each side, as a part of its side")
-    max_rois: int = option(16, "most ROIs of one photo in a training step")
-    box_jitter: float = option(0.08, "random shift of each box edge in training, part of its side")
-    zoom_jitter: float = option(0.25, "random change of the photo's scale in training")
-    zoom_middle: float = option(
-        1.0,
-        "scale around which --zoom_jitter varies; above 1 suits photos that are trained on at a "
-        "smaller size than --image_size",
-    )
-    color_jitter: float = option(0.2, "random change of brightness, contrast and saturation")
-    no_flip: bool = option(False, "never mirror training photos")
-    copy_paste: float = option(0.0, "part of the photos with people pasted in from other photos")
-    repeat_crowds: int = option(1, "times an epoch that photos of several people are seen")
-    train_extractor: bool = option(
-        False, f"train the small network of '--onnx_model {BUILTIN}' along with the head"
-    )
-    train_detector: bool = option(False, "with --train_extractor, let it find people too")
-    train_image_size: tuple[int, int] | None = option(
-        None, "with --train_extractor, size of the training photos (default: --image_size)"
-    )
-    backbone_lr: float = option(3e-4, "with --train_extractor, peak learning rate of the backbone")
-    detector_weight: float = option(0.5, "with --train_detector, weight of the detector's loss")
-    cache_features: Path | None = option(
-        None, "folder that keeps the frozen features of every photo and its mirror image"
-    )
-    cache_limit: float = option(
-        0.0,
-        "with --cache_features, most GB that the training photos, and that the validation photos, "
-        "may take; 0 for what the disk has",
-    )
-    seed: int = option(42, "seed of every random choice")
-    checkpoint_dir: Path = option(Path("checkpoints"), "where checkpoints and the export go")
-    log_dir: Path = option(Path("logs"), "where TensorBoard files and metrics.csv go")
-    val_output_dir: Path = option(Path("validation_results"), "where the panels go")
-    device: str = option("auto", "where to run", choices=DEVICES)
-    resume: str | None = option(None, "checkpoint to go on from, or 'auto' for the last one")
-    init_from: str | None = option(
-        None,
-        "weights to start a new run from (.pth, .safetensors), without their optimizer and "
-        f"epochs, or '{BUILTIN}' for the model that ships",
-    )
-    resume_epochs: int = option(
-        0, "epochs to train beyond those of the checkpoint, instead of --epochs; 0 for --epochs"
-    )
-    test_only: bool = option(False, "validate --resume (or the best checkpoint) and stop")
-    head: str = option("lite", "head", choices=("lite", "spec"))
-
-    def __post_init__(self) -> None:
-        """Refuse values that cannot work, by flag."""
-        for name in (
-            "epochs",
-            "batch_size",
-            "gradient_accumulation",
-            "validate_every",
-            "save_every",
-            "max_rois",
-            "mask_size",
-            "roi_size",
-            "repeat_crowds",
-        ):
-            _at_least(self, name, 1)
-        for name in (
-            "num_workers",
-            "resume_epochs",
-            "keep",
-            "early_stop",
-            "gradient_clip",
-            "ce_weight",
-            "dice_weight",
-            "roi_padding",
-            "box_jitter",
-            "zoom_jitter",
-            "color_jitter",
-            "warmup_steps",
-            "copy_paste",
-            "zoom_middle",
-            "backbone_lr",
-            "detector_weight",
-            "cache_limit",
-        ):
-            _at_least(self, name, 0)
-        if self.cache_limit and self.cache_features is None:
-            raise InputError(f"--cache_limit {self.cache_limit:g} needs --cache_features DIR")
-        if 1 < len(self.train_ann) and len(self.train_img_dir) not in (0, 1, len(self.train_ann)):
-            raise InputError(
-                f"--train_img_dir names {len(self.train_img_dir)} places but --train_ann "
-                f"{len(self.train_ann)} files: give one place for all, or one for each (of shards "
-                "their folder, or a pattern in quotes)"
-            )
-        if self.mask_size != 2 * self.roi_size:
-            raise InputError(
-                f"--mask_size {self.mask_size} must be twice --roi_size {self.roi_size}"
-            )
-        if self.resume_epochs and not self.resume:
-            raise InputError("--resume_epochs needs --resume PATH (or --resume auto)")
-        if self.init_from and (self.test_only or self.resume not in (None, "auto")):
-            other = "test_only" if self.test_only else "resume"
-            raise InputError(
-                f"--init_from {self.init_from} starts a new run and --{other} takes a checkpoint "
-                "as it is: give one"
-            )
-        if self.amp_dtype and not self.amp:
-            raise InputError(f"--amp_dtype {self.amp_dtype} needs --amp")
-        self._check_joint()
-        if not 0 <= self.ema < 1:
-            raise InputError(f"--ema {self.ema} must be at least 0 and below 1")
-        if bad := [c for c in self.dice_classes if c not in (0, 1, 2)]:
-            raise InputError(f"--dice_classes {bad[0]} is not one of 0, 1, 2")
-
-    def _check_joint(self) -> None:
-        """Refuse what does not go with training the extractor, or without it."""
-        if not self.train_extractor:
-            if self.train_detector or self.train_image_size:
-                name = "train_detector" if self.train_detector else "train_image_size"
-                raise InputError(f"--{name} needs --train_extractor")
-            return
-        if self.onnx_model not in (None, BUILTIN):
-            raise InputError(
-                f"--train_extractor trains the built-in network, but --onnx_model names "
-                f"{self.onnx_model}: use --onnx_model {BUILTIN}"
-            )
-        if self.cache_features or self.layers:
-            name = "cache_features" if self.cache_features else "layers"
-            raise InputError(f"--{name} does not go with --train_extractor: leave it out")
-        for name in ("image_size", "train_image_size"):
-            if any(side < 32 or side % 32 for side in getattr(self, name) or ()):
-                raise InputError(f"--{name} must be multiples of 32 with --train_extractor")
-
-    @property
-    def loader_workers(self) -> int:
-        """Processes that load photos: as asked for, at most one a CPU."""
-        return _at_most_cpus(self.num_workers)
-
-    @property
-    def precision(self) -> str:
-        """``float32``, or what ``--amp`` computes in."""
-        return (self.amp_dtype or "bfloat16") if self.amp else "float32"
-
-    @property
-    def peak_lr(self) -> float:
-        """The learning rate asked for, or the head's own default."""
-        return DEFAULT_LR[self.head] if self.lr is None else self.lr
 
 
 @dataclass(frozen=True)
@@ -281,16 +66,6 @@ class CheckOptions:
     device: str = option("auto", "where to run", choices=DEVICES)
 
 
-def _at_most_cpus(workers: int) -> int:
-    return min(workers, os.cpu_count() or 1)
-
-
-def _at_least(options: object, name: str, least: float) -> None:
-    value = getattr(options, name)
-    if value is not None and value < least:
-        raise InputError(f"--{name} must be at least {least}, but got {value}")
-
-
 @dataclass(frozen=True)
 class StatsOptions:
     """What ``stats`` takes."""
@@ -304,8 +79,8 @@ class StatsOptions:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, by flag."""
-        _at_least(self, "mask_size", 1)
-        _at_least(self, "roi_padding", 0)
+        require_at_least(self, "mask_size", 1)
+        require_at_least(self, "roi_padding", 0)
 
 
 @dataclass(frozen=True)
@@ -344,8 +119,8 @@ class QuantizeOptions:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, by flag."""
-        _at_least(self, "photos", 1)
-        _at_least(self, "max_rois", 1)
+        require_at_least(self, "photos", 1)
+        require_at_least(self, "max_rois", 1)
 
 
 BOX_FORMATS = ("auto", "coco", "coco_results", "csv", "yolo")
@@ -403,7 +178,7 @@ class PredictOptions:
     def __post_init__(self) -> None:
         """Refuse values that cannot work, by flag."""
         for name in ("max_rois", "every", "workers"):
-            _at_least(self, name, 1)
+            require_at_least(self, name, 1)
         if not self.source:
             raise InputError(
                 "predict needs a SOURCE: a photo, a folder, a glob, a video or -; write it before "
@@ -472,15 +247,15 @@ class ValidateOptions:
     @property
     def loader_workers(self) -> int:
         """Processes that load photos: as asked for, at most one a CPU."""
-        return _at_most_cpus(self.num_workers)
+        return at_most_cpus(self.num_workers)
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, by flag."""
-        _at_least(self, "batch_size", 1)
-        _at_least(self, "num_workers", 0)
-        _at_least(self, "min_side", 0)
-        _at_least(self, "bootstrap", 1)
-        _at_least(self, "stress", 0)
+        require_at_least(self, "batch_size", 1)
+        require_at_least(self, "num_workers", 0)
+        require_at_least(self, "min_side", 0)
+        require_at_least(self, "bootstrap", 1)
+        require_at_least(self, "stress", 0)
 
 
 BENCHMARK_PROVIDERS = ("cpu", "cuda", "tensorrt")
@@ -519,8 +294,8 @@ class BenchmarkOptions:
     def __post_init__(self) -> None:
         """Refuse values that cannot work, by flag."""
         for name in ("rounds", "max_rois"):
-            _at_least(self, name, 1)
-        _at_least(self, "warmup", 0)
+            require_at_least(self, name, 1)
+        require_at_least(self, "warmup", 0)
         if not self.people or min(self.people) < 1:
             raise InputError("--people must be numbers of at least 1")
         if len(self.extractor) > 1 and len(self.extractor) != len(self.model):
@@ -562,5 +337,5 @@ class CheckDataOptions:
         """Refuse values that cannot work, by flag."""
         if self.val_img_dir and self.val_ann is None:
             raise InputError(f"--val_img_dir {self.val_img_dir[0]} needs --val_ann")
-        _at_least(self, "min_roi_size", 0)
-        _at_least(self, "examples", 0)
+        require_at_least(self, "min_roi_size", 0)
+        require_at_least(self, "examples", 0)

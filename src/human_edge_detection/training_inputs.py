@@ -11,7 +11,8 @@ import numpy as np
 
 from human_edge_detection.coco import Photo
 from human_edge_detection.coco_reader import load_photos
-from human_edge_detection.config import (
+from human_edge_detection.config import TrainOptions
+from human_edge_detection.defaults import (
     BUILTIN,
     DEFAULT_DATA_STATS,
     DEFAULT_ONNX_MODEL,
@@ -19,7 +20,6 @@ from human_edge_detection.config import (
     DEFAULT_TRAIN_IMG_DIR,
     DEFAULT_VAL_ANN,
     DEFAULT_VAL_IMG_DIR,
-    TrainOptions,
 )
 from human_edge_detection.errors import InputError
 from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor

@@ -9,12 +9,8 @@ from pathlib import Path
 
 from human_edge_detection.coco import Photo
 from human_edge_detection.coco_reader import load_photos
-from human_edge_detection.config import (
-    BUILTIN,
-    DEFAULT_VAL_ANN,
-    DEFAULT_VAL_IMG_DIR,
-    ValidateOptions,
-)
+from human_edge_detection.config import ValidateOptions
+from human_edge_detection.defaults import BUILTIN, DEFAULT_VAL_ANN, DEFAULT_VAL_IMG_DIR
 from human_edge_detection.ensemble_model import check_members
 from human_edge_detection.errors import InputError
 from human_edge_detection.handover import write_handover
