@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from human_edge_detection.errors import InputError
-from human_edge_detection.model import LiteHead, ModelSpec, SpecHead, _LayerNorm, build_head
+from human_edge_detection.lite_head import LiteHead
+from human_edge_detection.model import ModelSpec, build_head
 from human_edge_detection.roi_align import roi_align
+from human_edge_detection.spec_head import SpecHead, _LayerNorm
 
 torch.set_num_threads(1)
 

@@ -19,7 +19,7 @@ from human_edge_detection.coco import Photo
 from human_edge_detection.dataset import Batch, collate
 from human_edge_detection.errors import InputError
 from human_edge_detection.interrupt import StopRequest
-from human_edge_detection.model import LiteHead
+from human_edge_detection.lite_head import LiteHead
 from human_edge_detection.optimizer import make_optimizer
 from human_edge_detection.progress import Means
 from human_edge_detection.trainer import Trainer

@@ -16,8 +16,10 @@ from human_edge_detection.coco import Person, Photo
 from human_edge_detection.config import TrainOptions
 from human_edge_detection.dataset import Batch, PhotoDataset
 from human_edge_detection.distributed import ALONE, Processes
+from human_edge_detection.lite_head import LiteHead
 from human_edge_detection.losses import RoiMaskLoss
-from human_edge_detection.model import LiteHead, ModelSpec, SpecHead
+from human_edge_detection.model import ModelSpec
+from human_edge_detection.spec_head import SpecHead
 from human_edge_detection.trainer import Trainer
 
 SIZE = 64

@@ -14,6 +14,7 @@ from human_edge_detection.model import ModelSpec, build_head
 from human_edge_detection.open_model import shipped_weights
 from human_edge_detection.person_extractor import PersonExtractor, new_person_extractor
 from human_edge_detection.trained_weights import TrainedWeights, read_trained
+from human_edge_detection.widening import widened
 
 SHOWN = 3
 """Names shown of each kind of fault."""
@@ -50,7 +51,7 @@ def new_model(
         make = new_person_extractor if start is None else PersonExtractor
         model["extractor"] = make(options.train_detector)
     if start is not None:
-        fill(model, start)
+        fill(model, widened(start, model["head"]))
     return model
 
 
@@ -77,8 +78,8 @@ def fill(model: nn.ModuleDict, start: TrainedWeights) -> None:
         shown = "; ".join(f"{what} {_listed(names)}" for what, names in faults.items() if names)
         raise InputError(
             f"--init_from {start.path} does not fit this model: {shown}. Use the --head, "
-            "--roi_size, --onnx_model, --layers, --train_extractor and --train_detector that it "
-            "was trained with"
+            "--head_widths, --roi_size, --onnx_model, --layers, --train_extractor and "
+            "--train_detector that it was trained with"
         )
     model.load_state_dict(given)
 

@@ -1,23 +1,14 @@
-"""The heads: feature maps and ROIs in, logits of the three classes out.
-
-Both heads project the maps with 1x1 convolutions *before* the RoI align. A 1x1 convolution
-commutes with bilinear sampling, so this gives the same numbers as projecting every ROI, once per
-image instead of once per person.
-"""
+"""What a head is, as every checkpoint tells it, and the head that this makes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
-from human_edge_detection.depthwise import DepthwiseConv
 from human_edge_detection.errors import InputError
-from human_edge_detection.roi_align import DynamicRoIAlign
-from human_edge_detection.structures import MaskClass
+from human_edge_detection.lite_head import LITE_WIDTHS, LiteHead
+from human_edge_detection.spec_head import SpecHead
 
 
 @dataclass(frozen=True)
@@ -34,6 +25,7 @@ class ModelSpec:
         roi_padding: margin around a box on each side, as a part of its side.
         extractor_sha: short hash of the extractor's file, "" where it is trained along.
         class_weights: cross-entropy weights of the three classes.
+        widths: channels of a lite head at 28x28, 14x14 and 56x56; () where the head has no choice.
     """
 
     head: str
@@ -45,6 +37,7 @@ class ModelSpec:
     roi_padding: float = 0.1
     extractor_sha: str = ""
     class_weights: tuple[float, ...] = (1.0, 1.0, 1.0)
+    widths: tuple[int, ...] = ()
 
     @property
     def mask_size(self) -> int:
@@ -56,13 +49,18 @@ def build_head(spec: ModelSpec) -> nn.Module:
     """The head that ``spec`` describes, with fresh weights.
 
     Raises:
-        InputError: if the head's kind is unknown.
+        InputError: if the head's kind is unknown, or does not fit the rest.
     """
     if spec.head == "lite":
         if spec.roi_size % 2:
             raise InputError(f"--roi_size {spec.roi_size} must be even for --head lite")
-        return LiteHead(spec.channels, spec.strides, roi_size=spec.roi_size)
+        width, context_width, detail_width = spec.widths or LITE_WIDTHS
+        return LiteHead(
+            spec.channels, spec.strides, width, context_width, detail_width, spec.roi_size
+        )
     if spec.head == "spec":
+        if spec.widths:
+            raise InputError(f"--head_widths {' '.join(map(str, spec.widths))} needs --head lite")
         if len(spec.channels) != 1:
             raise InputError(
                 f"--head spec reads one feature map, but --layers names {len(spec.channels)}: "
@@ -70,226 +68,3 @@ def build_head(spec: ModelSpec) -> nn.Module:
             )
         return SpecHead(spec.channels[0], spec.strides[0], roi_size=spec.roi_size)
     raise InputError(f"--head {spec.head} is not one of lite, spec")
-
-
-def _conv_bn(c_in: int, c_out: int, kernel: int = 1, groups: int = 1) -> nn.Sequential:
-    conv = (
-        DepthwiseConv(c_in, kernel)
-        if groups > 1
-        else nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2, bias=False)
-    )
-    return nn.Sequential(conv, nn.BatchNorm2d(c_out))
-
-
-class _Block(nn.Module):
-    """Depthwise 5x5, then a two-layer 1x1 network, added to its input."""
-
-    def __init__(self, width: int, expansion: int = 2) -> None:
-        super().__init__()
-        self.spatial = _conv_bn(width, width, 5, groups=width)
-        self.expand = _conv_bn(width, expansion * width)
-        self.reduce = _conv_bn(expansion * width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        hidden = functional.relu(self.expand(self.spatial(x)))
-        return functional.relu(x + self.reduce(hidden))
-
-
-class _MapNeck(nn.Module):
-    """What all people of an image share: one context map and one fine detail map.
-
-    The context map has the smallest stride that is at least 8 (or the only one); coarser maps
-    are projected and scaled up to it. The detail map is the finest one.
-    """
-
-    def __init__(
-        self, channels: Sequence[int], strides: Sequence[float], width: int, detail_width: int
-    ) -> None:
-        super().__init__()
-        self.strides = tuple(strides)
-        self.detail_id = min(range(len(strides)), key=lambda i: strides[i])
-        # Measured strides are a little below 8, 16, ... where the image is no multiple of them.
-        coarse = [i for i, stride in enumerate(strides) if round(stride) >= 8]
-        self.context_ids = coarse or [self.detail_id]
-        self.base_id = min(self.context_ids, key=lambda i: strides[i])
-        self.context_stride = strides[self.base_id]
-        self.detail_stride = strides[self.detail_id]
-        self.context = nn.ModuleList(_conv_bn(channels[i], width) for i in self.context_ids)
-        self.detail = _conv_bn(channels[self.detail_id], detail_width)
-        self.mix = _Block(width)
-
-    def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        size_hw = features[self.base_id].shape[-2:]
-        context: Tensor | None = None
-        for index, project in zip(self.context_ids, self.context, strict=True):
-            projected = project(features[index])
-            if self.strides[index] != self.context_stride:
-                projected = functional.interpolate(
-                    projected, size=size_hw, mode="bilinear", align_corners=False
-                )
-            context = projected if context is None else context + projected
-        assert context is not None
-        detail = functional.relu(self.detail(features[self.detail_id]))
-        return self.mix(functional.relu(context)), detail
-
-
-class LiteHead(nn.Module):
-    """The default head: under 0.1 GMAC a person, work that people share done on the map.
-
-    Detail sampled at 56x56 is folded into channels (pixel unshuffle), so that all but the last
-    two convolutions run at 28x28; a 14x14 branch sees the whole ROI.
-
-    Args:
-        channels: channels of each feature map.
-        strides: input pixels per cell of each feature map.
-        width: channels at 28x28.
-        context_width: channels at 14x14.
-        detail_width: channels at 56x56.
-        roi_size: bins along the ROI align's side.
-    """
-
-    def __init__(
-        self,
-        channels: Sequence[int],
-        strides: Sequence[float],
-        width: int = 64,
-        context_width: int = 96,
-        detail_width: int = 16,
-        roi_size: int = 28,
-    ) -> None:
-        super().__init__()
-        self.neck = _MapNeck(channels, strides, width, detail_width)
-        self.align_context = DynamicRoIAlign(roi_size, 1 / self.neck.context_stride)
-        self.align_detail = DynamicRoIAlign(2 * roi_size, 1 / self.neck.detail_stride)
-        self.fuse = _conv_bn(width + 4 * detail_width, width)
-        # Where in the box a bin lies says much about whose it is.
-        self.position = nn.Parameter(torch.zeros(1, width, roi_size, roi_size))
-        self.before = _Block(width)
-        self.down = _conv_bn(width, context_width)
-        self.around = nn.Sequential(*[_Block(context_width) for _ in range(3)])
-        self.up = _conv_bn(context_width, width)
-        self.after = nn.Sequential(_Block(width), _Block(width))
-        self.to_fine = _conv_bn(width, 4 * detail_width)
-        self.refine = _conv_bn(2 * detail_width, detail_width, 3)
-        self.classify = nn.Conv2d(detail_width, len(MaskClass), 1)
-
-    def forward(self, features: Sequence[Tensor], rois: Tensor) -> Tensor:
-        """Logits float [N, 3, 2 * roi_size, 2 * roi_size] of all ROIs of a batch.
-
-        Args:
-            features: one float [B, C, h, w] per layer.
-            rois: float32 [N, 5], ``batch_idx, x1, y1, x2, y2`` in input pixels; N may be 0.
-        """
-        context, detail_map = self.neck(features)
-        detail = self.align_detail(detail_map, rois)
-        x = self._fuse(self.align_context(context, rois), detail)
-        x = self.before(functional.relu(x + self.position))
-        around = self.around(functional.relu(self.down(functional.avg_pool2d(x, 2))))
-        around = functional.interpolate(self.up(around), scale_factor=2.0, mode="nearest")
-        x = self.after(functional.relu(x + around))
-        fine = functional.pixel_shuffle(functional.relu(self.to_fine(x)), 2)
-        fine = functional.relu(self.refine(torch.cat([fine, detail], dim=1)))
-        logits: Tensor = self.classify(fine)
-        return logits
-
-    def _fuse(self, context: Tensor, detail: Tensor) -> Tensor:
-        """``fuse`` on the context and on the detail folded into channels (pixel unshuffle).
-
-        A 1x1 convolution of folded channels is a 2x2 convolution of stride 2, so nothing is
-        folded or joined: a sum of two convolutions that ONNX Runtime keeps in its own layout.
-        """
-        project, norm = self.fuse
-        assert isinstance(project, nn.Conv2d)
-        assert isinstance(norm, nn.BatchNorm2d)
-        weight, shift = project.weight, None
-        if not self.training:  # no exporter folds a norm into two convolutions by itself
-            weight, shift = _with_norm(project.weight, norm)
-        width = context.shape[1]
-        kernel = weight[:, width:].reshape(weight.shape[0], detail.shape[1], 2, 2)
-        both = functional.conv2d(context, weight[:, :width], shift)
-        both = both + functional.conv2d(detail, kernel, stride=2)
-        fused: Tensor = norm(both) if self.training else both
-        return fused
-
-
-def _with_norm(weight: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """A convolution's weight and bias that do what it and the norm after it do in evaluation."""
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-    return weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
-
-
-class _LayerNorm(nn.Module):
-    """Layer norm over (C, H, W) with one scale and shift per channel, in float32.
-
-    Written as reductions because opset 16 has no such op and half precision overflows.
-    """
-
-    def __init__(self, channels: int, eps: float = 1e-5) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels, 1, 1))
-        self.bias = nn.Parameter(torch.zeros(channels, 1, 1))
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
-            wide = x.float()
-            centred = wide - wide.mean(dim=(1, 2, 3), keepdim=True)
-            variance = (centred * centred).mean(dim=(1, 2, 3), keepdim=True)
-            return centred * torch.rsqrt(variance + self.eps) * self.weight + self.bias
-
-
-class _Refine(nn.Module):
-    """Two 3x3 convolutions with layer norm, added to their input."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.first_norm = _LayerNorm(width)
-        self.second = nn.Conv2d(width, width, 3, padding=1)
-        self.second_norm = _LayerNorm(width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        hidden = functional.relu(self.first_norm(self.first(x)))
-        return functional.relu(x + self.second_norm(self.second(hidden)))
-
-
-class SpecHead(nn.Module):
-    """The reference head: 5.79 M parameters with 1024 input channels, 13 GMAC a ROI.
-
-    Args:
-        channels: channels of the one feature map.
-        stride: input pixels per cell of the map.
-        roi_size: bins along the ROI align's side.
-    """
-
-    def __init__(self, channels: int, stride: float, roi_size: int = 28) -> None:
-        super().__init__()
-        self.align = DynamicRoIAlign(roi_size, 1 / stride)
-        self.project = nn.Conv2d(channels, 256, 1)
-        self.project_norm = _LayerNorm(256)
-        self.blocks = nn.Sequential(_Refine(256), _Refine(256))
-        self.up56 = nn.ConvTranspose2d(256, 256, 4, stride=2, padding=1)
-        self.up56_norm = _LayerNorm(256)
-        self.refine56 = _Refine(256)
-        self.up112 = nn.ConvTranspose2d(256, 128, 4, stride=2, padding=1)
-        self.up112_norm = _LayerNorm(128)
-        self.refine112 = _Refine(128)
-        self.narrow = nn.Conv2d(128, 64, 3, padding=1)
-        self.fuse = nn.Conv2d(256 + 64, 128, 1)
-        self.classify = nn.Conv2d(128, len(MaskClass), 1)
-
-    def forward(self, features: Sequence[Tensor], rois: Tensor) -> Tensor:
-        """Logits float [N, 3, 2 * roi_size, 2 * roi_size]; see :meth:`LiteHead.forward`."""
-        return self.body(self.align(self.project(features[0]), rois))
-
-    def body(self, x: Tensor) -> Tensor:
-        """Logits from what was cut out of the projected map, float [N, 256, roi_size, roi_size]."""
-        x = self.blocks(functional.relu(self.project_norm(x)))
-        x56 = self.refine56(functional.relu(self.up56_norm(self.up56(x))))
-        x112 = self.refine112(functional.relu(self.up112_norm(self.up112(x56))))
-        fine = functional.avg_pool2d(functional.relu(self.narrow(x112)), 2)
-        fused = functional.relu(self.fuse(torch.cat([x56, fine], dim=1)))
-        logits: Tensor = self.classify(fused)
-        return logits

@@ -74,13 +74,15 @@ def assemble(options: TrainOptions, processes: Processes, opened: ExitStack) -> 
         extractor = opened.enter_context(
             open_extractor(options.onnx_model, options.layers, options.image_size, options.device)
         )
+    start = find_start(options) if payload is None else None
     if payload is not None and resume is not None:
         spec = spec_from_dict(payload["spec"], resume)
         check_extractor(spec, extractor, resume)
     else:
         spec = make_spec(options, extractor, class_weights(options, photos.train))
+        if start is not None and not options.head_widths:
+            spec = replace(spec, widths=start.spec.widths)
     train_photos = repeat_crowds(photos.train, options.repeat_crowds)
-    start = find_start(options) if payload is None else None
     run = Run(options, spec, train_photos, photos.val, extractor, processes, start)
     if payload is not None and resume is not None:
         run.resume(payload, resume)
@@ -131,6 +133,7 @@ def make_spec(
         roi_padding=options.roi_padding,
         extractor_sha="" if extractor is None else extractor.sha,
         class_weights=tuple(weights),
+        widths=options.head_widths,
     )
 
 

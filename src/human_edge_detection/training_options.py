@@ -142,6 +142,12 @@ class TrainOptions:
     )
     test_only: bool = option(False, "validate --resume (or the best checkpoint) and stop")
     head: str = option("lite", "head", choices=("lite", "spec"))
+    head_widths: tuple[int, ...] = option(
+        (),
+        "channels of a lite head at 28x28, 14x14 and 56x56 (default: 64 96 16, or those of "
+        "--init_from); larger ones than those of --init_from begin with its answers",
+        metavar="WIDTH",
+    )
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, by flag."""
@@ -200,6 +206,9 @@ class TrainOptions:
         if self.amp_dtype and not self.amp:
             raise InputError(f"--amp_dtype {self.amp_dtype} needs --amp")
         self._check_joint()
+        if self.head_widths and (len(self.head_widths) != 3 or min(self.head_widths) < 1):
+            given = " ".join(map(str, self.head_widths))
+            raise InputError(f"--head_widths {given} must be three numbers, such as 64 96 16")
         if not 0 <= self.ema < 1:
             raise InputError(f"--ema {self.ema} must be at least 0 and below 1")
         if bad := [c for c in self.dice_classes if c not in (0, 1, 2)]:

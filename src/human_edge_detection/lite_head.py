@@ -1,0 +1,169 @@
+"""The default head: a tenth of a GMAC a person, work that people share done once on the map.
+
+The 1x1 convolutions that narrow the maps come *before* the RoI align. A 1x1 convolution commutes
+with bilinear sampling, so this gives the same numbers as narrowing every ROI, once per image
+instead of once per person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from human_edge_detection.depthwise import DepthwiseConv
+from human_edge_detection.roi_align import DynamicRoIAlign
+from human_edge_detection.structures import MaskClass
+
+LITE_WIDTHS = (64, 96, 16)
+"""Channels of a lite head at 28x28, 14x14 and 56x56, where nothing else is asked for."""
+
+
+def _conv_bn(c_in: int, c_out: int, kernel: int = 1, groups: int = 1) -> nn.Sequential:
+    conv = (
+        DepthwiseConv(c_in, kernel)
+        if groups > 1
+        else nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2, bias=False)
+    )
+    return nn.Sequential(conv, nn.BatchNorm2d(c_out))
+
+
+class _Block(nn.Module):
+    """Depthwise 5x5, then a two-layer 1x1 network, added to its input."""
+
+    def __init__(self, width: int, expansion: int = 2) -> None:
+        super().__init__()
+        self.spatial = _conv_bn(width, width, 5, groups=width)
+        self.expand = _conv_bn(width, expansion * width)
+        self.reduce = _conv_bn(expansion * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = functional.relu(self.expand(self.spatial(x)))
+        return functional.relu(x + self.reduce(hidden))
+
+
+class _MapNeck(nn.Module):
+    """What all people of an image share: one context map and one fine detail map.
+
+    The context map has the smallest stride that is at least 8 (or the only one); coarser maps
+    are projected and scaled up to it. The detail map is the finest one.
+    """
+
+    def __init__(
+        self, channels: Sequence[int], strides: Sequence[float], width: int, detail_width: int
+    ) -> None:
+        super().__init__()
+        self.strides = tuple(strides)
+        self.detail_id = min(range(len(strides)), key=lambda i: strides[i])
+        # Measured strides are a little below 8, 16, ... where the image is no multiple of them.
+        coarse = [i for i, stride in enumerate(strides) if round(stride) >= 8]
+        self.context_ids = coarse or [self.detail_id]
+        self.base_id = min(self.context_ids, key=lambda i: strides[i])
+        self.context_stride = strides[self.base_id]
+        self.detail_stride = strides[self.detail_id]
+        self.context = nn.ModuleList(_conv_bn(channels[i], width) for i in self.context_ids)
+        self.detail = _conv_bn(channels[self.detail_id], detail_width)
+        self.mix = _Block(width)
+
+    def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        size_hw = features[self.base_id].shape[-2:]
+        context: Tensor | None = None
+        for index, project in zip(self.context_ids, self.context, strict=True):
+            projected = project(features[index])
+            if self.strides[index] != self.context_stride:
+                projected = functional.interpolate(
+                    projected, size=size_hw, mode="bilinear", align_corners=False
+                )
+            context = projected if context is None else context + projected
+        assert context is not None
+        detail = functional.relu(self.detail(features[self.detail_id]))
+        return self.mix(functional.relu(context)), detail
+
+
+class LiteHead(nn.Module):
+    """The default head: 0.09 GMAC a person, work that people share done on the map.
+
+    Detail sampled at 56x56 is folded into channels (pixel unshuffle), so that all but the last
+    two convolutions run at 28x28; a 14x14 branch sees the whole ROI.
+
+    Args:
+        channels: channels of each feature map.
+        strides: input pixels per cell of each feature map.
+        width: channels at 28x28.
+        context_width: channels at 14x14.
+        detail_width: channels at 56x56.
+        roi_size: bins along the ROI align's side.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        strides: Sequence[float],
+        width: int = LITE_WIDTHS[0],
+        context_width: int = LITE_WIDTHS[1],
+        detail_width: int = LITE_WIDTHS[2],
+        roi_size: int = 28,
+    ) -> None:
+        super().__init__()
+        self.neck = _MapNeck(channels, strides, width, detail_width)
+        self.align_context = DynamicRoIAlign(roi_size, 1 / self.neck.context_stride)
+        self.align_detail = DynamicRoIAlign(2 * roi_size, 1 / self.neck.detail_stride)
+        self.fuse = _conv_bn(width + 4 * detail_width, width)
+        # Where in the box a bin lies says much about whose it is.
+        self.position = nn.Parameter(torch.zeros(1, width, roi_size, roi_size))
+        self.before = _Block(width)
+        self.down = _conv_bn(width, context_width)
+        self.around = nn.Sequential(*[_Block(context_width) for _ in range(3)])
+        self.up = _conv_bn(context_width, width)
+        self.after = nn.Sequential(_Block(width), _Block(width))
+        self.to_fine = _conv_bn(width, 4 * detail_width)
+        self.refine = _conv_bn(2 * detail_width, detail_width, 3)
+        self.classify = nn.Conv2d(detail_width, len(MaskClass), 1)
+
+    def forward(self, features: Sequence[Tensor], rois: Tensor) -> Tensor:
+        """Logits float [N, 3, 2 * roi_size, 2 * roi_size] of all ROIs of a batch.
+
+        Args:
+            features: one float [B, C, h, w] per layer.
+            rois: float32 [N, 5], ``batch_idx, x1, y1, x2, y2`` in input pixels; N may be 0.
+        """
+        context, detail_map = self.neck(features)
+        detail = self.align_detail(detail_map, rois)
+        x = self._fuse(self.align_context(context, rois), detail)
+        x = self.before(functional.relu(x + self.position))
+        around = self.around(functional.relu(self.down(functional.avg_pool2d(x, 2))))
+        around = functional.interpolate(self.up(around), scale_factor=2.0, mode="nearest")
+        x = self.after(functional.relu(x + around))
+        fine = functional.pixel_shuffle(functional.relu(self.to_fine(x)), 2)
+        fine = functional.relu(self.refine(torch.cat([fine, detail], dim=1)))
+        logits: Tensor = self.classify(fine)
+        return logits
+
+    def _fuse(self, context: Tensor, detail: Tensor) -> Tensor:
+        """``fuse`` on the context and on the detail folded into channels (pixel unshuffle).
+
+        A 1x1 convolution of folded channels is a 2x2 convolution of stride 2, so nothing is
+        folded or joined: a sum of two convolutions that ONNX Runtime keeps in its own layout.
+        """
+        project, norm = self.fuse
+        assert isinstance(project, nn.Conv2d)
+        assert isinstance(norm, nn.BatchNorm2d)
+        weight, shift = project.weight, None
+        if not self.training:  # no exporter folds a norm into two convolutions by itself
+            weight, shift = _with_norm(project.weight, norm)
+        width = context.shape[1]
+        kernel = weight[:, width:].reshape(weight.shape[0], detail.shape[1], 2, 2)
+        both = functional.conv2d(context, weight[:, :width], shift)
+        both = both + functional.conv2d(detail, kernel, stride=2)
+        fused: Tensor = norm(both) if self.training else both
+        return fused
+
+
+def _with_norm(weight: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """A convolution's weight and bias that do what it and the norm after it do in evaluation."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    return weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
