@@ -106,3 +106,8 @@ def test_tensorrt_engines_are_kept_under_the_models_hash(
     assert options["trt_profile_min_shapes"] == "rois:0x5"
     assert options["trt_profile_max_shapes"] == "rois:128x5"
     assert "trt_profile_min_shapes" not in runtime.tensorrt_options("abc")
+
+
+def test_threads_do_not_wait_busily_for_the_next_run(model: Path) -> None:
+    options = open_session(model, "cpu").get_session_options()
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"

@@ -179,6 +179,8 @@ def _with_options(
 def _session_options(threads: int | None, data_dir: Path | None) -> Any:
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    # Threads that wait busily after a run take the cores from the next network and from pasting.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if threads:
         options.intra_op_num_threads = threads
     if data_dir is not None:  # a model given as bytes does not know where its weights lie
