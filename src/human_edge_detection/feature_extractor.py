@@ -21,7 +21,7 @@ from human_edge_detection.feature_layers import (
     layer_error,
 )
 from human_edge_detection.onnx_graph import select_outputs
-from human_edge_detection.runtime import Provider, open_session, short_hash
+from human_edge_detection.runtime import CUDA, TENSORRT, Provider, open_session, short_hash
 from human_edge_detection.structures import FloatArray
 
 logger = logging.getLogger(__name__)
@@ -38,6 +38,9 @@ class YOLOv9FeatureExtractor:
         strides: input pixels per map pixel of each map.
         input_size_hw: height and width that the images must have.
         sha: short hash of the model file.
+        map_shapes: C, h, w of each map.
+        dtype: NumPy type of the images and maps inside the network.
+        fixed_batch: how many images the network takes at once; None for any number.
     """
 
     def __init__(
@@ -78,13 +81,13 @@ class YOLOv9FeatureExtractor:
         )
         source = image_input(self._session, model.path)
         self._input_name = source.name
-        self._dtype = np.float16 if "float16" in source.type else np.float32
-        self._fixed_batch = source.shape[0] if isinstance(source.shape[0], int) else None
+        self.dtype = np.float16 if "float16" in source.type else np.float32
+        self.fixed_batch = source.shape[0] if isinstance(source.shape[0], int) else None
         self.input_size_hw = input_size(source.shape, image_size_hw, model.path)
-        self._map_shapes = self._dry_run(model)
-        self.channels: tuple[int, ...] = tuple(shape[0] for shape in self._map_shapes)
+        self.map_shapes = self._dry_run(model)
+        self.channels: tuple[int, ...] = tuple(shape[0] for shape in self.map_shapes)
         height = self.input_size_hw[0]
-        self.strides: tuple[float, ...] = tuple(height / shape[1] for shape in self._map_shapes)
+        self.strides: tuple[float, ...] = tuple(height / shape[1] for shape in self.map_shapes)
         facts = map(describe_layer, self.layers, self.channels, self.strides)
         logger.info("%s: %s", model.path, ", ".join(facts))
 
@@ -101,8 +104,8 @@ class YOLOv9FeatureExtractor:
                 f"but got {list(images.shape)}"
             )
         if len(images) == 0:
-            return [np.zeros((0, *shape), np.float32) for shape in self._map_shapes]
-        step = self._fixed_batch or len(images)
+            return [np.zeros((0, *shape), np.float32) for shape in self.map_shapes]
+        step = self.fixed_batch or len(images)
         parts = [self._run(images[at : at + step]) for at in range(0, len(images), step)]
         if len(parts) == 1:
             return parts[0]
@@ -112,12 +115,37 @@ class YOLOv9FeatureExtractor:
         if self._session is None:
             raise RuntimeError("the feature extractor is closed")
         count = len(images)
-        batch = np.ascontiguousarray(images, self._dtype)
-        if self._fixed_batch and count < self._fixed_batch:
-            rest = np.zeros((self._fixed_batch - count, *batch.shape[1:]), self._dtype)
+        batch = np.ascontiguousarray(images, self.dtype)
+        if self.fixed_batch and count < self.fixed_batch:
+            rest = np.zeros((self.fixed_batch - count, *batch.shape[1:]), self.dtype)
             batch = np.concatenate([batch, rest])
         maps = self._session.run(list(self.layers), {self._input_name: batch})
         return [np.asarray(item[:count], np.float32) for item in maps]
+
+    @property
+    def device_type(self) -> str:
+        """Where the network runs, in torch's word: ``cuda`` or ``cpu``."""
+        if self._session is None:
+            raise RuntimeError("the feature extractor is closed")
+        return "cuda" if self._session.get_providers()[0] in (CUDA, TENSORRT) else "cpu"
+
+    def write_maps(self, images: int, maps: Sequence[int], count: int) -> None:
+        """Run on memory of the caller's, on the network's own device: nothing is copied.
+
+        Args:
+            images: address of ``count`` images [count, 3, H, W] RGB 0-1 of type :attr:`dtype`.
+            maps: address of each layer's [count, C, H / stride, W / stride] of the same type,
+                which are overwritten.
+            count: number of images; the network's own where it takes a fixed one.
+        """
+        if self._session is None:
+            raise RuntimeError("the feature extractor is closed")
+        binding, place = self._session.io_binding(), (self.device_type, 0, self.dtype)
+        binding.bind_input(self._input_name, *place, [count, 3, *self.input_size_hw], images)
+        for name, shape, address in zip(self.layers, self.map_shapes, maps, strict=True):
+            binding.bind_output(name, *place, [count, *shape], address)
+        self._session.run_with_iobinding(binding)
+        binding.synchronize_outputs()
 
     def _dry_run(self, model: ModelFile) -> tuple[tuple[int, ...], ...]:
         """Shapes [C, h, w] of the maps."""

@@ -16,6 +16,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from human_edge_detection.augment import Augmentation
+from human_edge_detection.bound_features import BoundFeatures
 from human_edge_detection.checkpoint import (
     require,
     spec_to_dict,
@@ -32,7 +33,6 @@ from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
 from human_edge_detection.features import (
     FeatureSource,
     cached_features,
-    extracted_features,
     trained_features,
 )
 from human_edge_detection.images import read_image
@@ -110,7 +110,7 @@ class Run:
         if self.extractor is None:
             return photos, trained_features(self.model["extractor"], self.device)
         if folder is None:
-            return photos, extracted_features(self.extractor)
+            return photos, BoundFeatures(self.extractor)
         with_mirror = is_train and not self.options.no_flip
         cache = FeatureCache(
             folder / name, photos, self.extractor, size, with_mirror, self.options.cache_limit
