@@ -12,8 +12,9 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "src" / "human_edge_detection"
 
 PLAIN = set(
-    "archives averaging config defaults errors structures geometry options training_options "
-    "images masks mask_formats instance_masks photo_store visualize palette tags".split()
+    "archives averaging closable config defaults errors structures geometry options "
+    "training_options images masks mask_formats instance_masks photo_store visualize palette "
+    "tags".split()
 )
 DATA = set(
     "annotation_faults augment average_precision bootstrap breakdowns coco coco_json coco_reader "

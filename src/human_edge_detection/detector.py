@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import onnxruntime as ort
 
+from human_edge_detection.closable import Closable
 from human_edge_detection.detector_layouts import (
     WHOLE_BODY_OUTPUT,
     Layout,
@@ -37,7 +37,7 @@ DEFAULT_SCORE = 0.3
 PERSON_NAMES = ("person", "people", "human", "body")
 
 
-class PersonDetector:
+class PersonDetector(Closable):
     """A detector ONNX whose layout is recognised from its graph.
 
     A network whose input's name contains ``bgr`` is given BGR in 0…255, any other RGB in 0…1,
@@ -157,19 +157,6 @@ class PersonDetector:
     def close(self) -> None:
         """Free the session; the detector cannot be called any more."""
         self._session = None
-
-    def __enter__(self) -> PersonDetector:
-        """The detector itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()
 
 
 def holds_detector(onnx_path: Path | str) -> bool:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import onnxruntime as ort
 
+from human_edge_detection.closable import Closable
 from human_edge_detection.errors import InputError
 from human_edge_detection.feature_layers import (
     ModelFile,
@@ -27,7 +27,7 @@ from human_edge_detection.structures import FloatArray
 logger = logging.getLogger(__name__)
 
 
-class YOLOv9FeatureExtractor:
+class YOLOv9FeatureExtractor(Closable):
     """Images in, one feature map per layer out; the model file stays untouched.
 
     A layer is a declared output of the ONNX file or any tensor inside it.
@@ -165,16 +165,3 @@ class YOLOv9FeatureExtractor:
     def close(self) -> None:
         """Free the session; the extractor cannot be called any more."""
         self._session = None
-
-    def __enter__(self) -> YOLOv9FeatureExtractor:
-        """The extractor itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()

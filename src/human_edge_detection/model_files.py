@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from human_edge_detection.closable import Closable
 from human_edge_detection.errors import InputError
 from human_edge_detection.evaluate import Infer
 from human_edge_detection.feature_cache import as_network_input
@@ -32,7 +32,7 @@ OpenExtractor = Callable[[str | None, Sequence[str], tuple[int, int], str], MapS
 
 
 @dataclass(frozen=True)
-class OpenModel:
+class OpenModel(Closable):
     """A model that is ready to be validated; close it after use.
 
     Attributes:
@@ -45,16 +45,7 @@ class OpenModel:
     infer: Infer
     resources: ExitStack
 
-    def __enter__(self) -> OpenModel:
-        """The model itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Free the sessions."""
         self.resources.close()
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any
 
+from human_edge_detection.closable import Closable
 from human_edge_detection.config import FUSE_RULES
 from human_edge_detection.detector import DEFAULT_SCORE
 from human_edge_detection.encoders import EncodedImage
@@ -20,7 +20,7 @@ from human_edge_detection.runtime import Provider
 from human_edge_detection.structures import Detections, FloatArray, ImageArray
 
 
-class MaskPredictor:
+class MaskPredictor(Closable):
     """One mask per person, from boxes of your own or of a detector.
 
     Example::
@@ -186,19 +186,6 @@ class MaskPredictor:
         self._encoder.close()
         if self._detector is not None:
             self._detector.close()
-
-    def __enter__(self) -> MaskPredictor:
-        """The predictor itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()
 
     def __getstate__(self) -> dict[str, Any]:
         """What a worker process needs to open the same files."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 
 from torch.utils.tensorboard import SummaryWriter
 
+from human_edge_detection.closable import Closable
 from human_edge_detection.structures import ImageArray
 
 
-class TrainLog:
+class TrainLog(Closable):
     """Writes numbers and pictures of a run under ``log_dir``; a context manager.
 
     Args:
@@ -47,14 +47,7 @@ class TrainLog:
                 writer.writerow(["group", "epoch", "name", "value"])
             writer.writerows([group, epoch, name, f"{v:.6g}"] for name, v in values.items())
 
-    def __enter__(self) -> TrainLog:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Write what is left."""
         if self.writer is not None:
             self.writer.close()
