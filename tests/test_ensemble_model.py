@@ -161,6 +161,9 @@ def test_what_cannot_be_averaged_is_refused_by_name(folder: Path, tmp_path: Path
     with pytest.raises(InputError, match=r"wide\.pth reads layers of \[9\] channels"):
         wide = write_model(tmp_path / "wide.pth", 0, replace(SPEC, channels=(9,)))
         open_ensemble([first, wide], str(folder / "net.onnx"), "cpu")
+    other_net = write_stand_in(tmp_path / "net.onnx", layer="map", channels=6, size_hw=(96, 96))
+    with pytest.raises(InputError, match=r"head\.onnx reads layers of \[8\].*but .* gives \[6\]"):
+        open_model_file(folder / "head.onnx", str(other_net), "cpu")
 
 
 def test_person_models_join_with_their_own_extractors(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,11 @@ from human_edge_detection.losses import RoiMaskLoss
 from human_edge_detection.model import ModelSpec
 from human_edge_detection.open_model import own_extractor
 from human_edge_detection.structures import FloatArray, RoiSample
-from human_edge_detection.trained_weights import WEIGHTS_SUFFIXES, read_trained
+from human_edge_detection.trained_weights import (
+    WEIGHTS_SUFFIXES,
+    TrainedWeights,
+    read_trained,
+)
 from human_edge_detection.training_inputs import open_extractor
 
 MODEL_SUFFIXES = (*WEIGHTS_SUFFIXES, ".onnx")
@@ -72,9 +76,27 @@ def open_model_file(
     """
     if path.suffix not in MODEL_SUFFIXES:
         raise InputError(f"{path}: a model file ends in {' or '.join(MODEL_SUFFIXES)}")
-    if path.suffix in WEIGHTS_SUFFIXES:
-        return _open_weights(path, onnx_model, device, image_size, opening)
-    return _open_export(path, onnx_model, device, image_size, opening)
+    with ExitStack() as resources:
+
+        def extractor_of(spec: ModelSpec, own: Path | None = None) -> MapSource:
+            """The extractor of a head: its own, or the one that is named."""
+            named = onnx_model if own is None else str(own)
+            extractor = opening(named, spec.layers, spec.image_size, device)
+            resources.callback(extractor.close)
+            _check_extractor(path, spec, extractor)
+            return extractor
+
+        if path.suffix in WEIGHTS_SUFFIXES:
+            trained = read_trained(path).at_size(image_size)
+            infer = _weights_infer(trained, torch_device(device), extractor_of)
+            return OpenModel(trained.spec, infer, resources.pop_all())
+        session = HeadSession(path, device)
+        resources.callback(session.close)
+        spec = _spec_of(path, session.facts, image_size)
+        if session.facts.end_to_end:
+            return OpenModel(spec, onnx_infer(session, None), resources.pop_all())
+        extractor = extractor_of(spec, own_extractor(path, session.facts))
+        return OpenModel(spec, onnx_infer(session, extractor), resources.pop_all())
 
 
 def torch_device(device: str) -> torch.device:
@@ -97,52 +119,15 @@ def numpy_loss(
     return parts
 
 
-def _open_weights(
-    path: Path,
-    onnx_model: str | None,
-    device: str,
-    image_size: tuple[int, int] | None,
-    opening: OpenExtractor,
-) -> OpenModel:
-    trained = read_trained(path).at_size(image_size)
-    spec, place, resources = trained.spec, torch_device(device), ExitStack()
+def _weights_infer(
+    trained: TrainedWeights, place: torch.device, extractor_of: Callable[[ModelSpec], MapSource]
+) -> Infer:
     model = trained.model().to(place)
     if trained.has_extractor:
-        return OpenModel(
-            spec, inference(model, trained_features(model["extractor"], place), place), resources
-        )
-    extractor = opening(onnx_model, spec.layers, spec.image_size, device)
-    _check_extractor(path, spec, extractor)
-    resources.callback(extractor.close)
-    return OpenModel(spec, inference(model, extracted_features(extractor), place), resources)
-
-
-def _open_export(
-    path: Path,
-    onnx_model: str | None,
-    device: str,
-    image_size: tuple[int, int] | None,
-    opening: OpenExtractor,
-) -> OpenModel:
-    session = HeadSession(path, device)
-    spec = _spec_of(session.facts)
-    if image_size is not None:
-        if session.facts.end_to_end and image_size != spec.image_size:
-            raise InputError(
-                f"--image_size {image_size[0]} {image_size[1]} does not fit {path}, made for "
-                f"{spec.image_size[0]}x{spec.image_size[1]}: export it again with --image_size"
-            )
-        spec = replace(spec, image_size=image_size)
-    resources = ExitStack()
-    resources.callback(session.close)
-    if session.facts.end_to_end:
-        return OpenModel(spec, onnx_infer(session, None), resources)
-    own = own_extractor(path, session.facts)
-    named = onnx_model if own is None else str(own)
-    extractor = opening(named, spec.layers, spec.image_size, device)
-    resources.callback(extractor.close)
-    session.check_fits(extractor.channels, extractor.strides, named or "(built-in)")
-    return OpenModel(spec, onnx_infer(session, extractor), resources)
+        features = trained_features(model["extractor"], place)
+    else:
+        features = extracted_features(extractor_of(trained.spec))
+    return inference(model, features, place)
 
 
 def onnx_infer(session: HeadSession, extractor: MapSource | None) -> Infer:
@@ -160,13 +145,19 @@ def onnx_infer(session: HeadSession, extractor: MapSource | None) -> Infer:
     return infer
 
 
-def _spec_of(facts: HeadFacts) -> ModelSpec:
+def _spec_of(path: Path, facts: HeadFacts, image_size: tuple[int, int] | None) -> ModelSpec:
+    own = facts.image_size_hw
+    if image_size is not None and image_size != own and facts.end_to_end:
+        raise InputError(
+            f"--image_size {image_size[0]} {image_size[1]} does not fit {path}, made for "
+            f"{own[0]}x{own[1]}: export it again with --image_size"
+        )
     return ModelSpec(
         head="exported",
         layers=facts.layers,
         channels=facts.channels,
         strides=facts.strides,
-        image_size=facts.image_size_hw,
+        image_size=image_size or own,
         roi_size=facts.mask_size // 2,
         roi_padding=facts.roi_padding,
         extractor_sha=facts.extractor_sha,
@@ -175,8 +166,10 @@ def _spec_of(facts: HeadFacts) -> ModelSpec:
 
 
 def _check_extractor(path: Path, spec: ModelSpec, extractor: MapSource) -> None:
-    if tuple(extractor.channels) != tuple(spec.channels):
+    channels, strides = extractor.channels, extractor.strides
+    if channels != spec.channels or not np.allclose(strides, spec.strides, rtol=0.01):
         raise InputError(
-            f"checkpoint {path} reads layers of {list(spec.channels)} channels, but the extractor "
-            f"gives {list(extractor.channels)}: pass the --onnx_model it was trained with"
+            f"{path} reads layers of {list(spec.channels)} channels at strides "
+            f"{list(spec.strides)}, but the extractor gives {list(channels)} at {list(strides)}: "
+            "pass the --onnx_model it was trained with"
         )
