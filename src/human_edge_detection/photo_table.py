@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,11 +83,8 @@ class PhotoTable(Sequence[Photo]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    @overload
-    def __getitem__(self, position: int) -> Photo: ...
-    @overload
-    def __getitem__(self, position: slice) -> Sequence[Photo]: ...
-    def __getitem__(self, position: int | slice) -> Photo | Sequence[Photo]:
+    # Sequence[Photo], as which callers hold it, tells the types of the two apart.
+    def __getitem__(self, position: int | slice) -> Any:
         if isinstance(position, slice):
             return ChosenPhotos((self,), chosen(0, np.arange(len(self))[position]))
         row, images = int(self._rows[position]), self._images
@@ -117,16 +114,11 @@ class ChosenPhotos(Sequence[Photo]):
     def __len__(self) -> int:
         return len(self._places)
 
-    @overload
-    def __getitem__(self, position: int) -> Photo: ...
-    @overload
-    def __getitem__(self, position: slice) -> Sequence[Photo]: ...
-    def __getitem__(self, position: int | slice) -> Photo | Sequence[Photo]:
+    def __getitem__(self, position: int | slice) -> Any:
         if isinstance(position, slice):
             return ChosenPhotos(self._parts, self._places[position])
         part, place = self._places[position].tolist()
-        photo: Photo = self._parts[part][place]
-        return photo
+        return self._parts[part][place]
 
 
 def chosen(part: int, positions: NDArray[np.integer]) -> IntArray:
