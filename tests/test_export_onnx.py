@@ -15,6 +15,7 @@ from human_edge_detection.export_command import run_export
 from human_edge_detection.export_onnx import TOLERANCE, export_end_to_end, export_head
 from human_edge_detection.model import ModelSpec, build_head
 from human_edge_detection.open_model import EXTRACTOR_NAME, HEAD_NAME
+from human_edge_detection.run_end import predict_command
 from human_edge_detection.weights_file import save_weights
 from stand_in import write_stand_in
 from tiny_person import write_person_checkpoint
@@ -107,6 +108,8 @@ def test_export_command_writes_both_files_of_a_person_model(tmp_path: Path, caps
     head = ort.InferenceSession(folder / HEAD_NAME, providers=["CPUExecutionProvider"])
     assert head.get_modelmeta().custom_metadata_map["image_size"] == "[64, 96]"
     assert "batch 1 and 4" in capsys.readouterr().out
+    told = predict_command(folder / HEAD_NAME, folder / EXTRACTOR_NAME)
+    assert told == f"predict PHOTO --boxes BOXES --model {folder / HEAD_NAME}"
     for given in ({"output": tmp_path / "a.onnx"}, {"onnx_model": tmp_path / "net.onnx"}):
         with pytest.raises(InputError, match="does not go with"):
             run_export(ExportOptions(checkpoint, **given))

@@ -11,9 +11,11 @@ import pytest
 import torch
 from torch import nn
 
+from human_edge_detection.cli import main
 from human_edge_detection.config import TrainOptions
 from human_edge_detection.errors import InputError
 from human_edge_detection.head_session import HeadSession
+from human_edge_detection.images import save_image
 from human_edge_detection.open_model import EXTRACTOR_NAME, HEAD_NAME
 from human_edge_detection.optimizer import make_optimizer
 from human_edge_detection.person_export import (
@@ -26,6 +28,7 @@ from human_edge_detection.person_extractor import (
 )
 from human_edge_detection.predictor import MaskPredictor
 from human_edge_detection.progress import Means
+from human_edge_detection.run_end import predict_command
 from tiny_person import SPEC, new_person_model
 from tiny_run import AMOUNT, write_photos
 
@@ -104,6 +107,17 @@ def test_predictor_finds_people_and_masks_in_one_pass(folder: Path) -> None:
         masks = predictor.segment(image, score=0.0)
     assert len(masks.boxes_xyxy) > 0
     assert masks.binary().shape[1:] == (70, 50)
+
+
+def test_the_command_told_for_a_person_model_needs_no_boxes_and_no_extractor(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = predict_command(folder / HEAD_NAME, folder / EXTRACTOR_NAME)
+    assert told == f"predict PHOTO --model {folder / HEAD_NAME}"
+    monkeypatch.chdir(tmp_path)
+    save_image(Path("PHOTO.png"), np.zeros((96, 64, 3), np.uint8))
+    assert main(told.replace("PHOTO", "PHOTO.png").split()) == 0
+    assert Path("predictions/predictions.json").is_file()
 
 
 def test_backbone_has_its_own_learning_rate(model: nn.ModuleDict) -> None:

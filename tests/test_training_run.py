@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from human_edge_detection.checkpoint import best_weights, load_checkpoint
 from human_edge_detection.checkpoint_folder import CheckpointFolder
-from human_edge_detection.cli import train_main
+from human_edge_detection.cli import main, train_main
 from human_edge_detection.config import TrainOptions
 from human_edge_detection.errors import InputError
 from human_edge_detection.images import read_image
@@ -101,7 +101,14 @@ def test_a_finished_run_resumed_elsewhere_measures_and_hands_over_again(
     assert train_main([*inputs, *outputs(tmp_path), "--resume", last, "--epochs", "3"]) == 0
     assert progress_of(tmp_path)["step"] == progress_of(finished)["step"]
     assert (tmp_path / "checkpoints" / "best_model.onnx").is_file()
-    assert "the best is epoch 3" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "the best is epoch 3" in text
+    told = text.split("next: uv run human-edge-detection ")[1]
+    boxes = Path(inputs[inputs.index("--val_ann") + 1])
+    photo = boxes.with_name("photo_0.png")
+    words = told.replace("PHOTO", str(photo)).replace("BOXES", str(boxes)).split()
+    assert main([*words, "--output", str(tmp_path / "out")]) == 0
+    assert len(json.loads((tmp_path / "out" / "predictions.json").read_text())) == 2
 
 
 def test_a_run_without_progress_stops_early(inputs: list[str], tmp_path: Path) -> None:

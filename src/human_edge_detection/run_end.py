@@ -7,9 +7,11 @@ from pathlib import Path
 from torch import nn
 
 from human_edge_detection.checkpoint import best_weights, load_checkpoint, load_weights
+from human_edge_detection.detector import holds_detector
 from human_edge_detection.export_onnx import export_head, report
 from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
 from human_edge_detection.model import ModelSpec
+from human_edge_detection.open_model import EXTRACTOR_NAME
 from human_edge_detection.person_export import export_pair
 from human_edge_detection.progress import Progress
 from human_edge_detection.trained_weights import read_trained
@@ -56,7 +58,21 @@ def closing_words(
         f"trained {progress.epoch} epochs; the best is epoch {progress.best_epoch}: "
         f"{metric} {progress.best_miou:.4f}",
         *(f"{what}: {path}" for what, path in files.items()),
-        f"next: uv run human-edge-detection predict PHOTO --boxes BOXES --model {head} "
-        f"--extractor {extractor}",
+        f"next: uv run human-edge-detection {predict_command(head, extractor)}",
     ]
     return "\n".join(lines)
+
+
+def predict_command(head: Path, extractor: Path) -> str:
+    """The shortest command that masks the people of a photo with two exported files.
+
+    Boxes are needed where the extractor finds nobody, its name where it does not lie beside the
+    head as a person model's does.
+    """
+    words = ["predict PHOTO"]
+    if not holds_detector(extractor):
+        words.append("--boxes BOXES")
+    words.append(f"--model {head}")
+    if extractor != head.with_name(EXTRACTOR_NAME):
+        words.append(f"--extractor {extractor}")
+    return " ".join(words)
