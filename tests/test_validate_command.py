@@ -12,13 +12,16 @@ import torch
 from human_edge_detection.checkpoint import save_checkpoint, spec_to_dict
 from human_edge_detection.config import ExportOptions, ValidateOptions
 from human_edge_detection.errors import InputError
+from human_edge_detection.evaluate import Evaluation
 from human_edge_detection.export_command import run_export
 from human_edge_detection.export_onnx import export_end_to_end, export_head
 from human_edge_detection.model import ModelSpec, build_head
 from human_edge_detection.open_model import HEAD_NAME
+from human_edge_detection.report_data import ScoredModel, best_of
 from human_edge_detection.trained_weights import read_trained
 from human_edge_detection.validate_command import find_models, run_validate
-from people_set import write_people_set
+from human_edge_detection.validation_text import comparison_text
+from people_set import made_up_score, matrix, write_people_set
 from stand_in import write_stand_in
 from tiny_person import write_person_checkpoint
 
@@ -52,7 +55,7 @@ def test_one_checkpoint(options: ValidateOptions, capsys: pytest.CaptureFixture[
     text = capsys.readouterr().out
     assert "checkpoint_0.pth" in text
     assert "target_iou_image" in text
-    assert "best by mIoU" not in text
+    assert "best by" not in text
 
 
 def test_several_by_pattern(options: ValidateOptions, capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,7 +64,16 @@ def test_several_by_pattern(options: ValidateOptions, capsys: pytest.CaptureFixt
     text = capsys.readouterr().out
     assert "checkpoint_0.pth" in text
     assert "checkpoint_1.pth" in text
-    assert "best by mIoU: checkpoint_" in text
+    assert "best by target_iou_image: checkpoint_" in text
+
+
+def test_the_best_of_several_is_the_one_whose_masks_are_best_in_the_photo() -> None:
+    clear = Evaluation((made_up_score(1, 1, 0.9, confusion=matrix(10, 10, 0, swapped=9)),))
+    tidy = Evaluation((made_up_score(1, 1, 0.6, confusion=matrix(10, 10, 10)),))
+    assert clear.miou < tidy.miou
+    models = [ScoredModel(*both) for both in (("0", Evaluation(())), ("1", tidy), ("2", clear))]
+    assert best_of(models).name == "2"
+    assert "best by target_iou_image: 2 (0.9" in comparison_text(models)
 
 
 def test_exports_score_as_their_checkpoint_does(options: ValidateOptions) -> None:

@@ -74,7 +74,7 @@ class Evaluation:
 
     @property
     def miou(self) -> float:
-        """The metric that picks the best model."""
+        """The mean of target and non-target IoU, pooled over all ROIs."""
         return self.summary()["miou"]
 
     def summary(self) -> dict[str, float]:

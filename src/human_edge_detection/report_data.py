@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from human_edge_detection.average_precision import KINDS, AveragePrecision
 from human_edge_detection.bootstrap import LEVEL, Estimate, estimate, paired_difference
 from human_edge_detection.breakdowns import ASPECTS, Group, break_down
@@ -17,6 +19,8 @@ from human_edge_detection.stress_curve import StressPoint
 
 GROUP_NUMBERS = ("target_iou_image", "boundary_iou", "separation_accuracy")
 DIGITS = 5
+BEST_BY = "target_iou_image"
+"""The number that picks the best of several models: what is seen of the masks in the photo."""
 
 Json = dict[str, Any]
 
@@ -38,6 +42,11 @@ class ScoredModel:
     precision: tuple[AveragePrecision, ...] = ()
     jitter: dict[float, dict[str, Estimate]] = field(default_factory=dict)
     stress: tuple[StressPoint, ...] = ()
+
+
+def best_of(models: Sequence[ScoredModel]) -> ScoredModel:
+    """The model with the largest ``BEST_BY``; without anybody who counts, the first."""
+    return max(models, key=lambda model: np.nan_to_num(model.evaluation.summary()[BEST_BY]))
 
 
 def report_data(

@@ -17,7 +17,7 @@ from human_edge_detection.handover import write_handover
 from human_edge_detection.open_model import default_model
 from human_edge_detection.panels import write_panels
 from human_edge_detection.photo_store import open_photos
-from human_edge_detection.report_data import ScoredModel, report_data
+from human_edge_detection.report_data import ScoredModel, best_of, report_data
 from human_edge_detection.report_page import gallery_pictures, write_report
 from human_edge_detection.robustness import ceiling
 from human_edge_detection.sample_data import write_sample_set
@@ -55,7 +55,7 @@ def run_validate(options: ValidateOptions) -> int:
     together = [score_ensemble(paths, photos, options, stress_ann)] if options.ensemble else []
     models = [score(n, p, photos, options, stress_ann) for n, p in zip(names, paths, strict=True)]
     models += together
-    best = max(models, key=lambda model: model.evaluation.miou)
+    best = best_of(models)
     print(comparison_text(models))
     print()
     print(headline_text(best, options.bootstrap))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from human_edge_detection.bootstrap import estimate, paired_difference
 from human_edge_detection.breakdowns import break_down
-from human_edge_detection.report_data import ScoredModel
+from human_edge_detection.report_data import BEST_BY, ScoredModel, best_of
 from human_edge_detection.tables import estimate_text, number_text, table_text
 
 COLUMNS = {
@@ -26,7 +26,7 @@ GROUP_COLUMNS = ("target_iou_image", "boundary_iou", "separation_accuracy")
 
 
 def comparison_text(models: Sequence[ScoredModel]) -> str:
-    """The comparison table, and the best of several by ``miou``."""
+    """The comparison table, and the best of several by ``BEST_BY``."""
     rows = []
     for model in models:
         numbers = model.evaluation.summary()
@@ -37,8 +37,9 @@ def comparison_text(models: Sequence[ScoredModel]) -> str:
             stats = ", ".join(f"{name} {number_text(v)}" for name, v in found.stats.items())
             text += f"\n{model.name}, {found.kind}: {stats}"
     if len(models) > 1:
-        best = max(models, key=lambda model: model.evaluation.miou)
-        text += f"\nbest by mIoU: {best.name} ({number_text(best.evaluation.miou)})"
+        best = best_of(models)
+        text += f"\nbest by {BEST_BY}: {best.name} "
+        text += f"({number_text(best.evaluation.summary()[BEST_BY])})"
     return text
 
 
