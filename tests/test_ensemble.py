@@ -16,6 +16,7 @@ from onnx import numpy_helper
 
 import analytic_model
 from analytic_model import draw_person, write_constant_detector, write_extractor, write_head
+from human_edge_detection.cli import main
 from human_edge_detection.config import PredictOptions
 from human_edge_detection.errors import InputError
 from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
@@ -178,27 +179,27 @@ def test_the_flags_take_several_names() -> None:
         parse(PredictOptions, "", "--model x y a.jpg".split())
 
 
-def test_the_command_averages(files: Path, tmp_path: Path) -> None:
+def test_the_command_averages(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     save_image(tmp_path / "1.png", IMAGE)
     (tmp_path / "boxes.csv").write_text(f"file,x1,y1,x2,y2\n1.png,{','.join(map(str, BOX))}\n")
     results = []
     for number, heads in enumerate((["head"], ["head", "doubtful"], ["head", "head"])):
-        command = [
-            sys.executable, "-m", "human_edge_detection", "predict", "1.png", "--boxes",
-            "boxes.csv", "--extractor", str(files / "extractor.onnx"), "--device", "cpu",
-            "--threads", "1", "--save", "coco", "--output", f"out{number}", "--model",
-            *(str(files / f"{name}.onnx") for name in heads),
+        words = [
+            "predict", "1.png", "--boxes", "boxes.csv", "--extractor",
+            str(files / "extractor.onnx"), "--device", "cpu", "--threads", "1", "--save", "coco",
+            "--output", f"out{number}", "--model", *(str(files / f"{name}.onnx") for name in heads),
         ]  # fmt: skip
-        done = subprocess.run(
-            command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
+        assert main(words) == 0
         results.append(json.loads((tmp_path / f"out{number}" / "predictions.json").read_text()))
     alone, both, twice = results
     assert len(both) == len(alone) == 1
     assert twice == alone
-    again = subprocess.run(
-        [*command[:-2], str(files / "head.onnx")], cwd=tmp_path, env=ENVIRONMENT,
-        capture_output=True, text=True,
-    )  # fmt: skip
-    assert again.returncode == 2 and "--model" in again.stderr, "other models, another output"
+    command = [sys.executable, "-m", "human_edge_detection", *words]
+    again = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
+    assert again.returncode == 0 and "1 files were done before" in again.stdout, again.stderr
+    capsys.readouterr()
+    assert main([*words[:-2], str(files / "head.onnx")]) == 2, "other models, another output"
+    assert "--model" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,7 @@ LAZY_IN_TRAINING = {
 }
 
 
+@functools.cache
 def imports_of(path: Path) -> list[tuple[str, int, bool]]:
     """Full name, line, and whether it is made when the module is loaded, of every import."""
     tree = ast.parse(path.read_text(encoding="utf-8"))

@@ -18,10 +18,10 @@ from human_edge_detection.export_onnx import export_head
 from human_edge_detection.model import ModelSpec, build_head
 from human_edge_detection.quantize import Feeds, _pools_as_convolutions, coordinate_nodes, quantized
 from human_edge_detection.quantize_command import compare, run_quantize
-from human_edge_detection.sample_data import write_sample_set
+from people_set import write_people_set
 from stand_in import write_stand_in
 
-SPEC = ModelSpec("lite", ("fine", "coarse"), (4, 8), (4.0, 8.0), image_size=(64, 64))
+SPEC = ModelSpec("lite", ("fine", "coarse"), (4, 8), (4.0, 8.0), image_size=(64, 64), roi_size=8)
 
 
 def some_feeds(count: int, people: int = 3) -> list[Feeds]:
@@ -66,7 +66,7 @@ def test_logits_are_nearly_those_of_the_float_head(head: Path, small: bytes) -> 
 
 def test_no_roi_gives_no_mask(small: bytes) -> None:
     feed = some_feeds(1, people=0)[0]
-    assert ort.InferenceSession(small).run(None, feed)[0].shape == (0, 3, 56, 56)
+    assert ort.InferenceSession(small).run(None, feed)[0].shape == (0, 3, 16, 16)
 
 
 def test_metadata_stays_and_tells_the_precision(head: Path, small: bytes) -> None:
@@ -120,15 +120,15 @@ def test_command_writes_the_head_or_says_why_not(
 ) -> None:
     layer = "map"
     extractor = write_stand_in(
-        tmp_path / "net.onnx", layer=layer, channels=8, stride=8, size_hw=(128, 128)
+        tmp_path / "net.onnx", layer=layer, channels=8, stride=8, size_hw=(96, 96)
     )
-    spec = ModelSpec("lite", (layer,), (8,), (8.0,), image_size=(128, 128))
+    spec = ModelSpec("lite", (layer,), (8,), (8.0,), image_size=(96, 96), roi_size=8)
     torch.manual_seed(0)
     export_head(build_head(spec), spec, tmp_path / "head.onnx")
-    sample = write_sample_set(tmp_path / "data", n_train=3, n_val=1)
-    flags = ["--extractor", str(extractor), "--img_dir", str(sample.train_img_dir)]
+    annotations = write_people_set(tmp_path)
+    flags = ["--extractor", str(extractor), "--img_dir", str(tmp_path)]
     call = ["quantize", str(tmp_path / "head.onnx"), *flags, "--photos", "1", "--max_rois", "2"]
-    code = main([*call, "--ann", str(sample.train_ann)])
+    code = main([*call, "--ann", str(annotations)])
     said = capsys.readouterr()
     written = tmp_path / "head_int8.onnx"
     # An untrained head decides by differences of rounding: either outcome is right, if told.
