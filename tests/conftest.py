@@ -9,6 +9,29 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+# Told not to keep its bytecode, every process that a test starts would compile torch anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+@pytest.fixture
+def no_handover(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs end with their last validation, for tests of what comes before: half of their time."""
+    monkeypatch.setattr("human_edge_detection.training_run.Run.finish", lambda _run, _log: 0)
+
+
+@pytest.fixture(scope="session")
+def person_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A person model with random weights as a run leaves it: checkpoint and exported pair."""
+    from human_edge_detection.person_export import TOLERANCE, export_person_model
+    from tiny_person import SPEC, new_person_model, write_person_checkpoint
+
+    folder = tmp_path_factory.mktemp("person")
+    write_person_checkpoint(folder / "best_model.pth")
+    errors, checks = export_person_model(new_person_model(), SPEC, folder)
+    assert max(errors.values()) < TOLERANCE
+    assert {(check.rois, check.images) for check in checks} >= {(0, 1), (7, 2)}
+    return folder
+
 
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:

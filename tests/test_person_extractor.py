@@ -18,10 +18,7 @@ from human_edge_detection.head_session import HeadSession
 from human_edge_detection.images import save_image
 from human_edge_detection.open_model import EXTRACTOR_NAME, HEAD_NAME
 from human_edge_detection.optimizer import make_optimizer
-from human_edge_detection.person_export import (
-    TOLERANCE,
-    export_person_model,
-)
+from human_edge_detection.person_export import export_person_model
 from human_edge_detection.person_extractor import (
     LAYERS,
     new_person_extractor,
@@ -38,15 +35,6 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="module")
 def model() -> nn.ModuleDict:
     return new_person_model()
-
-
-@pytest.fixture(scope="module")
-def folder(model: nn.ModuleDict, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("exported")
-    errors, checks = export_person_model(model, SPEC, path)
-    assert max(errors.values()) < TOLERANCE
-    assert {(check.rois, check.images) for check in checks} >= {(0, 1), (7, 2)}
-    return path
 
 
 @torch.no_grad()
@@ -74,8 +62,10 @@ def test_imagenet_weights_fill_the_backbone() -> None:
     assert extractor.backbone.stem.norm.running_var.std() > 0
 
 
-def test_exported_files_answer_batches_like_torch(model: nn.ModuleDict, folder: Path) -> None:
-    session = ort.InferenceSession(str(folder / EXTRACTOR_NAME))
+def test_exported_files_answer_batches_like_torch(
+    model: nn.ModuleDict, person_folder: Path
+) -> None:
+    session = ort.InferenceSession(str(person_folder / EXTRACTOR_NAME))
     images = np.random.default_rng(1).random((3, 3, 96, 64), np.float32)
     found = dict(
         zip(
@@ -88,7 +78,7 @@ def test_exported_files_answer_batches_like_torch(model: nn.ModuleDict, folder: 
         maps, candidates = model["extractor"](torch.from_numpy(images))
     np.testing.assert_allclose(found["stride4"], maps[0].numpy(), atol=1e-4)
     np.testing.assert_allclose(found["boxes"], candidates.boxes.numpy(), rtol=1e-4, atol=1e-2)
-    facts = HeadSession(folder / HEAD_NAME).facts
+    facts = HeadSession(person_folder / HEAD_NAME).facts
     assert facts.layers == LAYERS
     assert facts.image_size_hw == (96, 64)
 
@@ -101,8 +91,8 @@ def test_a_sure_detector_is_not_taken_for_a_wrong_one(tmp_path: Path) -> None:
     assert errors["scores"] < 1e-6
 
 
-def test_predictor_finds_people_and_masks_in_one_pass(folder: Path) -> None:
-    with MaskPredictor(folder / HEAD_NAME, device="cpu") as predictor:  # finds its extractor
+def test_predictor_finds_people_and_masks_in_one_pass(person_folder: Path) -> None:
+    with MaskPredictor(person_folder / HEAD_NAME, device="cpu") as predictor:  # finds its extractor
         image = np.random.default_rng(2).integers(0, 255, (70, 50, 3), np.uint8)
         masks = predictor.segment(image, score=0.0)
     assert len(masks.boxes_xyxy) > 0
@@ -110,10 +100,11 @@ def test_predictor_finds_people_and_masks_in_one_pass(folder: Path) -> None:
 
 
 def test_the_command_told_for_a_person_model_needs_no_boxes_and_no_extractor(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    person_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = predict_command(folder / HEAD_NAME, folder / EXTRACTOR_NAME)
-    assert told == f"predict PHOTO --model {folder / HEAD_NAME}"
+    head = person_folder / HEAD_NAME
+    told = predict_command(head, person_folder / EXTRACTOR_NAME)
+    assert told == f"predict PHOTO --model {head}"
     monkeypatch.chdir(tmp_path)
     save_image(Path("PHOTO.png"), np.zeros((96, 64, 3), np.uint8))
     assert main(told.replace("PHOTO", "PHOTO.png").split()) == 0

@@ -10,10 +10,9 @@ import pytest
 import torch
 
 from human_edge_detection.checkpoint import save_checkpoint, spec_to_dict
-from human_edge_detection.config import ExportOptions, ValidateOptions
+from human_edge_detection.config import ValidateOptions
 from human_edge_detection.errors import InputError
 from human_edge_detection.evaluate import Evaluation
-from human_edge_detection.export_command import run_export
 from human_edge_detection.export_onnx import export_end_to_end, export_head
 from human_edge_detection.model import ModelSpec, build_head
 from human_edge_detection.open_model import HEAD_NAME
@@ -23,7 +22,6 @@ from human_edge_detection.validate_command import find_models, run_validate
 from human_edge_detection.validation_text import comparison_text
 from people_set import made_up_score, matrix, write_people_set
 from stand_in import write_stand_in
-from tiny_person import write_person_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +32,7 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> ValidateOptions:
     extractor = write_stand_in(folder / "net.onnx", layer="map", channels=8, size_hw=(96, 96))
     for seed in (0, 1):
         torch.manual_seed(seed)
-        spec = ModelSpec("lite", ("map",), (8,), (8.0,), image_size=(96, 96))
+        spec = ModelSpec("lite", ("map",), (8,), (8.0,), image_size=(96, 96), roi_size=8)
         weights = {f"head.{name}": w for name, w in build_head(spec).state_dict().items()}
         path = folder / f"checkpoint_{seed}.pth"
         save_checkpoint(path, {"spec": spec_to_dict(spec), "weights": weights})
@@ -76,15 +74,20 @@ def test_the_best_of_several_is_the_one_whose_masks_are_best_in_the_photo() -> N
     assert "best by target_iou_image: 2 (0.9" in comparison_text(models)
 
 
-def test_exports_score_as_their_checkpoint_does(options: ValidateOptions) -> None:
-    checkpoint = Path(options.models[0])
-    folder = checkpoint.parent
-    trained = read_trained(checkpoint)
+@pytest.fixture(scope="module")
+def whole(options: ValidateOptions) -> Path:
+    """The first checkpoint as one file with its extractor; its head alone lies beside it."""
+    trained = read_trained(Path(options.models[0]))
     spec, head = trained.spec, trained.model()["head"]
-    export_head(head, spec, folder / "head.onnx")
-    export_end_to_end(head, spec, Path(str(options.onnx_model)), folder / "whole.onnx")
-    files = tuple(str(folder / name) for name in ("checkpoint_0.pth", "head.onnx", "whole.onnx"))
-    output = folder / "exports"
+    path = Path(options.models[0]).with_name("whole.onnx")
+    export_head(head, spec, path.with_name("head.onnx"))
+    export_end_to_end(head, spec, Path(str(options.onnx_model)), path)
+    return path
+
+
+def test_exports_score_as_their_checkpoint_does(options: ValidateOptions, whole: Path) -> None:
+    files = (*options.models, str(whole.with_name("head.onnx")), str(whole))
+    output = whole.with_name("exports")
     given = replace(options, models=files, val_output_dir=output, no_visualization=True)
     assert run_validate(given) == 0
     check_equal_scores(output)
@@ -100,15 +103,13 @@ def check_equal_scores(output: Path) -> None:
 
 
 def test_a_person_model_scores_the_same_from_every_file(
-    options: ValidateOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    options: ValidateOptions, person_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    size = (96, 96)
-    checkpoint = write_person_checkpoint(tmp_path / "best_model.pth")
-    run_export(ExportOptions(checkpoint, image_size=size))
-    monkeypatch.setattr("human_edge_detection.open_model.WEIGHTS_DIR", tmp_path)
+    monkeypatch.setattr("human_edge_detection.open_model.WEIGHTS_DIR", person_folder)
+    files = (str(person_folder / "best_model.pth"), str(person_folder / HEAD_NAME), "builtin")
     given = replace(
-        options, models=(str(checkpoint), str(tmp_path / HEAD_NAME), "builtin"), image_size=size,
-        val_output_dir=tmp_path / "out", no_visualization=True,
+        options, models=files, image_size=(96, 64), val_output_dir=tmp_path / "out",
+        no_visualization=True,
     )  # fmt: skip
     assert len(find_models(given)) == 2  # the shipped head is named twice
     assert run_validate(given) == 0
@@ -116,17 +117,11 @@ def test_a_person_model_scores_the_same_from_every_file(
 
 
 def test_an_export_is_scored_at_its_own_size_alone(
-    options: ValidateOptions, tmp_path: Path
+    options: ValidateOptions, whole: Path, person_folder: Path
 ) -> None:
-    checkpoint = write_person_checkpoint(tmp_path / "best_model.pth", with_detector=False)
-    run_export(ExportOptions(checkpoint))
-    given = replace(options, models=(str(tmp_path / HEAD_NAME),), image_size=(64, 64))
+    given = replace(options, models=(str(person_folder / HEAD_NAME),), image_size=(64, 64))
     with pytest.raises(InputError, match="--image_size 64 64 does not fit"):
         run_validate(given)
-    trained = read_trained(Path(options.models[0]))
-    whole = tmp_path / "whole.onnx"
-    extractor = Path(str(options.onnx_model))
-    export_end_to_end(trained.model()["head"], trained.spec, extractor, whole)
     with pytest.raises(InputError, match="export it again with --image_size"):
         run_validate(replace(given, models=(str(whole),)))
 
