@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "src" / "human_edge_detection"
 
 PLAIN = set(
-    "archives averaging closable config defaults errors structures geometry options "
+    "archives averaging closable config defaults errors existence structures geometry options "
     "training_options images masks mask_formats instance_masks photo_store visualize palette "
     "tags".split()
 )

@@ -12,6 +12,12 @@ The rules, for a pixel that the ROIs *i*, *j* … cover:
   threshold. A neighbour's *n* speaks for somebody; that it sees nobody speaks against nothing,
   because *n* is precise but misses half of what is there. The root halves what the neighbours
   say: all ROIs look at the same features.
+
+  That is for people who exist. A detector's candidate exists with probability *e*, made of its
+  score (``existence``). The pixel is his only if he exists, so he claims it with *e·t* in place of
+  *t*; his *n* is a word only if he exists, so on the mean ``1 - e·n`` stands for ``1 - n``. The
+  strongest claim gets the pixel. Whether it reaches the threshold is asked of the mask of a person
+  who exists: there the owner's own *t* counts in full, as it does where he is alone.
 - ``product``: the ROIs' words taken as independent and complete: ``tᵢ·Πⱼ nⱼ`` against the same of
   the others, against nobody, ``Π b``, and against a person without a ROI, ``Π n``.
 - ``mean``: the mean of *tᵢ* and the others' *nⱼ* must reach the threshold, the highest owns. A
@@ -31,6 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from human_edge_detection import geometry
+from human_edge_detection.existence import existence
 from human_edge_detection.structures import FloatArray, MaskClass
 
 RULES = ("arbitrate", "product", "mean", "max", "priority", "independent")
@@ -107,7 +114,9 @@ def fuse(
     Args:
         probs: [N, 3, M, M] probabilities of the classes of ``MaskClass``.
         rois_xyxy: float32 [N, 4] source pixels, what each mask covers.
-        scores: float32 [N]; they decide ``priority`` and exact ties.
+        scores: float32 [N], how sure it is in 0…1 that each person exists; ``arbitrate`` weighs
+            by them, ``priority`` sorts by them, the other rules only settle exact ties. All 1: only
+            the masks decide.
         size_hw: the image's height and width.
         threshold: least probability of ownership, as the rule defines it.
         rule: one of ``RULES``.
@@ -123,8 +132,10 @@ def fuse(
         target, (x1, y1, x2, y2) = paste_target(probs[person], rois_xyxy[person], size_hw)
         labels[y1:y2, x1:x2][target >= threshold] = person + 1
     crowd = [person for person in _order(probs, rois_xyxy, scores) if contested[person]]
+    exists = np.ones(len(probs) + 1, np.float32)
+    exists[np.array(crowd, np.int64) + 1] = existence(rois_xyxy[crowd], scores[crowd])
     for band in _bands(bounds[crowd]):
-        claims = _Claims.over(band, rule, threshold)
+        claims = _Claims.over(band, rule, threshold, exists)
         for person in crowd:
             claims.add(person, probs[person], rois_xyxy[person], bounds[person])
         x1, y1, x2, y2 = band
@@ -166,6 +177,7 @@ class _Claims:
         band: the band's ``x1, y1, x2, y2``.
         rule: how words are put together.
         threshold: least probability of ownership.
+        exists: float32 [N + 1], for each label the probability that the person exists.
         owner: label of the person with the strongest claim.
         strength: that claim's strength, by the rule's measure.
         target: that person's own target probability.
@@ -177,6 +189,7 @@ class _Claims:
     band: Bounds
     rule: str
     threshold: float
+    exists: FloatArray
     owner: LabelMap
     strength: FloatArray
     target: FloatArray
@@ -185,13 +198,13 @@ class _Claims:
     nobody: FloatArray
 
     @classmethod
-    def over(cls, band: Bounds, rule: str, threshold: float) -> _Claims:
+    def over(cls, band: Bounds, rule: str, threshold: float, exists: FloatArray) -> _Claims:
         """No claims yet."""
         shape = (band[3] - band[1], band[2] - band[0])
-        zeros = [np.zeros(shape, np.float32) for _ in range(3)]
+        target, others, nobody = (np.zeros(shape, np.float32) for _ in range(3))
         strength = np.full(shape, -np.inf, np.float32)
         owner, covering = np.zeros(shape, np.int32), np.zeros(shape, np.uint16)
-        return cls(band, rule, threshold, owner, strength, zeros[0], covering, zeros[1], zeros[2])
+        return cls(band, rule, threshold, exists, owner, strength, target, covering, others, nobody)
 
     def add(
         self,
@@ -210,14 +223,14 @@ class _Claims:
         words = np.asarray(probs[MaskClass.TARGET :], np.float32)
         target, other = geometry.paste_at(words, roi_xyxy, (x1, y1, x2, y2))
         self.covering[here] += 1
-        strength = self._weigh(target, other, here)
+        strength = self._weigh(target, other, here, float(self.exists[person + 1]))
         wins = (strength > self.strength[here]).view(np.uint8)
         label = np.full(wins.shape, person + 1, np.int32)
         for ours, theirs in ((strength, self.strength), (target, self.target), (label, self.owner)):
             cv2.copyTo(ours, wins, theirs[here])  # in place; NumPy's own is ten times slower
 
     def _weigh(
-        self, target: FloatArray, other: FloatArray, here: tuple[slice, slice]
+        self, target: FloatArray, other: FloatArray, here: tuple[slice, slice], exists: float
     ) -> FloatArray:
         """How strong the person's claim is, the neighbours' words added to the sums."""
         if self.rule in ("max", "independent"):
@@ -230,10 +243,9 @@ class _Claims:
         # A product over all ROIs but one is that over all, divided by that one's own factor: so
         # people can be ordered at once, and what they have in common is taken off at the end.
         if self.rule == "arbitrate":
-            unseen = np.log(np.maximum(1 - other, LEAST_PROBABILITY))
+            unseen = np.log(np.maximum(1 - exists * other, LEAST_PROBABILITY))
             self.others[here] += unseen
-            sure = np.clip(target, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
-            return np.asarray(np.log(sure / (1 - sure)) + 0.5 * unseen, np.float32)
+            return np.asarray(_log_odds(exists * target) + 0.5 * unseen, np.float32)
         nobody = np.maximum(1 - target - other, LEAST_PROBABILITY)
         other = np.maximum(other, LEAST_PROBABILITY)
         odds = target / other
@@ -245,7 +257,7 @@ class _Claims:
         """Probability of ownership of each pixel's owner, as the rule defines it."""
         if self.rule == "arbitrate":
             with np.errstate(over="ignore"):  # nobody's pixel: 0
-                fused = 1 / (1 + np.exp(0.5 * self.others - self.strength))
+                fused = 1 / (1 + np.exp(0.5 * self.others - self._strength_of_existing()))
         elif self.rule == "product":
             with np.errstate(over="ignore"):  # infinitely sure that it is nobody: 0
                 fused = self.strength / (self.others + np.exp(self.nobody) + 1)
@@ -255,3 +267,15 @@ class _Claims:
         else:
             return self.target
         return np.where(self.covering > 1, fused, self.target)
+
+    def _strength_of_existing(self) -> FloatArray:
+        """What each owner's claim would be if he surely existed."""
+        if (self.exists == 1).all():
+            return self.strength
+        weighed = _log_odds(self.exists[self.owner] * self.target)
+        return self.strength + (_log_odds(self.target) - weighed)
+
+
+def _log_odds(probability: FloatArray) -> FloatArray:
+    sure = np.clip(probability, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+    return np.asarray(np.log(sure / (1 - sure)), np.float32)

@@ -132,8 +132,13 @@ def overlay_masks_on_image(
     boxes, size_hw = as_boxes(rois, "rois"), (pixels.shape[0], pixels.shape[1])
     if len(boxes) != len(probs):
         raise ValueError(f"rois must have {len(probs)} rows like masks, but got {len(boxes)}")
-    first_wins = -np.arange(len(probs), dtype=np.float32)
-    labels = masks.fuse(probs, boxes, first_wins, size_hw, threshold, combine)
+    # To arbitrate by, scores are how sure it is that people exist; elsewhere they are an order.
+    everybody, first_wins = (
+        np.ones(len(probs), np.float32),
+        -np.arange(len(probs), dtype=np.float32),
+    )
+    scores = everybody if combine == "arbitrate" else first_wins
+    labels = masks.fuse(probs, boxes, scores, size_hw, threshold, combine)
     windows = [geometry.roi_bounds(box, size_hw) for box in boxes]
     people = (
         (labels[y1:y2, x1:x2] == person + 1, (x1, y1, x2, y2))
