@@ -168,7 +168,7 @@ class PredictOptions:
     device: str = option("auto", "where to run", choices=DEVICES)
     max_rois: int | None = option(
         None,
-        "people that go through the head at once; bounds the memory (default: 128, or 16 for a "
+        "people that go through the head at once; bounds the memory (default: 128, or 4 for a "
         "spec head)",
     )
     workers: int = option(2, "threads that read photos, and as many that write results")
@@ -286,7 +286,7 @@ class BenchmarkOptions:
     warmup: int = option(2, "rounds before them that do not")
     no_cold: bool = option(False, "leave out the cold starts and the memory")
     max_rois: int | None = option(
-        None, "people that go through the head at once (default: 128, or 16 for a spec head)"
+        None, "people that go through the head at once (default: 128, or 4 for a spec head)"
     )
     threads: int | None = option(None, "CPU threads of the networks (default: all cores)")
     output: Path = option(Path("benchmark.json"), "the JSON file to write")

@@ -51,7 +51,7 @@ class HeadFacts:
     @property
     def usual_max_rois(self) -> int:
         """How many ROIs at once are quick and need some hundred MiB at most."""
-        return 16 if self.head == "spec" else 128
+        return 4 if self.head == "spec" else 128
 
     @classmethod
     def from_metadata(cls, metadata: dict[str, str], path: Path | str) -> HeadFacts:

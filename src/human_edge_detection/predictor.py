@@ -66,7 +66,7 @@ class MaskPredictor(Closable):
                 extractor is named, one pass yields boxes and features.
             device: ``auto``, ``cpu``, ``cuda`` or ``tensorrt``.
             providers: ONNX Runtime's provider names, instead of ``device``.
-            max_rois: people that go through the head at once, None for 128, or 16 where it is
+            max_rois: people that go through the head at once, None for 128, or 4 where it is
                 the spec head; bounds memory, not the result.
             fuse: who gets a pixel that several people claim, see ``InstanceMasks``.
             layout: how the detector's outputs are read, ``auto`` to recognise it.
