@@ -1,14 +1,21 @@
 """Training speed with each switch on and off, alternated in one process.
 
 uv run python benchmarks/training_speed.py --ann ANN --img_dir DIR --onnx_model NET.onnx \
-    [--layers TENSOR …] [--photos 48] [--rounds 3] [--trained]
+    [--layers TENSOR …] [--photos 48] [--min_people 4] [--rounds 3] [--extractors frozen trained] \
+    [--switches "one person a sample" …]
+
+CPU time counts the loaders' workers, and other programs on the machine do not disturb it much.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
+import multiprocessing
+import os
 import time
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -25,23 +32,25 @@ from human_edge_detection.subset import run_subset
 from human_edge_detection.train import assemble
 from human_edge_detection.trainer import Trainer
 
+AS_IT_IS = "as it is"
 VARIANTS: dict[str, dict[str, Any]] = {
-    "as it is": {},
     "one person a sample": {"max_rois": 1},
     "--amp": {"amp": True},
     "--ema 0.998": {"ema": 0.998},
     "--gradient_accumulation 2": {"batch_size": 4, "gradient_accumulation": 2},
     "--copy_paste 0.5": {"copy_paste": 0.5},
     "--num_workers 0": {"num_workers": 0},
+    "--cache_features": {"cache_features": Path("cache")},
+    "--train_detector": {"train_detector": True},
 }
-FROZEN = {"--cache_features": {"cache_features": Path("cache")}}
-TRAINED = {"--train_detector": {"train_detector": True}}
+UNFIT = {"frozen": "--train_detector", "trained": "--cache_features"}
+"""The switch that does not go with each kind of extractor."""
 
 
-def epoch_speed(trainer: Trainer) -> tuple[float, float]:
-    """Photos and people a second over one epoch; the loader's start is counted in."""
+def epoch_speed(trainer: Trainer) -> tuple[float, float, float]:
+    """Photos and people a second over one epoch, people a CPU second; the loader's start counts."""
     trainer.model.train()
-    means, started = Means(), time.perf_counter()
+    means, started, used = Means(), time.perf_counter(), cpu_seconds()
     accumulated = trainer.options.gradient_accumulation
     parts = []
     for batch in trainer.loader():
@@ -49,57 +58,101 @@ def epoch_speed(trainer: Trainer) -> tuple[float, float]:
         if len(parts) == accumulated:
             trainer.train_step(parts, means)
             parts = []
-    seconds = time.perf_counter() - started
+    seconds, used = time.perf_counter() - started, cpu_seconds() - used
     trainer.progress.epoch += 1
-    return means.photos / seconds, means.rois / seconds
+    return means.photos / seconds, means.rois / seconds, means.rois / used
+
+
+def cpu_seconds() -> float:
+    """What this process and its loaders' workers have used so far, on Linux."""
+    ticks = 0
+    for worker in multiprocessing.active_children():
+        fields = Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def write_crowds(ann: Path, min_people: int, side: float, folder: Path) -> Path:
+    """A copy of the annotations with the photos of at least so many people larger than ``side``."""
+    whole = json.loads(ann.read_text())
+    counts = Counter(
+        item["image_id"]
+        for item in whole["annotations"]
+        if not item.get("iscrowd") and min(item["bbox"][2:]) >= side
+    )
+    whole["images"] = [image for image in whole["images"] if counts[image["id"]] >= min_people]
+    path = folder / "crowds.json"
+    path.write_text(json.dumps(whole))
+    return path
+
+
+def open_trainers(
+    arguments: argparse.Namespace, folder: Path, opened: ExitStack
+) -> dict[tuple[str, str], Trainer]:
+    """A trainer for each kind of extractor and each switch."""
+    crowds = write_crowds(arguments.ann, arguments.min_people, TrainOptions.min_roi_size, folder)
+    run_subset(SubsetOptions((crowds,), folder, (arguments.photos,)))
+    small = next(folder.glob(f"*_{arguments.photos}.json"))
+    base = TrainOptions(
+        train_ann=(small,), val_ann=small, train_img_dir=(arguments.img_dir,),
+        val_img_dir=(arguments.img_dir,), onnx_model=arguments.onnx_model,
+        layers=tuple(arguments.layers), image_size=tuple(arguments.image_size), device="cpu",
+        checkpoint_dir=folder / "checkpoints", log_dir=folder / "logs",
+    )  # fmt: skip
+    kinds = {
+        "frozen": base,
+        "trained": replace(
+            base, onnx_model="builtin", layers=(), train_extractor=True,
+            train_image_size=tuple(arguments.trained_size),
+        ),
+    }  # fmt: skip
+    return {
+        (kind, name): assemble(
+            replace(kinds[kind], **_placed(VARIANTS.get(name, {}), folder)), ALONE, opened
+        ).trainer
+        for kind in arguments.extractors
+        for name in (AS_IT_IS, *arguments.switches)
+        if name != UNFIT[kind]
+    }
 
 
 def main() -> None:
-    """Print one row per variant: photos and people a second, as multiples of the first row."""
+    """Print a table for each kind of extractor; ratios are to its first row, round by round."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ann", type=Path, required=True)
     parser.add_argument("--img_dir", type=Path, required=True)
     parser.add_argument("--onnx_model", default="builtin")
     parser.add_argument("--layers", nargs="*", default=())
     parser.add_argument("--photos", type=int, default=48)
+    parser.add_argument("--min_people", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--image_size", type=int, nargs=2, default=(640, 640))
-    parser.add_argument("--trained", action="store_true", help="train the extractor along")
+    parser.add_argument("--trained_size", type=int, nargs=2, default=(384, 384))
+    parser.add_argument("--extractors", nargs="+", choices=UNFIT, default=("frozen",))
+    parser.add_argument("--switches", nargs="*", choices=VARIANTS, default=tuple(VARIANTS))
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)
     keep_freed_memory()
+    speeds: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
     with TemporaryDirectory() as folder, ExitStack() as opened:
-        run_subset(SubsetOptions((arguments.ann,), Path(folder), (arguments.photos,)))
-        small = next(Path(folder).glob(f"*_{arguments.photos}.json"))
-        base = TrainOptions(
-            train_ann=(small,), val_ann=small, train_img_dir=(arguments.img_dir,),
-            val_img_dir=(arguments.img_dir,), onnx_model=arguments.onnx_model,
-            layers=tuple(arguments.layers), image_size=tuple(arguments.image_size),
-            train_extractor=arguments.trained, device="cpu",
-            checkpoint_dir=Path(folder) / "checkpoints", log_dir=Path(folder) / "logs",
-        )  # fmt: skip
-        trainers = {
-            name: assemble(replace(base, **_placed(changes, folder)), ALONE, opened).trainer
-            for name, changes in {**VARIANTS, **(TRAINED if arguments.trained else FROZEN)}.items()
-        }
-        speeds: dict[str, list[tuple[float, float]]] = {name: [] for name in trainers}
+        trainers = open_trainers(arguments, Path(folder), opened)
         for turn in range(arguments.rounds + 1):
             for name, trainer in trainers.items():
                 speed = epoch_speed(trainer)
                 if turn:  # the first is warm-up
-                    speeds[name].append(speed)
+                    speeds.setdefault(name, []).append(speed)
     table = {name: np.array(values) for name, values in speeds.items()}
-    first = next(iter(table.values()))
-    print("| switch | photos/s | people/s | photos/s, ratio | people/s, ratio |")
-    print("|---|---|---|---|---|")
-    for name, values in table.items():
-        middle, ratio = np.median(values, axis=0), np.median(values / first, axis=0)
-        print(f"| {name} | {middle[0]:.2f} | {middle[1]:.2f} | {ratio[0]:.2f} | {ratio[1]:.2f} |")
+    print("| extractor | switch | photos/s | people/s | people/s, ratio | people a CPU s, ratio |")
+    print("|---|---|---|---|---|---|")
+    for (kind, name), values in table.items():
+        photos, people = np.median(values, axis=0)[:2]
+        _, wall, cpu = np.median(values / table[kind, AS_IT_IS], axis=0)
+        print(f"| {kind} | {name} | {photos:.2f} | {people:.2f} | {wall:.2f} | {cpu:.2f} |")
 
 
-def _placed(changes: dict[str, Any], folder: str) -> dict[str, Any]:
+def _placed(changes: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The changes with their relative paths below the folder."""
-    return {k: Path(folder) / v if isinstance(v, Path) else v for k, v in changes.items()}
+    return {k: folder / v if isinstance(v, Path) else v for k, v in changes.items()}
 
 
 if __name__ == "__main__":
