@@ -45,7 +45,7 @@ def places(folder: Path) -> dict[str, tuple[Path, ...]]:
 
 
 def test_training_from_archives_gives_the_same_weights(
-    inputs: tuple[Path, TrainOptions], tmp_path: Path
+    inputs: tuple[Path, TrainOptions], tmp_path: Path, no_handover: None
 ) -> None:
     folder, options = inputs
     results = {}

@@ -84,7 +84,9 @@ def same(one: Any, other: Any) -> bool:
     return torch.equal(one, other) if isinstance(one, torch.Tensor) else bool(one == other)
 
 
-def test_a_run_killed_and_then_stopped_ends_where_the_straight_one_did(tmp_path: Path) -> None:
+def test_a_run_killed_and_then_stopped_ends_where_the_straight_one_did(
+    tmp_path: Path, no_handover: None
+) -> None:
     inputs = [*write_inputs(tmp_path, 3), "--batch_size", "1", "--ema", "0.9"]
     flags = [*inputs, "--scheduler", "none", "--warmup_steps", "0"]
     checkpoints = CheckpointFolder(tmp_path / "broken" / "checkpoints")

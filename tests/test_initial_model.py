@@ -76,7 +76,7 @@ def test_contradicting_options_are_refused() -> None:
         ExportOptions(Path("builtin"))
 
 
-def test_a_run_starts_at_epoch_0_with_the_weights_alone(tmp_path: Path) -> None:
+def test_a_run_starts_at_epoch_0_with_the_weights_alone(tmp_path: Path, no_handover: None) -> None:
     inputs = write_inputs(tmp_path)
     before, after = tmp_path / "before", tmp_path / "after"
     assert train_main([*inputs, *outputs(before), "--epochs", "1"]) == 0

@@ -79,7 +79,11 @@ def test_every_validation_shows_the_same_photos_in_tensorboard(finished: Path) -
 
 
 def test_resume_epochs_counts_from_the_checkpoint_and_rebuilds_the_schedule(
-    inputs: list[str], finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    inputs: list[str],
+    finished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    no_handover: None,
 ) -> None:
     rates: list[float] = []
     monkeypatch.setattr(
@@ -111,7 +115,9 @@ def test_a_finished_run_resumed_elsewhere_measures_and_hands_over_again(
     assert len(json.loads((tmp_path / "out" / "predictions.json").read_text())) == 2
 
 
-def test_a_run_without_progress_stops_early(inputs: list[str], tmp_path: Path) -> None:
+def test_a_run_without_progress_stops_early(
+    inputs: list[str], tmp_path: Path, no_handover: None
+) -> None:
     flags = ["--epochs", "9", "--early_stop", "2", "--lr", "1e-30", "--min_lr", "0"]
     assert train_main([*inputs, *outputs(tmp_path), *flags, "--no_flip"]) == 0
     progress = progress_of(tmp_path)
@@ -120,7 +126,7 @@ def test_a_run_without_progress_stops_early(inputs: list[str], tmp_path: Path) -
 
 
 def test_a_better_validation_starts_the_wait_anew(
-    inputs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    inputs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_handover: None
 ) -> None:
     scores = iter([0.1, 0.05, 0.2, 0.1, 0.2, 0.9])
     monkeypatch.setattr(
