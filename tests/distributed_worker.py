@@ -47,7 +47,7 @@ def half_steps(photos: list[Photo], processes: Processes) -> Trainer:
 
 
 def work(folder: Path) -> None:
-    """Train both heads and save what each process ended with."""
+    """Train both heads and save what each process ended with; then the second one fails."""
     torch.set_num_threads(1)
     with joined_processes("cpu") as processes:
         with processes.first_alone():
@@ -63,6 +63,10 @@ def work(folder: Path) -> None:
         found["half"], found["half mean"] = half.model.state_dict(), half.average.weights  # type: ignore[union-attr]
         found["half scales"] = half.half_scales  # type: ignore[attr-defined]
         torch.save(found, folder / f"rank_{processes.rank}.pt")
+        assert not processes.any(False), "both have saved"
+        assert processes.is_first, "the second process fell over"
+        while True:  # until the other one's end is noticed
+            processes.any(False)
 
 
 if __name__ == "__main__":
