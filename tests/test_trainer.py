@@ -127,8 +127,8 @@ def straight(photos: list[Photo], request: pytest.FixtureRequest) -> Trainer:
     return trainer
 
 
-@pytest.mark.parametrize("cut", range(1, 9))
-def test_a_run_resumed_at_any_step_ends_bit_for_bit_where_the_straight_one_did(
+@pytest.mark.parametrize("cut", [3, 5])  # at the end of an epoch and within one
+def test_a_resumed_run_ends_bit_for_bit_where_the_straight_one_did(
     photos: list[Photo], straight: Trainer, cut: int
 ) -> None:
     first = everything(photos, straight.options.precision)
@@ -140,7 +140,7 @@ def test_a_run_resumed_at_any_step_ends_bit_for_bit_where_the_straight_one_did(
     assert_same_state(second, straight)
 
 
-def test_a_run_interrupted_at_every_step_still_ends_there(
+def test_a_run_interrupted_after_each_of_its_steps_still_ends_there(
     photos: list[Photo], straight: Trainer
 ) -> None:
     trainer = everything(photos, straight.options.precision)
