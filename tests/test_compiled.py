@@ -69,21 +69,21 @@ def test_a_run_is_resumed_with_or_without(
 
 
 def test_an_extractor_that_is_trained_along_is_compiled_too(traced: None) -> None:
-    model = new_person_model()
-    parts = compiled_parts(model, torch.device("cpu"))
-    model.train()
+    extractor = new_person_model()["extractor"].train()
+    for number, block in enumerate(extractor.backbone.blocks):
+        if block.adds and number > 2:  # what is repeated takes as long again
+            extractor.backbone.blocks[number] = torch.nn.Identity()
+    parts = compiled_parts(torch.nn.ModuleDict({"extractor": extractor}), torch.device("cpu"))
     for count in (2, 3):
         images = torch.rand(count, 3, 64, 96)
         maps, candidates = parts["extractor"](images)
-        wanted, people = model["extractor"](images)
+        wanted, people = extractor(images)
         torch.testing.assert_close(maps, wanted)
         torch.testing.assert_close(candidates.boxes, people.boxes)
-        rois = torch.tensor([[0.0, 5, 5, 40, 50]]).repeat(count, 1)
-        torch.testing.assert_close(parts["head"](maps, rois), model["head"](wanted, rois))
 
 
 def test_what_a_run_leaves_behind_is_of_the_plain_model(traced: None, tmp_path: Path) -> None:
-    flags = [*write_inputs(tmp_path), *outputs(tmp_path), "--epochs", "1", "--ema", "0.9"]
+    flags = [*write_inputs(tmp_path, 4), *outputs(tmp_path), "--epochs", "1", "--ema", "0.9"]
     assert train_main([*flags, "--compile"]) == 0
     payload = load_checkpoint(tmp_path / "checkpoints" / "best_model.pth")
     for weights in (payload["weights"], payload["ema"]):

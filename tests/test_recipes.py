@@ -1,6 +1,6 @@
 """The recipes of docs/training.md run as they stand, on a handful of photos at the paths they name.
 
-Only the epochs, the picture size and the number of loader processes are made smaller.
+Only the epochs, the picture size, the head and the number of loader processes are made smaller.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from tiny_run import SIZE, write_photos
 SMALL = {
     "main.py": [
         "--epochs", "1", "--image_size", str(SIZE), str(SIZE), "--device", "cpu",
-        "--num_workers", "0", "--min_roi_size", "4",
+        "--num_workers", "0", "--min_roi_size", "4", "--roi_size", "4", "--mask_size", "8",
+        "--head_widths", "8", "8", "4",
     ],
     "validate.py": ["--device", "cpu", "--num_workers", "0", "--bootstrap", "10"],
     "predict": ["--device", "cpu", "--threads", "1"],
