@@ -128,7 +128,7 @@ def test_the_norm_is_that_of_the_unscaled_gradient(photos: list[Photo]) -> None:
 
 def test_accumulated_half_gradients_equal_those_of_the_large_batch(photos: list[Photo]) -> None:
     large, small = (half(photos, 64.0, head="spec", gradient_accumulation=n) for n in (1, 2))
-    one, other = step(large, (0, 1, 2, 3)), step(small, (0, 1), (2, 3))
+    one, other = step(large, (0, 1)), step(small, (0,), (1,))
     assert one == pytest.approx(other, rel=0.01)
 
 
