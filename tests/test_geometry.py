@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from human_edge_detection import geometry
+from human_edge_detection import geometry, pasting
 from human_edge_detection.geometry import AxisTransform
+from human_edge_detection.scratch import Scratch
 
 
 def ramp(size, slope_xy=(1.0, 0.0)):
@@ -37,7 +38,7 @@ def test_crop_counts_what_lies_outside_the_image_as_uncovered():
 )
 def test_a_pasted_ramp_spans_its_roi(roi):
     roi = np.array(roi, np.float32)
-    window, (x1, y1, x2, y2) = geometry.paste_window(ramp(56), roi, (90, 120))
+    window, (x1, y1, x2, y2) = pasting.paste_window(ramp(56), roi, (90, 120))
     centres = np.arange(x1, x2) + 0.5
     exact = np.clip((centres - roi[0]) / (roi[2] - roi[0]), 0.5 / 56, 1 - 0.5 / 56)
     np.testing.assert_allclose(window, np.tile(exact, (y2 - y1, 1)), atol=0.02)
@@ -52,7 +53,7 @@ def test_paste_undoes_crop(roi):
     yy, xx = np.mgrid[:48, :48]
     mask = (xx - 20) ** 2 / 2 + (yy - 24) ** 2 < 120
     roi = np.array(roi, np.float32)
-    window, (x1, y1, x2, y2) = geometry.paste_window(
+    window, (x1, y1, x2, y2) = pasting.paste_window(
         geometry.crop_mask(mask, roi, 56), roi, (48, 48)
     )
     wrong = (window >= 0.5) != mask[y1:y2, x1:x2]
@@ -62,7 +63,7 @@ def test_paste_undoes_crop(roi):
 def test_crop_undoes_paste():
     values = ramp(8, (0.6, 0.4))
     roi = np.array([4, 4, 84, 68], np.float32)
-    window, (x1, y1, x2, y2) = geometry.paste_window(values, roi, (80, 100))
+    window, (x1, y1, x2, y2) = pasting.paste_window(values, roi, (80, 100))
     whole = np.zeros((80, 100), np.float32)
     whole[y1:y2, x1:x2] = window
     np.testing.assert_allclose(geometry.crop_mask(whole, roi, 8), values, atol=0.02)
@@ -71,16 +72,40 @@ def test_crop_undoes_paste():
 def test_paste_keeps_what_thin_limbs_add_up_to():
     values = np.zeros((56, 56), np.float32)
     values[:, 27:29] = 1  # two of 56 bins across 8 pixels
-    window, _ = geometry.paste_window(values, np.array([0, 0, 8, 8], np.float32), (8, 8))
+    window, _ = pasting.paste_window(values, np.array([0, 0, 8, 8], np.float32), (8, 8))
     np.testing.assert_allclose(window.sum(axis=1), 2 / 7, atol=1e-5)
 
 
 def test_pasting_a_part_equals_a_part_of_the_paste():
     values = np.random.default_rng(0).random((3, 56, 56), np.float32)
     roi = np.array([3.4, 2.2, 91.7, 40.3], np.float32)
-    window, (x1, y1, x2, y2) = geometry.paste_window(values, roi, (100, 100))
-    part = geometry.paste_at(values, roi, (x1 + 5, y1 + 7, x2 - 1, y2 - 2))
+    window, (x1, y1, x2, y2) = pasting.paste_window(values, roi, (100, 100))
+    part = pasting.paste_at(values, roi, (x1 + 5, y1 + 7, x2 - 1, y2 - 2))
     np.testing.assert_allclose(part, window[:, 7:-2, 5:-1], atol=1e-6)
+
+
+def test_pasting_with_kept_memory_gives_the_same():
+    values = np.random.default_rng(0).random((2, 56, 56), np.float32)
+    scratch = Scratch()
+    for roi in ([3.4, 2.2, 91.7, 40.3], [3, 4, 12.5, 99], [0, 0, 100, 100], [5, 5, 9, 8.5]):
+        roi = np.array(roi, np.float32)
+        window, bounds = pasting.paste_window(values, roi, (100, 100))
+        again = pasting.paste_at(values, roi, bounds, scratch)
+        np.testing.assert_array_equal(again, window)
+
+
+def test_a_single_bin_pastes_its_value():
+    roi = np.array([1, 1, 4.5, 3], np.float32)
+    window, _ = pasting.paste_window(np.full((2, 1, 1), 0.25, np.float32), roi, (9, 9))
+    np.testing.assert_array_equal(window, np.full((2, 2, 4), 0.25))
+
+
+def test_the_bounds_of_all_rois_are_those_of_each():
+    rois = np.array([[1.2, 3, 4.1, 8.9], [5, 5, 5, 9], [8, 8, 3, 3], [-9, 2, 40, 30]], np.float32)
+    got = geometry.all_roi_bounds(rois, (20, 25))
+    np.testing.assert_array_equal(got, [[1, 3, 5, 9], [5, 5, 5, 5], [8, 8, 8, 8], [0, 2, 25, 20]])
+    assert [tuple(row) for row in got] == [geometry.roi_bounds(roi, (20, 25)) for roi in rois]
+    assert geometry.all_roi_bounds(np.zeros((0, 4), np.float32), (20, 25)).shape == (0, 4)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +121,7 @@ def test_pasting_a_part_equals_a_part_of_the_paste():
 )
 def test_rois_without_pixels_paste_nothing(roi):
     values = np.ones((2, 56, 56), np.float32)
-    window, (x1, y1, x2, y2) = geometry.paste_window(values, np.array(roi, np.float32), (20, 20))
+    window, (x1, y1, x2, y2) = pasting.paste_window(values, np.array(roi, np.float32), (20, 20))
     assert window.size == 0
     assert window.shape == (2, y2 - y1, x2 - x1)
     assert geometry.crop_mask(np.ones((20, 20), bool), np.array(roi, np.float32), 4).shape == (4, 4)
@@ -106,7 +131,7 @@ def test_rois_without_pixels_paste_nothing(roi):
     "roi", [(3.2, 3.2, 3.4, 3.3), (0, 0, 1, 1), (19.5, 19.5, 21, 21), (4, 0, 4.01, 20)]
 )
 def test_tiny_rois_keep_their_value(roi):
-    window, _ = geometry.paste_window(
+    window, _ = pasting.paste_window(
         np.full((56, 56), 0.75, np.float32), np.array(roi, np.float32), (20, 20)
     )
     np.testing.assert_allclose(window, np.full(window.shape, 0.75), atol=1e-5)
@@ -114,7 +139,7 @@ def test_tiny_rois_keep_their_value(roi):
 
 
 def test_a_one_pixel_image():
-    window, bounds = geometry.paste_window(
+    window, bounds = pasting.paste_window(
         np.ones((56, 56), np.float32), np.array([-3, -3, 4, 4], np.float32), (1, 1)
     )
     assert bounds == (0, 0, 1, 1)
@@ -125,8 +150,8 @@ def test_flipping_the_roi_flips_the_paste():
     values = np.random.default_rng(1).random((56, 56)).astype(np.float32)
     roi = np.array([[3.4, 2.2, 91.7, 40.3]], np.float32)
     flipped = AxisTransform.flip_x(100).to_input(roi)
-    window, _ = geometry.paste_window(values, roi[0], (50, 100))
-    mirror, _ = geometry.paste_window(values[:, ::-1], flipped[0], (50, 100))
+    window, _ = pasting.paste_window(values, roi[0], (50, 100))
+    mirror, _ = pasting.paste_window(values[:, ::-1], flipped[0], (50, 100))
     np.testing.assert_allclose(mirror[:, ::-1], window, atol=1e-4)
 
 

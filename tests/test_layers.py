@@ -13,8 +13,9 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "src" / "human_edge_detection"
 
 PLAIN = set(
-    "archives averaging closable config defaults errors existence structures geometry options "
-    "training_options images masks mask_formats instance_masks photo_store visualize palette "
+    "archives averaging claims closable config defaults errors existence structures geometry "
+    "options training_options images masks mask_formats instance_masks pasting photo_store scratch "
+    "visualize palette "
     "tags".split()
 )
 DATA = set(

@@ -19,6 +19,7 @@ from analytic_model import (
 )
 from human_edge_detection.errors import InputError
 from human_edge_detection.predictor import MaskPredictor
+from human_edge_detection.result_files import FusedOnce
 
 BOX = (20.0, 10.0, 90.0, 80.0)
 
@@ -211,6 +212,18 @@ def test_threads_share_a_predictor(files, predictor):
     assert all((together[n] == mask(n)).all() for n in range(8))
 
 
+def test_pasting_gets_the_predictor_s_threads_but_not_where_results_are_written(files, predictor):
+    image, _ = draw_person((100, 120), BOX)
+    predictor.set_image(image)
+    assert predictor.predict([BOX]).threads == 1
+    names = {"extractor": files / "extractor.onnx"}
+    with MaskPredictor(files / "head.onnx", device="cpu", threads=2, **names) as other:
+        other.set_image(image)
+        masks = other.predict([BOX])
+    assert masks.threads == 2
+    assert FusedOnce.of(masks).threads == 1
+
+
 def test_a_pickled_predictor_opens_its_files_again(files, predictor):
     image, _ = draw_person((100, 120), BOX)
     with pickle.loads(pickle.dumps(predictor)) as copy:
@@ -289,6 +302,7 @@ import sys
 sys.modules["torch"] = sys.modules["onnx"] = None
 import numpy as np
 from human_edge_detection.predictor import MaskPredictor
+from human_edge_detection.result_files import FusedOnce
 import human_edge_detection.predict_command
 with MaskPredictor({str(files / "head.onnx")!r}, {str(files / "extractor.onnx")!r},
                    {str(files / "detector.onnx")!r}, device="cpu") as predictor:

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from human_edge_detection.coco import Person, Photo, decode_mask
-from human_edge_detection.geometry import paste_window
 from human_edge_detection.masks import softmax
 from human_edge_detection.metrics import (
     BoolArray,
@@ -18,6 +17,7 @@ from human_edge_detection.metrics import (
     MaskConfusion,
     confusion_matrix,
 )
+from human_edge_detection.pasting import paste_window
 from human_edge_detection.person_scores import PersonScore, score_person
 from human_edge_detection.structures import FloatArray, MaskClass, RoiSample
 

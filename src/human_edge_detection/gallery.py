@@ -14,11 +14,11 @@ from human_edge_detection.geometry import (
     AxisTransform,
     crop_mask,
     letterbox,
-    paste_window,
     pixel_bounds,
 )
 from human_edge_detection.images import read_image
 from human_edge_detection.metrics import BoolArray
+from human_edge_detection.pasting import paste_window
 from human_edge_detection.person_scores import PersonScore, decode_rle
 from human_edge_detection.structures import FloatArray, ImageArray, MaskClass
 from human_edge_detection.visualize import BOX_COLOR, NON_TARGET_COLOR, TARGET_COLOR

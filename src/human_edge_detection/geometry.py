@@ -1,7 +1,7 @@
-"""The pixel convention, written once: boxes, letterbox, crop and paste.
+"""The pixel convention, written once: boxes, letterbox and crop; `pasting` is crop's inverse.
 
 Continuous coordinates: pixel ``i`` covers ``[i, i + 1)``, its centre is ``i + 0.5``. Boxes are
-end-exclusive xyxy. Nobody outside this module writes a ``+ 0.5`` or a ``- 1``.
+end-exclusive xyxy. Nobody outside these two modules writes a ``+ 0.5`` or a ``- 1``.
 """
 
 from __future__ import annotations
@@ -164,8 +164,11 @@ def cover_weights(edges_out: NDArray[np.float64], count_in: int) -> FloatArray:
     """
     low, high = edges_out[:-1, None], edges_out[1:, None]
     cells = np.arange(count_in)[None]
-    shared = np.minimum(high, cells + 1) - np.maximum(low, cells)
-    return np.asarray(np.maximum(shared, 0) / np.maximum(high - low, 1e-9), np.float32)
+    shared = np.minimum(high, cells + 1)
+    shared -= np.maximum(low, cells)
+    np.maximum(shared, 0, out=shared)
+    shared /= np.maximum(high - low, 1e-9)
+    return shared.astype(np.float32)
 
 
 def crop_mask(mask: NDArray[np.generic], roi_xyxy: FloatArray, size: int) -> FloatArray:
@@ -186,53 +189,6 @@ def crop_mask(mask: NDArray[np.generic], roi_xyxy: FloatArray, size: int) -> Flo
     return np.asarray(rows @ window @ columns.T, np.float32)
 
 
-def _paste_axis(
-    values: FloatArray, axis: int, low: float, high: float, first: int, last: int
-) -> FloatArray:
-    """The values resampled along one axis (-2 or -1), from bins of low…high to pixels."""
-    count = values.shape[axis]
-    step = count / max(high - low, 1e-6)
-    if step > 1:  # several bins a pixel: average them, or thin limbs fall between the samples
-        edges = np.clip((np.arange(first, last + 1) - low) * step, 0, count)
-        weights = cover_weights(edges, count)
-        return np.asarray(weights @ values if axis == -2 else values @ weights.T, np.float32)
-    centres = (np.arange(first, last, dtype=np.float64) + 0.5 - low) * step
-    # Two taps by hand: as a product of matrices, BLAS starts threads that fight ONNX Runtime's.
-    position = np.clip(centres - 0.5, 0, count - 1)
-    left = np.minimum(position.astype(np.intp), max(count - 2, 0))
-    right = np.minimum(left + 1, count - 1)
-    part = (position - left).astype(np.float32)
-    part = part[:, None] if axis == -2 else part
-    here = values.take(left, axis)
-    step_up: FloatArray = values.take(right, axis)
-    step_up -= here
-    step_up *= part
-    step_up += here
-    return step_up
-
-
-def paste_at(
-    values: FloatArray, roi_xyxy: FloatArray, bounds: tuple[int, int, int, int]
-) -> FloatArray:
-    """A ROI's values at a window of whole pixels, the inverse of :func:`crop_mask`.
-
-    Interpolated linearly where a bin is larger than a pixel, averaged where several bins fall
-    into one.
-
-    Args:
-        values: float32 [M, M] or [C, M, M].
-        roi_xyxy: float [4], source pixels, not empty.
-        bounds: a window ``x1, y1, x2, y2`` of pixels that the ROI touches, end-exclusive.
-
-    Returns:
-        float32 [h, w] or [C, h, w].
-    """
-    x1, y1, x2, y2 = bounds
-    left, top, right, bottom = (float(value) for value in roi_xyxy)
-    wide = _paste_axis(np.asarray(values, np.float32), -1, left, right, x1, x2)
-    return _paste_axis(wide, -2, top, bottom, y1, y2)
-
-
 def roi_bounds(roi_xyxy: FloatArray, size_hw: tuple[int, int]) -> tuple[int, int, int, int]:
     """The whole pixels that a ROI's mask is pasted to; none for an empty or reversed ROI."""
     x1, y1, x2, y2 = pixel_bounds(roi_xyxy, size_hw)
@@ -241,18 +197,12 @@ def roi_bounds(roi_xyxy: FloatArray, size_hw: tuple[int, int]) -> tuple[int, int
     return x1, y1, x2, y2
 
 
-def paste_window(
-    values: FloatArray, roi_xyxy: FloatArray, size_hw: tuple[int, int]
-) -> tuple[FloatArray, tuple[int, int, int, int]]:
-    """A ROI's values at all its pixels in the image, and the window that these fill.
-
-    Args:
-        values: float32 [M, M] or [C, M, M].
-        roi_xyxy: float [4], source pixels.
-        size_hw: the image's height and width.
-
-    Returns:
-        float32 [h, w] or [C, h, w], and ``x1, y1, x2, y2`` whole pixels, empty for an empty ROI.
-    """
-    bounds = roi_bounds(roi_xyxy, size_hw)
-    return paste_at(values, roi_xyxy, bounds), bounds
+def all_roi_bounds(rois_xyxy: FloatArray, size_hw: tuple[int, int]) -> NDArray[np.int64]:
+    """:func:`roi_bounds` of many ROIs float32 [N, 4], int64 [N, 4]."""
+    limit = np.array(size_hw[::-1])
+    low = np.minimum(np.maximum(np.floor(rois_xyxy[:, :2]), 0), limit).astype(np.int64)
+    high = np.minimum(np.ceil(rois_xyxy[:, 2:]), limit).astype(np.int64)
+    high = np.maximum(high, low)
+    empty = (rois_xyxy[:, 2:] <= rois_xyxy[:, :2]).any(axis=1)
+    high[empty] = low[empty]
+    return np.concatenate([low, high], axis=1)

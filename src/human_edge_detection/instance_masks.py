@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from human_edge_detection import geometry, masks, visualize
+from human_edge_detection.claims import Bounds, LabelMap
 from human_edge_detection.errors import InputError
 from human_edge_detection.mask_formats import cut_out, encode_rle, outlines
 from human_edge_detection.structures import FloatArray, ImageArray, MaskClass, as_boxes
@@ -30,6 +31,7 @@ class InstanceMasks:
         scores: float32 [N] in 0…1; ones if empty.
         fuse: one of ``masks.RULES``: who gets the pixels that several people claim.
         ids: the people's own ids, for instance those of the annotations; () if they have none.
+        threads: threads that may paste a crowd's masks; the result does not depend on them.
     """
 
     probs: NDArray[np.floating]
@@ -39,6 +41,7 @@ class InstanceMasks:
     scores: FloatArray = field(default_factory=lambda: np.zeros(0, np.float32))
     fuse: str = "arbitrate"
     ids: tuple[int, ...] = ()
+    threads: int = 1
 
     def __post_init__(self) -> None:
         """Check the shapes once."""
@@ -66,15 +69,14 @@ class InstanceMasks:
         """Number of people."""
         return len(self.probs)
 
-    def label_map(self, threshold: float = 0.5) -> masks.LabelMap:
+    def label_map(self, threshold: float = 0.5) -> LabelMap:
         """The owner of every pixel, int32 [H, W]: 0 nobody, ``i + 1`` person ``i``."""
         return masks.fuse(
-            self.probs, self.rois_xyxy, self.scores, self.size_hw, threshold, self.fuse
-        )
+            self.probs, self.rois_xyxy, self.scores, self.size_hw, threshold, self.fuse,
+            self.threads,
+        )  # fmt: skip
 
-    def iter_binary(
-        self, threshold: float = 0.5
-    ) -> Iterator[tuple[NDArray[np.bool_], masks.Bounds]]:
+    def iter_binary(self, threshold: float = 0.5) -> Iterator[tuple[NDArray[np.bool_], Bounds]]:
         """Each person's mask in turn, cut to the pixels of its ROI.
 
         Yields:
@@ -87,9 +89,9 @@ class InstanceMasks:
                 yield target >= threshold, bounds
             return
         labels = self.label_map(threshold)
-        for person, roi in enumerate(self.rois_xyxy):
-            x1, y1, x2, y2 = bounds = geometry.roi_bounds(roi, self.size_hw)
-            yield labels[y1:y2, x1:x2] == person + 1, bounds
+        windows = geometry.all_roi_bounds(self.rois_xyxy, self.size_hw).tolist()
+        for person, (x1, y1, x2, y2) in enumerate(windows):
+            yield labels[y1:y2, x1:x2] == person + 1, (x1, y1, x2, y2)
 
     def binary(self, threshold: float = 0.5) -> NDArray[np.bool_]:
         """Every person's mask, bool [N, H, W]: N whole images; ``iter_binary`` needs but one."""

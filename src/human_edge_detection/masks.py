@@ -29,27 +29,31 @@ The rules, for a pixel that the ROIs *i*, *j* … cover:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from human_edge_detection import geometry
+from human_edge_detection.claims import Bounds, Claims, LabelMap
 from human_edge_detection.existence import existence
+from human_edge_detection.pasting import paste_window
+from human_edge_detection.scratch import Scratch
 from human_edge_detection.structures import FloatArray, MaskClass
 
 RULES = ("arbitrate", "product", "mean", "max", "priority", "independent")
 
-LEAST_PROBABILITY = 1e-3
-"""The least that a ROI's word counts as in a product, so that no single ROI has a veto."""
-
-BAND_PIXELS = 1 << 18
+BAND_PIXELS = 1 << 17
 """Pixels fused at a time: it bounds the working memory, whatever the image and the crowd."""
 
-LabelMap = NDArray[np.int32]
-Bounds = tuple[int, int, int, int]
+MOST_THREADS = 4
+"""More would wait for Python's lock, which the many short steps take in turn."""
+
+THREAD_PIXELS = 1 << 18
+"""The people's pixels, overlaps counted anew, that are worth a thread: a few milliseconds."""
 
 
 def softmax(logits: NDArray[np.floating]) -> FloatArray:
@@ -95,7 +99,7 @@ def paste_target(
         size_hw: the image's height and width.
     """
     target = np.asarray(probs[MaskClass.TARGET], np.float32)
-    return geometry.paste_window(target, roi_xyxy, size_hw)
+    return paste_window(target, roi_xyxy, size_hw)
 
 
 def fuse(
@@ -105,11 +109,12 @@ def fuse(
     size_hw: tuple[int, int],
     threshold: float = 0.5,
     rule: str = "arbitrate",
+    threads: int = 1,
 ) -> LabelMap:
     """The owner of every pixel, int32 [H, W]: 0 nobody, ``i + 1`` person ``i``.
 
-    The result does not depend on the order of the people. Beyond it, memory is that of one band
-    of rows.
+    The result depends neither on the order of the people nor on the threads. Beyond it, memory is
+    that of one band a thread.
 
     Args:
         probs: [N, 3, M, M] probabilities of the classes of ``MaskClass``.
@@ -118,36 +123,66 @@ def fuse(
             by them, ``priority`` sorts by them, the other rules only settle exact ties. All 1: only
             the masks decide.
         size_hw: the image's height and width.
+        size_hw: the image's height and width.
         threshold: least probability of ownership, as the rule defines it.
         rule: one of ``RULES``.
+        threads: threads that may share the work.
     """
     if rule not in RULES:
         raise ValueError(f"rule must be one of {', '.join(RULES)}, but got {rule!r}")
     labels = np.zeros(size_hw, np.int32)
     if len(probs) == 0:
         return labels
-    bounds = np.array([geometry.roi_bounds(roi, size_hw) for roi in rois_xyxy])
+    bounds = geometry.all_roi_bounds(rois_xyxy, size_hw)
     contested = _contested(bounds)
+    order = _order(probs, rois_xyxy, scores)
+    crowd = order[contested[order]]
+    exists = np.ones(len(probs) + 1, np.float32)
+    exists[crowd + 1] = existence(rois_xyxy[crowd], scores[crowd])
+    windows: list[Bounds] = [(x1, y1, x2, y2) for x1, y1, x2, y2 in bounds.tolist()]
+
+    def settle(bands: list[Bounds]) -> None:
+        scratch = Scratch()
+        for band in bands:
+            claims = Claims.over(band, rule, threshold, exists, scratch)
+            for person in crowd[_touch(bounds[crowd], band)]:
+                claims.add(person, probs[person], rois_xyxy[person], windows[person])
+            claims.settle(labels)
+
+    _share_out(settle, bounds[crowd], threads)
     for person in np.flatnonzero(~contested):
         target, (x1, y1, x2, y2) = paste_target(probs[person], rois_xyxy[person], size_hw)
         labels[y1:y2, x1:x2][target >= threshold] = person + 1
-    crowd = [person for person in _order(probs, rois_xyxy, scores) if contested[person]]
-    exists = np.ones(len(probs) + 1, np.float32)
-    exists[np.array(crowd, np.int64) + 1] = existence(rois_xyxy[crowd], scores[crowd])
-    for band in _bands(bounds[crowd]):
-        claims = _Claims.over(band, rule, threshold, exists)
-        for person in crowd:
-            claims.add(person, probs[person], rois_xyxy[person], bounds[person])
-        x1, y1, x2, y2 = band
-        owned = claims.confidence() >= threshold
-        labels[y1:y2, x1:x2][owned] = claims.owner[owned]
     return labels
 
 
+def _share_out(
+    settle: Callable[[list[Bounds]], None], bounds: NDArray[np.int64], threads: int
+) -> None:
+    """Have the crowd's bands settled, by several threads where they have enough to do."""
+    useful = 1 + int(_areas(bounds).sum()) // THREAD_PIXELS
+    threads = max(1, min(threads, useful, MOST_THREADS))
+    bands = _bands(bounds, threads)
+    if threads == 1:
+        settle(bands)
+        return
+    with ThreadPoolExecutor(threads, thread_name_prefix="paste") as pool:
+        list(pool.map(settle, [bands[first::threads] for first in range(threads)]))
+
+
+def _touch(bounds: NDArray[np.int64], band: Bounds) -> NDArray[np.bool_]:
+    low, high = np.maximum(bounds[:, :2], band[:2]), np.minimum(bounds[:, 2:], band[2:])
+    return np.asarray((high > low).all(axis=1))
+
+
+def _areas(bounds: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.asarray((bounds[:, 2:] - bounds[:, :2]).prod(axis=1))
+
+
 def _contested(bounds: NDArray[np.int64]) -> NDArray[np.bool_]:
-    low = np.maximum(bounds[:, None, :2], bounds[None, :, :2])
-    high = np.minimum(bounds[:, None, 2:], bounds[None, :, 2:])
-    shared = np.logical_and.reduce(high > low, axis=2)
+    x1, y1, x2, y2 = bounds.T
+    shared = np.minimum.outer(x2, x2) > np.maximum.outer(x1, x1)
+    shared &= np.minimum.outer(y2, y2) > np.maximum.outer(y1, y1)
     others = shared.sum(axis=1) - shared.diagonal()
     return np.asarray(others > 0)
 
@@ -160,122 +195,21 @@ def _order(
     return np.lexsort([targets, *rois_xyxy.T, -scores])
 
 
-def _bands(bounds: NDArray[np.int64]) -> Iterator[Bounds]:
-    if len(bounds) == 0:
-        return
-    (left, top), (right, bottom) = bounds[:, :2].min(axis=0), bounds[:, 2:].max(axis=0)
-    rows = max(1, BAND_PIXELS // int(right - left))
-    for first in range(int(top), int(bottom), rows):
-        yield int(left), first, int(right), min(first + rows, int(bottom))
+def _bands(bounds: NDArray[np.int64], threads: int) -> list[Bounds]:
+    """The crowd's part of the image in bands, a multiple of ``threads`` unless they get too thin.
 
-
-@dataclass
-class _Claims:
-    """What the ROIs seen so far say about one band of the image; every array is [h, w].
-
-    Attributes:
-        band: the band's ``x1, y1, x2, y2``.
-        rule: how words are put together.
-        threshold: least probability of ownership.
-        exists: float32 [N + 1], for each label the probability that the person exists.
-        owner: label of the person with the strongest claim.
-        strength: that claim's strength, by the rule's measure.
-        target: that person's own target probability.
-        covering: how many ROIs cover the pixel.
-        others: sum over the ROIs of what the rule needs: log(1 - n), t / n, or n.
-        nobody: sum of log(b / n).
+    The cuts lie across the axis where they cut fewer people: for people who stand, that is x.
     """
-
-    band: Bounds
-    rule: str
-    threshold: float
-    exists: FloatArray
-    owner: LabelMap
-    strength: FloatArray
-    target: FloatArray
-    covering: NDArray[np.uint16]
-    others: FloatArray
-    nobody: FloatArray
-
-    @classmethod
-    def over(cls, band: Bounds, rule: str, threshold: float, exists: FloatArray) -> _Claims:
-        """No claims yet."""
-        shape = (band[3] - band[1], band[2] - band[0])
-        target, others, nobody = (np.zeros(shape, np.float32) for _ in range(3))
-        strength = np.full(shape, -np.inf, np.float32)
-        owner, covering = np.zeros(shape, np.int32), np.zeros(shape, np.uint16)
-        return cls(band, rule, threshold, exists, owner, strength, target, covering, others, nobody)
-
-    def add(
-        self,
-        person: int,
-        probs: NDArray[np.floating],
-        roi_xyxy: FloatArray,
-        bounds: NDArray[np.int64],
-    ) -> None:
-        """Take in what one ROI says; of equal claims the first one stands."""
-        left, top, right, bottom = self.band
-        x1, y1 = max(int(bounds[0]), left), max(int(bounds[1]), top)
-        x2, y2 = min(int(bounds[2]), right), min(int(bounds[3]), bottom)
-        if x2 <= x1 or y2 <= y1:
-            return
-        here = (slice(y1 - top, y2 - top), slice(x1 - left, x2 - left))
-        words = np.asarray(probs[MaskClass.TARGET :], np.float32)
-        target, other = geometry.paste_at(words, roi_xyxy, (x1, y1, x2, y2))
-        self.covering[here] += 1
-        strength = self._weigh(target, other, here, float(self.exists[person + 1]))
-        wins = (strength > self.strength[here]).view(np.uint8)
-        label = np.full(wins.shape, person + 1, np.int32)
-        for ours, theirs in ((strength, self.strength), (target, self.target), (label, self.owner)):
-            cv2.copyTo(ours, wins, theirs[here])  # in place; NumPy's own is ten times slower
-
-    def _weigh(
-        self, target: FloatArray, other: FloatArray, here: tuple[slice, slice], exists: float
-    ) -> FloatArray:
-        """How strong the person's claim is, the neighbours' words added to the sums."""
-        if self.rule in ("max", "independent"):
-            return target
-        if self.rule == "priority":
-            return np.asarray(target >= self.threshold, np.float32)
-        if self.rule == "mean":
-            self.others[here] += other
-            return target - other
-        # A product over all ROIs but one is that over all, divided by that one's own factor: so
-        # people can be ordered at once, and what they have in common is taken off at the end.
-        if self.rule == "arbitrate":
-            unseen = np.log(np.maximum(1 - exists * other, LEAST_PROBABILITY))
-            self.others[here] += unseen
-            return np.asarray(_log_odds(exists * target) + 0.5 * unseen, np.float32)
-        nobody = np.maximum(1 - target - other, LEAST_PROBABILITY)
-        other = np.maximum(other, LEAST_PROBABILITY)
-        odds = target / other
-        self.others[here] += odds
-        self.nobody[here] += np.log(nobody / other)
-        return odds
-
-    def confidence(self) -> FloatArray:
-        """Probability of ownership of each pixel's owner, as the rule defines it."""
-        if self.rule == "arbitrate":
-            with np.errstate(over="ignore"):  # nobody's pixel: 0
-                fused = 1 / (1 + np.exp(0.5 * self.others - self._strength_of_existing()))
-        elif self.rule == "product":
-            with np.errstate(over="ignore"):  # infinitely sure that it is nobody: 0
-                fused = self.strength / (self.others + np.exp(self.nobody) + 1)
-        elif self.rule == "mean":
-            fused = (self.strength + self.others) / np.maximum(self.covering, 1)
-            fused[self.strength < 0] = 0
-        else:
-            return self.target
-        return np.where(self.covering > 1, fused, self.target)
-
-    def _strength_of_existing(self) -> FloatArray:
-        """What each owner's claim would be if he surely existed."""
-        if (self.exists == 1).all():
-            return self.strength
-        weighed = _log_odds(self.exists[self.owner] * self.target)
-        return self.strength + (_log_odds(self.target) - weighed)
-
-
-def _log_odds(probability: FloatArray) -> FloatArray:
-    sure = np.clip(probability, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
-    return np.asarray(np.log(sure / (1 - sure)), np.float32)
+    if len(bounds) == 0:
+        return []
+    low, high = bounds[:, :2].min(axis=0), bounds[:, 2:].max(axis=0)
+    people = (bounds[:, 2:] - bounds[:, :2]).sum(axis=0)
+    axis = int(np.argmin(people / (high - low)))
+    length, depth = int((high - low)[axis]), int((high - low)[1 - axis])
+    parts = -(-length // max(1, BAND_PIXELS // depth))
+    parts = min(length, -(-parts // threads) * threads)
+    cuts = [int(low[axis]) + length * part // parts for part in range(parts + 1)]
+    (left, top), (right, bottom) = low.tolist(), high.tolist()
+    if axis == 0:
+        return [(first, top, last, bottom) for first, last in pairwise(cuts)]
+    return [(left, first, right, last) for first, last in pairwise(cuts)]

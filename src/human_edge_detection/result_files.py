@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from human_edge_detection.claims import LabelMap
 from human_edge_detection.images import save_image, write_atomically
 from human_edge_detection.instance_masks import InstanceMasks
-from human_edge_detection.masks import LabelMap
 from human_edge_detection.structures import ImageArray
 
 
@@ -21,8 +21,11 @@ class FusedOnce(InstanceMasks):
 
     @classmethod
     def of(cls, masks: InstanceMasks) -> FusedOnce:
-        """A short-lived copy that shares the arrays; it holds one label map."""
-        return cls(**vars(masks))
+        """A short-lived copy that shares the arrays; it holds one label map.
+
+        It pastes with one thread: what writes results has threads of its own.
+        """
+        return cls(**vars(masks) | {"threads": 1})
 
     def label_map(self, threshold: float = 0.5) -> LabelMap:
         """See :meth:`InstanceMasks.label_map`."""
