@@ -135,33 +135,26 @@ def test_the_order_of_the_people_changes_nothing(rule):
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("size_hw", [(90, 130), (130, 90)])
-def test_neither_bands_nor_threads_change_a_label(rule, size_hw, monkeypatch):
+def test_bands_do_not_change_a_label(rule, size_hw, monkeypatch):
     # ROIs on both sides of 56 pixels, where averaging and interpolating part
     probs, rois, scores = crowd(14, size_hw, seed=5)
     whole = fuse(probs, rois, scores, size_hw, 0.5, rule)
-    monkeypatch.setattr(masks, "THREAD_PIXELS", 1)
     for band_pixels in (1, 600, 5000, 1 << 18):
         monkeypatch.setattr(masks, "BAND_PIXELS", band_pixels)
-        for threads in (1, 2, 3):
-            got = fuse(probs, rois, scores, size_hw, 0.5, rule, threads)
-            np.testing.assert_array_equal(got, whole)
+        got = fuse(probs, rois, scores, size_hw, 0.5, rule)
+        np.testing.assert_array_equal(got, whole)
 
 
-def test_bands_cover_the_crowd_once_and_cut_few_people():
+def test_bands_cover_the_crowd_once_and_cut_few_people(monkeypatch):
     tall = np.array([[3, 5, 10, 90], [8, 2, 20, 99]])
-    assert masks._bands(tall, 1) == [(3, 2, 20, 99)]
-    assert masks._bands(tall, 2) == [(3, 2, 11, 99), (11, 2, 20, 99)]
     lying = tall[:, [1, 0, 3, 2]]
-    assert masks._bands(lying, 2) == [(2, 3, 99, 11), (2, 11, 99, 20)]
-    assert len(masks._bands(tall, 40)) == 17  # no band is empty
-    assert masks._bands(tall[:0], 4) == []
-
-
-def test_a_thread_s_error_is_raised(monkeypatch):
-    probs, rois, scores = crowd(14, seed=5)
-    monkeypatch.setattr(masks, "THREAD_PIXELS", 1)
-    with pytest.raises(IndexError):
-        fuse(probs[:, :1], rois, scores, (40, 60), threads=2)
+    assert masks._bands(tall) == [(3, 2, 20, 99)]
+    monkeypatch.setattr(masks, "BAND_PIXELS", 97 * 9)
+    assert masks._bands(tall) == [(3, 2, 11, 99), (11, 2, 20, 99)]
+    assert masks._bands(lying) == [(2, 3, 99, 11), (2, 11, 99, 20)]
+    monkeypatch.setattr(masks, "BAND_PIXELS", 1)
+    assert len(masks._bands(tall)) == 17  # no band is empty
+    assert masks._bands(tall[:0]) == []
 
 
 @pytest.mark.parametrize("rule", RULES)

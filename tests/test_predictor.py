@@ -19,7 +19,6 @@ from analytic_model import (
 )
 from human_edge_detection.errors import InputError
 from human_edge_detection.predictor import MaskPredictor
-from human_edge_detection.result_files import FusedOnce
 
 BOX = (20.0, 10.0, 90.0, 80.0)
 
@@ -210,18 +209,6 @@ def test_threads_share_a_predictor(files, predictor):
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(mask, range(8)))
     assert all((together[n] == mask(n)).all() for n in range(8))
-
-
-def test_pasting_gets_the_predictor_s_threads_but_not_where_results_are_written(files, predictor):
-    image, _ = draw_person((100, 120), BOX)
-    predictor.set_image(image)
-    assert predictor.predict([BOX]).threads == 1
-    names = {"extractor": files / "extractor.onnx"}
-    with MaskPredictor(files / "head.onnx", device="cpu", threads=2, **names) as other:
-        other.set_image(image)
-        masks = other.predict([BOX])
-    assert masks.threads == 2
-    assert FusedOnce.of(masks).threads == 1
 
 
 def test_a_pickled_predictor_opens_its_files_again(files, predictor):

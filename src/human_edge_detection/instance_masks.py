@@ -31,7 +31,6 @@ class InstanceMasks:
         scores: float32 [N] in 0…1; ones if empty.
         fuse: one of ``masks.RULES``: who gets the pixels that several people claim.
         ids: the people's own ids, for instance those of the annotations; () if they have none.
-        threads: threads that may paste a crowd's masks; the result does not depend on them.
     """
 
     probs: NDArray[np.floating]
@@ -41,7 +40,6 @@ class InstanceMasks:
     scores: FloatArray = field(default_factory=lambda: np.zeros(0, np.float32))
     fuse: str = "arbitrate"
     ids: tuple[int, ...] = ()
-    threads: int = 1
 
     def __post_init__(self) -> None:
         """Check the shapes once."""
@@ -72,9 +70,8 @@ class InstanceMasks:
     def label_map(self, threshold: float = 0.5) -> LabelMap:
         """The owner of every pixel, int32 [H, W]: 0 nobody, ``i + 1`` person ``i``."""
         return masks.fuse(
-            self.probs, self.rois_xyxy, self.scores, self.size_hw, threshold, self.fuse,
-            self.threads,
-        )  # fmt: skip
+            self.probs, self.rois_xyxy, self.scores, self.size_hw, threshold, self.fuse
+        )
 
     def iter_binary(self, threshold: float = 0.5) -> Iterator[tuple[NDArray[np.bool_], Bounds]]:
         """Each person's mask in turn, cut to the pixels of its ROI.

@@ -29,8 +29,6 @@ The rules, for a pixel that the ROIs *i*, *j* … cover:
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import cv2
@@ -48,12 +46,6 @@ RULES = ("arbitrate", "product", "mean", "max", "priority", "independent")
 
 BAND_PIXELS = 1 << 17
 """Pixels fused at a time: it bounds the working memory, whatever the image and the crowd."""
-
-MOST_THREADS = 4
-"""More would wait for Python's lock, which the many short steps take in turn."""
-
-THREAD_PIXELS = 1 << 18
-"""The people's pixels, overlaps counted anew, that are worth a thread: a few milliseconds."""
 
 
 def softmax(logits: NDArray[np.floating]) -> FloatArray:
@@ -109,12 +101,10 @@ def fuse(
     size_hw: tuple[int, int],
     threshold: float = 0.5,
     rule: str = "arbitrate",
-    threads: int = 1,
 ) -> LabelMap:
     """The owner of every pixel, int32 [H, W]: 0 nobody, ``i + 1`` person ``i``.
 
-    The result depends neither on the order of the people nor on the threads. Beyond it, memory is
-    that of one band a thread.
+    The result does not depend on the order of the people. Beyond it, memory is that of one band.
 
     Args:
         probs: [N, 3, M, M] probabilities of the classes of ``MaskClass``.
@@ -123,10 +113,8 @@ def fuse(
             by them, ``priority`` sorts by them, the other rules only settle exact ties. All 1: only
             the masks decide.
         size_hw: the image's height and width.
-        size_hw: the image's height and width.
         threshold: least probability of ownership, as the rule defines it.
         rule: one of ``RULES``.
-        threads: threads that may share the work.
     """
     if rule not in RULES:
         raise ValueError(f"rule must be one of {', '.join(RULES)}, but got {rule!r}")
@@ -141,42 +129,21 @@ def fuse(
     exists[crowd + 1] = existence(rois_xyxy[crowd], scores[crowd])
     windows: list[Bounds] = [(x1, y1, x2, y2) for x1, y1, x2, y2 in bounds.tolist()]
 
-    def settle(bands: list[Bounds]) -> None:
-        scratch = Scratch()
-        for band in bands:
-            claims = Claims.over(band, rule, threshold, exists, scratch)
-            for person in crowd[_touch(bounds[crowd], band)]:
-                claims.add(person, probs[person], rois_xyxy[person], windows[person])
-            claims.settle(labels)
-
-    _share_out(settle, bounds[crowd], threads)
+    scratch = Scratch()
+    for band in _bands(bounds[crowd]):
+        claims = Claims.over(band, rule, threshold, exists, scratch)
+        for person in crowd[_touch(bounds[crowd], band)]:
+            claims.add(person, probs[person], rois_xyxy[person], windows[person])
+        claims.settle(labels)
     for person in np.flatnonzero(~contested):
         target, (x1, y1, x2, y2) = paste_target(probs[person], rois_xyxy[person], size_hw)
         labels[y1:y2, x1:x2][target >= threshold] = person + 1
     return labels
 
 
-def _share_out(
-    settle: Callable[[list[Bounds]], None], bounds: NDArray[np.int64], threads: int
-) -> None:
-    """Have the crowd's bands settled, by several threads where they have enough to do."""
-    useful = 1 + int(_areas(bounds).sum()) // THREAD_PIXELS
-    threads = max(1, min(threads, useful, MOST_THREADS))
-    bands = _bands(bounds, threads)
-    if threads == 1:
-        settle(bands)
-        return
-    with ThreadPoolExecutor(threads, thread_name_prefix="paste") as pool:
-        list(pool.map(settle, [bands[first::threads] for first in range(threads)]))
-
-
 def _touch(bounds: NDArray[np.int64], band: Bounds) -> NDArray[np.bool_]:
     low, high = np.maximum(bounds[:, :2], band[:2]), np.minimum(bounds[:, 2:], band[2:])
     return np.asarray((high > low).all(axis=1))
-
-
-def _areas(bounds: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.asarray((bounds[:, 2:] - bounds[:, :2]).prod(axis=1))
 
 
 def _contested(bounds: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -195,8 +162,8 @@ def _order(
     return np.lexsort([targets, *rois_xyxy.T, -scores])
 
 
-def _bands(bounds: NDArray[np.int64], threads: int) -> list[Bounds]:
-    """The crowd's part of the image in bands, a multiple of ``threads`` unless they get too thin.
+def _bands(bounds: NDArray[np.int64]) -> list[Bounds]:
+    """The crowd's part of the image in bands of at most ``BAND_PIXELS``, or of one row or column.
 
     The cuts lie across the axis where they cut fewer people: for people who stand, that is x.
     """
@@ -207,7 +174,6 @@ def _bands(bounds: NDArray[np.int64], threads: int) -> list[Bounds]:
     axis = int(np.argmin(people / (high - low)))
     length, depth = int((high - low)[axis]), int((high - low)[1 - axis])
     parts = -(-length // max(1, BAND_PIXELS // depth))
-    parts = min(length, -(-parts // threads) * threads)
     cuts = [int(low[axis]) + length * part // parts for part in range(parts + 1)]
     (left, top), (right, bottom) = low.tolist(), high.tolist()
     if axis == 0:

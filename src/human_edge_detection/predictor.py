@@ -71,8 +71,7 @@ class MaskPredictor(Closable):
             fuse: who gets a pixel that several people claim, see ``InstanceMasks``.
             layout: how the detector's outputs are read, ``auto`` to recognise it.
             person_class: the detector's class of people; None to read it from the file.
-            threads: CPU threads of one operation, and of pasting; None for ONNX Runtime's choice,
-                and one for pasting.
+            threads: CPU threads of one operation; None for ONNX Runtime's choice.
 
         Raises:
             InputError: a file is missing, damaged or does not fit the others, or the hardware
@@ -87,7 +86,6 @@ class MaskPredictor(Closable):
         }  # fmt: skip
         files = name_files(model, extractor, detector, layout, person_class)
         self.fuse = fuse
-        self._paste_threads = threads or 1
         place = Place(device, providers, threads, max_rois)
         self._encoder, self._heads, self._detector = open_networks(files, place)
         self._current: EncodedImage | None = None
@@ -148,7 +146,6 @@ class MaskPredictor(Closable):
             size_hw=size_hw,
             fuse=self.fuse,
             ids=check_ids(ids, len(boxes)),
-            threads=self._paste_threads,
         )
 
     def detect(self, image: ImageArray, score: float = DEFAULT_SCORE) -> Detections:

@@ -21,11 +21,8 @@ class FusedOnce(InstanceMasks):
 
     @classmethod
     def of(cls, masks: InstanceMasks) -> FusedOnce:
-        """A short-lived copy that shares the arrays; it holds one label map.
-
-        It pastes with one thread: what writes results has threads of its own.
-        """
-        return cls(**vars(masks) | {"threads": 1})
+        """A short-lived copy that shares the arrays; it holds one label map."""
+        return cls(**vars(masks))
 
     def label_map(self, threshold: float = 0.5) -> LabelMap:
         """See :meth:`InstanceMasks.label_map`."""
