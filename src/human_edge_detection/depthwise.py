@@ -1,4 +1,4 @@
-"""Depthwise convolution that trains fast under autocast on a CPU."""
+"""Depthwise convolution that trains fast under autocast on a CPU, and convolutions with norms."""
 
 from __future__ import annotations
 
@@ -35,3 +35,15 @@ class DepthwiseConv(nn.Conv2d):
             return super().forward(x)
         with torch.autocast("cpu", enabled=False):
             return super().forward(x.float()).to(x.dtype)
+
+
+def conv_norm(
+    channels_in: int, channels_out: int, kernel: int = 1, groups: int = 1
+) -> nn.Sequential:
+    """A convolution that keeps the size, depthwise if ``groups`` is above 1, and its batch norm."""
+    conv = (
+        DepthwiseConv(channels_in, kernel)
+        if groups > 1
+        else nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, bias=False)
+    )
+    return nn.Sequential(conv, nn.BatchNorm2d(channels_out))

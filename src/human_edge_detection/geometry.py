@@ -191,9 +191,7 @@ def crop_mask(mask: NDArray[np.generic], roi_xyxy: FloatArray, size: int) -> Flo
 
 def roi_bounds(roi_xyxy: FloatArray, size_hw: tuple[int, int]) -> tuple[int, int, int, int]:
     """The whole pixels that a ROI's mask is pasted to; none for an empty or reversed ROI."""
-    x1, y1, x2, y2 = pixel_bounds(roi_xyxy, size_hw)
-    if roi_xyxy[2] <= roi_xyxy[0] or roi_xyxy[3] <= roi_xyxy[1]:
-        return x1, y1, x1, y1
+    x1, y1, x2, y2 = all_roi_bounds(np.asarray(roi_xyxy)[None], size_hw)[0].tolist()
     return x1, y1, x2, y2
 
 

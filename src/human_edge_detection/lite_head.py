@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from human_edge_detection.depthwise import DepthwiseConv
+from human_edge_detection.depthwise import conv_norm
 from human_edge_detection.roi_align import DynamicRoIAlign
 from human_edge_detection.structures import MaskClass
 
@@ -21,23 +21,14 @@ LITE_WIDTHS = (64, 96, 16)
 """Channels of a lite head at 28x28, 14x14 and 56x56, where nothing else is asked for."""
 
 
-def _conv_bn(c_in: int, c_out: int, kernel: int = 1, groups: int = 1) -> nn.Sequential:
-    conv = (
-        DepthwiseConv(c_in, kernel)
-        if groups > 1
-        else nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2, bias=False)
-    )
-    return nn.Sequential(conv, nn.BatchNorm2d(c_out))
-
-
 class _Block(nn.Module):
     """Depthwise 5x5, then a two-layer 1x1 network, added to its input."""
 
     def __init__(self, width: int, expansion: int = 2) -> None:
         super().__init__()
-        self.spatial = _conv_bn(width, width, 5, groups=width)
-        self.expand = _conv_bn(width, expansion * width)
-        self.reduce = _conv_bn(expansion * width, width)
+        self.spatial = conv_norm(width, width, 5, groups=width)
+        self.expand = conv_norm(width, expansion * width)
+        self.reduce = conv_norm(expansion * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = functional.relu(self.expand(self.spatial(x)))
@@ -63,8 +54,8 @@ class _MapNeck(nn.Module):
         self.base_id = min(self.context_ids, key=lambda i: strides[i])
         self.context_stride = strides[self.base_id]
         self.detail_stride = strides[self.detail_id]
-        self.context = nn.ModuleList(_conv_bn(channels[i], width) for i in self.context_ids)
-        self.detail = _conv_bn(channels[self.detail_id], detail_width)
+        self.context = nn.ModuleList(conv_norm(channels[i], width) for i in self.context_ids)
+        self.detail = conv_norm(channels[self.detail_id], detail_width)
         self.mix = _Block(width)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -110,16 +101,16 @@ class LiteHead(nn.Module):
         self.neck = _MapNeck(channels, strides, width, detail_width)
         self.align_context = DynamicRoIAlign(roi_size, 1 / self.neck.context_stride)
         self.align_detail = DynamicRoIAlign(2 * roi_size, 1 / self.neck.detail_stride)
-        self.fuse = _conv_bn(width + 4 * detail_width, width)
+        self.fuse = conv_norm(width + 4 * detail_width, width)
         # Where in the box a bin lies says much about whose it is.
         self.position = nn.Parameter(torch.zeros(1, width, roi_size, roi_size))
         self.before = _Block(width)
-        self.down = _conv_bn(width, context_width)
+        self.down = conv_norm(width, context_width)
         self.around = nn.Sequential(*[_Block(context_width) for _ in range(3)])
-        self.up = _conv_bn(context_width, width)
+        self.up = conv_norm(context_width, width)
         self.after = nn.Sequential(_Block(width), _Block(width))
-        self.to_fine = _conv_bn(width, 4 * detail_width)
-        self.refine = _conv_bn(2 * detail_width, detail_width, 3)
+        self.to_fine = conv_norm(width, 4 * detail_width)
+        self.refine = conv_norm(2 * detail_width, detail_width, 3)
         self.classify = nn.Conv2d(detail_width, len(MaskClass), 1)
 
     def forward(self, features: Sequence[Tensor], rois: Tensor) -> Tensor:

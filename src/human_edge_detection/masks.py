@@ -126,7 +126,8 @@ def fuse(
     order = _order(probs, rois_xyxy, scores)
     crowd = order[contested[order]]
     exists = np.ones(len(probs) + 1, np.float32)
-    exists[crowd + 1] = existence(rois_xyxy[crowd], scores[crowd])
+    if rule == "arbitrate":
+        exists[crowd + 1] = existence(rois_xyxy[crowd], scores[crowd])
     windows: list[Bounds] = [(x1, y1, x2, y2) for x1, y1, x2, y2 in bounds.tolist()]
 
     scratch = Scratch()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from human_edge_detection.backbone import EfficientNetLite0, load_imagenet_weights
-from human_edge_detection.depthwise import DepthwiseConv
+from human_edge_detection.depthwise import conv_norm
 
 LAYERS = ("stride4", "stride8")
 CHANNELS = (32, 64)
@@ -48,18 +48,6 @@ class Candidates(NamedTuple):
     logits: Tensor
     points: Tensor
     strides: Tensor
-
-
-def conv_norm(
-    channels_in: int, channels_out: int, kernel: int = 1, groups: int = 1
-) -> nn.Sequential:
-    """A convolution that keeps the size, and its batch norm."""
-    conv = (
-        DepthwiseConv(channels_in, kernel)
-        if groups > 1
-        else nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, bias=False)
-    )
-    return nn.Sequential(conv, nn.BatchNorm2d(channels_out))
 
 
 class Separable(nn.Module):

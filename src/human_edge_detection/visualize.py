@@ -142,7 +142,7 @@ def overlay_masks_on_image(
     )
     scores = everybody if combine == "arbitrate" else first_wins
     labels = masks.fuse(probs, boxes, scores, size_hw, threshold, combine)
-    windows = [geometry.roi_bounds(box, size_hw) for box in boxes]
+    windows = geometry.all_roi_bounds(boxes, size_hw).tolist()
     people = (
         (labels[y1:y2, x1:x2] == person + 1, (x1, y1, x2, y2))
         for person, (x1, y1, x2, y2) in enumerate(windows)
