@@ -33,7 +33,7 @@ def half_steps(photos: list[Photo], processes: Processes) -> Trainer:
         photos, amp=True, amp_dtype="float16", gradient_clip=0.5, ema=0.9, batch_size=1, epochs=1,
         processes=processes,
     )  # fmt: skip
-    weight = trainer.model["head"].classify.weight  # type: ignore[union-attr]
+    weight = trainer.model["head"].trunk.classify.weight  # type: ignore[union-attr]
     factor = float("inf") if processes.rank == 1 else 1.0
     hook = weight.register_hook(lambda gradient: gradient * factor)  # type: ignore[operator]
     trainer.half_scales = []  # type: ignore[attr-defined]

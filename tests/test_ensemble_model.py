@@ -38,7 +38,7 @@ SPEC = ModelSpec("lite", ("map",), (8,), (8.0,), image_size=(96, 96), roi_size=4
 def write_model(path: Path, seed: int, spec: ModelSpec = SPEC) -> Path:
     torch.manual_seed(seed)
     head = build_head(spec)
-    torch.nn.init.normal_(head.classify.weight)  # type: ignore[arg-type, union-attr]
+    torch.nn.init.normal_(head.trunk.classify.weight)  # type: ignore[arg-type, union-attr]
     weights = {f"head.{name}": w for name, w in head.state_dict().items()}
     save_checkpoint(path, {"spec": spec_to_dict(spec), "weights": weights})
     return path

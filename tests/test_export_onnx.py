@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from human_edge_detection.config import ExportOptions
 from human_edge_detection.errors import InputError
 from human_edge_detection.export_command import run_export
 from human_edge_detection.export_onnx import TOLERANCE, export_end_to_end, export_head
+from human_edge_detection.head_session import HeadSession
 from human_edge_detection.model import ModelSpec, build_head
 from human_edge_detection.open_model import EXTRACTOR_NAME, HEAD_NAME
 from human_edge_detection.run_end import predict_command
@@ -23,6 +25,7 @@ from tiny_person import write_person_checkpoint
 SPEC = ModelSpec(
     head="lite", layers=("p4", "p8"), channels=(6, 8), strides=(4.0, 8.0), image_size=(64, 96)
 )
+TWO_TRUNKS = replace(SPEC, roi_size=8, small_branch=True)
 SPEC_HEAD = ModelSpec(head="spec", layers=("p8",), channels=(8,), strides=(8.0,), roi_size=4)
 
 
@@ -32,7 +35,7 @@ def one_thread():
     torch.set_num_threads(1)
 
 
-@pytest.mark.parametrize("spec", [SPEC, SPEC_HEAD], ids=["lite", "spec"])
+@pytest.mark.parametrize("spec", [SPEC, SPEC_HEAD, TWO_TRUNKS], ids=str)
 def test_exported_head_equals_torch_for_any_number_of_people(tmp_path: Path, spec: ModelSpec):
     checks = export_head(build_head(spec), spec, tmp_path / "head.onnx")
     assert [(c.rois, c.images) for c in checks] == [(0, 1), (1, 1), (7, 1), (7, 2)]
@@ -53,22 +56,51 @@ def test_exported_head_has_the_promised_inputs_and_facts(tmp_path: Path):
     assert {o.domain: o.version for o in onnx.load(path).opset_import}[""] == 16
 
 
+def test_a_second_trunk_has_an_input_of_its_own(tmp_path: Path):
+    path = tmp_path / "head.onnx"
+    head = build_head(TWO_TRUNKS)
+    export_head(head, TWO_TRUNKS, path)
+    session = HeadSession(path, "cpu")
+    assert session.facts.small_side == 32
+    maps = [torch.randn(2, 6, 16, 24), torch.randn(2, 8, 8, 12)]
+    boxes = [[0, 3, 3, 20, 35], [1, 0, 0, 33, 8], [1, 5, 5, 9, 60], [0, 1, 2, 3, 4]]
+    rois = torch.tensor(boxes, dtype=torch.float32)
+    with torch.no_grad():
+        wanted = head.eval()(maps, rois)
+    features = [item.numpy() for item in maps]
+    np.testing.assert_allclose(session(features, rois.numpy()), wanted, atol=1e-5)
+    for rows in ([0, 3], [1, 2], [2], [3, 2, 1, 0]):
+        found = session(features, rois.numpy()[rows])
+        np.testing.assert_allclose(found, wanted[rows], atol=1e-5)
+    session._buckets = True  # as TensorRT wants them
+    for rows in ([0, 3], [1, 2], [0], [3, 2, 1, 0]):
+        found = session(features, rois.numpy()[rows])
+        np.testing.assert_allclose(found, wanted[rows], atol=1e-5)
+    few_at_once = HeadSession(path, "cpu", max_rois=3)
+    np.testing.assert_allclose(few_at_once(features, rois.numpy()), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("small_branch", [False, True])
 @pytest.mark.parametrize("batch", [1, "N"])
-def test_end_to_end_file_equals_extractor_and_head(tmp_path: Path, batch: int | str):
+def test_end_to_end_file_equals_extractor_and_head(
+    tmp_path: Path, batch: int | str, small_branch: bool
+):
     name = "/model.14/Concat_output_0"
     extractor = write_stand_in(
         tmp_path / "net.onnx", layer=name, channels=8, size_hw=(64, 64), batch=batch, declared=False
     )
-    spec = ModelSpec("lite", (name,), (8,), (8.0,), image_size=(64, 64))
+    spec = ModelSpec("lite", (name,), (8,), (8.0,), (64, 64), 8, small_branch=small_branch)
     path = tmp_path / "whole.onnx"
     checks = export_end_to_end(build_head(spec), spec, extractor, path)
     assert [c.rois for c in checks] == [0, 1, 7]
     assert max(c.error for c in checks) < 1e-4
     session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
-    assert [i.name for i in session.get_inputs()] == ["images", "rois"]
-    rois = np.array([[0, 3, 3, 40, 60]], np.float32)
+    names = ["rois", "small_rois"] if small_branch else ["rois"]
+    assert [i.name for i in session.get_inputs()] == ["images", *names]
+    rois = dict.fromkeys(names, np.array([[0, 3, 3, 40, 60]], np.float32))
     images = np.zeros((1, 3, 64, 64), np.float32)
-    assert session.run(["masks"], {"images": images, "rois": rois})[0].shape == (1, 3, 56, 56)
+    (masks,) = session.run(["masks"], {"images": images, **rois})
+    assert masks.shape == (len(names), 3, 16, 16)
 
 
 def test_a_difference_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -39,7 +39,9 @@ def test_every_weight_of_a_joint_model_is_taken(start: TrainedWeights) -> None:
 def test_over_a_frozen_extractor_the_head_alone_is_taken(start: TrainedWeights) -> None:
     model = new_model(TrainOptions(), SPEC, start)
     assert list(model) == ["head"]
-    assert torch.equal(model["head"].classify.weight, start.weights["head.classify.weight"])
+    assert torch.equal(
+        model["head"].trunk.classify.weight, start.weights["head.trunk.classify.weight"]
+    )
 
 
 def test_what_does_not_fit_is_named(start: TrainedWeights) -> None:
@@ -49,7 +51,9 @@ def test_what_does_not_fit_is_named(start: TrainedWeights) -> None:
     with pytest.raises(InputError, match=r"here there is no extractor\.detector\."):
         new_model(replace(JOINT, train_detector=False), SPEC, start)
     narrow = replace(SPEC, roi_size=14)
-    shapes = r"another shape has head\.position \(\[1, 64, 28, 28\], here \[1, 64, 14, 14\]\)"
+    shapes = (
+        r"another shape has head\.trunk\.position \(\[1, 64, 28, 28\], here \[1, 64, 14, 14\]\)"
+    )
     with pytest.raises(InputError, match=shapes):
         new_model(JOINT, narrow, start)
 

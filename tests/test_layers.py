@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "src" / "human_edge_detection
 PLAIN = set(
     "archives averaging claims closable config defaults errors existence structures geometry "
     "options training_options images masks mask_formats instance_masks pasting photo_store scratch "
-    "visualize palette "
+    "small_rois visualize palette "
     "tags".split()
 )
 DATA = set(

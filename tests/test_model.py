@@ -141,9 +141,10 @@ def test_masks_have_twice_the_bins_of_the_align(roi_size: int) -> None:
     assert logits.shape[2:] == (spec.mask_size, spec.mask_size) == (2 * roi_size, 2 * roi_size)
 
 
-@pytest.mark.parametrize("kind", ["lite", "spec"])
+@pytest.mark.parametrize("kind", ["lite", "spec", "two_trunks"])
 def test_each_roi_is_judged_alone_and_from_its_own_image(kind: str) -> None:
-    head = lived_in(build_head(small_spec(kind)))
+    spec = replace(small_spec("lite", roi_size=8), small_branch=True)
+    head = lived_in(build_head(spec if kind == "two_trunks" else small_spec(kind)))
     maps = make_maps((8,), (8.0,))
     with torch.no_grad():
         together = head(maps, ROIS)
@@ -151,6 +152,42 @@ def test_each_roi_is_judged_alone_and_from_its_own_image(kind: str) -> None:
             own = [m[int(roi[0])][None] for m in maps]
             alone = head(own, torch.cat([torch.zeros(1), roi[1:]])[None])
             torch.testing.assert_close(together[n], alone[0], atol=1e-4, rtol=1e-4)
+
+
+def test_small_rois_have_a_trunk_of_half_the_bins() -> None:
+    spec = replace(small_spec("lite", roi_size=8), small_branch=True)
+    assert spec.small_side == 64, "8 cells of 8 pixels"
+    head = lived_in(build_head(spec))
+    assert isinstance(head, LiteHead) and head.small is not None
+    maps = make_maps((8,), (8.0,))
+    large = torch.tensor([[1.0, 0.0, 0.0, 64.5, 20.0]])
+    small = torch.tensor([[0.0, 10.0, 0.0, 74.0, 64.0]])
+    with torch.no_grad():
+        of_large = head.trunk(*head.neck(maps), large)
+        of_small = head.small(*head.neck(maps), small)
+        assert of_large.shape == (1, 3, 16, 16) and of_small.shape == (1, 3, 8, 8)
+        of_small = functional.interpolate(of_small, scale_factor=2.0, mode="bilinear")
+        found = head(maps, torch.cat([small, large, small]))
+    torch.testing.assert_close(found, torch.cat([of_small, of_large, of_small]))
+
+
+@pytest.mark.parametrize("rows", [[], [0], [1], [0, 1]])
+def test_a_trunk_that_nobody_enters_does_not_stop_training(rows: list[int]) -> None:
+    head = build_head(replace(small_spec("lite", roi_size=8), small_branch=True)).train()
+    rois = torch.tensor([[1.0, 0.0, 0.0, 65.0, 20.0], [0.0, 10.0, 0.0, 74.0, 64.0]])[rows]
+    if rows:
+        head(make_maps((8,), (8.0,)), rois).sum().backward()
+    for name, trunk in ((1, head.small), (0, head.trunk)):
+        assert (trunk.classify.weight.grad is not None) == (name in rows)
+
+
+def test_small_people_cost_a_quarter() -> None:
+    head = LiteHead((32, 64), (4.0, 8.0), small_side=112.0)
+    maps = real_maps((32, 64), (4.0, 8.0))
+    shared = count_macs(head, maps, torch.zeros(0, 5))
+    large = count_macs(head, maps, torch.tensor([[0.0, 0.0, 0.0, 113.0, 20.0]])) - shared
+    small = count_macs(head, maps, torch.tensor([[0.0, 0.0, 0.0, 112.0, 20.0]])) - shared
+    assert small == large / 4
 
 
 def test_lite_projecting_the_map_equals_projecting_each_roi() -> None:
@@ -196,9 +233,10 @@ def test_maps_of_an_image_that_is_no_multiple_of_the_strides_fit() -> None:
     assert head.neck.context_ids == [0, 1], "a stride of 7.83 is one of 8, rounded up"
 
 
-@pytest.mark.parametrize("kind", ["lite", "spec"])
+@pytest.mark.parametrize("kind", ["lite", "spec", "two_trunks"])
 def test_every_weight_learns(kind: str) -> None:
-    head = build_head(small_spec(kind)).train()
+    spec = replace(small_spec("lite", roi_size=8), small_branch=True)
+    head = build_head(spec if kind == "two_trunks" else small_spec(kind)).train()
     logits = head(make_maps((8,), (8.0,)), ROIS)
     (
         logits * torch.randn(logits.shape, generator=torch.Generator().manual_seed(3))
@@ -249,3 +287,9 @@ def test_build_head_answers_bad_specs_by_flag() -> None:
         build_head(small_spec("heavy"))
     with pytest.raises(InputError, match="--roi_size 7 must be even for --head lite"):
         build_head(small_spec("lite", roi_size=7))
+    with pytest.raises(InputError, match="--roi_size 6 must be a multiple of 4, from 8 on"):
+        build_head(replace(small_spec("lite", roi_size=6), small_branch=True))
+    with pytest.raises(InputError, match="--roi_size 4 must be a multiple of 4, from 8 on"):
+        build_head(replace(small_spec("lite", roi_size=4), small_branch=True))
+    with pytest.raises(InputError, match="--small_branch needs --head lite"):
+        build_head(replace(small_spec("spec"), small_branch=True))

@@ -300,7 +300,8 @@ def test_the_average_follows_the_weights(photos: list[Photo]) -> None:
     train(trainer)
     assert trainer.average is not None and trainer.average.step == 9
     weight, mean = (
-        w["head.classify.weight"] for w in (trainer.model.state_dict(), trainer.average.weights)
+        w["head.trunk.classify.weight"]
+        for w in (trainer.model.state_dict(), trainer.average.weights)
     )
     assert 0 < (weight - mean).abs().max() < 0.2
 
@@ -379,7 +380,8 @@ def test_norms_biases_and_the_position_are_not_decayed(photos: list[Photo]) -> N
     decayed, plain = make_optimizer(model, OPTIONS).param_groups
     assert (decayed["weight_decay"], plain["weight_decay"]) == (OPTIONS.weight_decay, 0.0)
     chosen = {id(p) for p in decayed["params"]}
-    assert id(head.classify.weight) in chosen and id(head.fuse[0].weight) in chosen
-    for kept in (head.position, head.classify.bias, head.fuse[1].weight, head.fuse[1].bias):
+    assert id(head.trunk.classify.weight) in chosen and id(head.trunk.fuse[0].weight) in chosen
+    trunk = head.trunk
+    for kept in (trunk.position, trunk.classify.bias, trunk.fuse[1].weight, trunk.fuse[1].bias):
         assert id(kept) not in chosen
     assert len(decayed["params"]) + len(plain["params"]) == len(list(model.parameters()))

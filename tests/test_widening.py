@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from human_edge_detection.checkpoint import spec_from_dict, spec_to_dict
 from human_edge_detection.errors import InputError
 from human_edge_detection.initial_model import new_model
 from human_edge_detection.lite_head import LITE_WIDTHS, LiteHead
 from human_edge_detection.model import ModelSpec, build_head
+from human_edge_detection.train import like_start
 from human_edge_detection.trained_weights import TrainedWeights
 from human_edge_detection.training_options import TrainOptions
 from human_edge_detection.widening import widened
@@ -60,7 +62,7 @@ def test_what_leads_from_the_new_channels_learns() -> None:
     maps = [torch.randn(2, 3, 16, 16), torch.randn(2, 5, 8, 8)]
     rois = torch.tensor([[0, 3.0, 5.0, 40.0, 60.0], [1, 20.0, 10.0, 50.0, 30.0]])
     head(maps, rois).square().sum().backward()
-    weight = head.classify.weight
+    weight = head.trunk.classify.weight
     assert (weight[:, 2:] == 0).all() and (weight.grad[:, 2:] != 0).all()
 
 
@@ -75,15 +77,39 @@ def test_another_head_or_a_narrower_one_is_left_as_it_is() -> None:
         new_model(OPTIONS, NARROW, start)
 
 
-def test_widths_travel_and_files_without_them_are_of_the_usual_ones() -> None:
-    values = spec_to_dict(WIDE)
-    assert spec_from_dict(values, Path("a.pth")) == WIDE
-    del values["widths"]
-    old = spec_from_dict(values, Path("a.pth"))
-    assert old == replace(WIDE, widths=())
-    head = build_head(old)
+@pytest.mark.parametrize("widths", [(4, 6, 2), (7, 8, 3)])
+def test_a_trunk_for_small_rois_begins_as_the_first_one(widths: tuple[int, int, int]) -> None:
+    start = lived_in(NARROW)
+    wanted = start.model()["head"]
+    assert isinstance(wanted, LiteHead)
+    torch.manual_seed(7)
+    spec = replace(NARROW, widths=widths, small_branch=True)
+    head = new_model(OPTIONS, spec, start)["head"]
+    large = torch.tensor([[0, 0.0, 0.0, 33.0, 8.0], [1, 0.0, 0.0, 8.0, 33.0]])
+    maps = [torch.randn(2, 3, 16, 16), torch.randn(2, 5, 8, 8)]
+    with torch.no_grad():
+        torch.testing.assert_close(head.eval()(maps, large), wanted(maps, large))
+    averaged = functional.avg_pool2d(wanted.trunk.position, 2)
+    torch.testing.assert_close(head.small.position[:, :4], averaged)
+    torch.testing.assert_close(head.small.down[1].bias[:6], wanted.trunk.down[1].bias)
+
+
+def test_two_trunks_are_kept_and_not_given_up() -> None:
+    start = lived_in(replace(NARROW, small_branch=True))
+    assert widened(start, build_head(start.spec)) is start
+    assert like_start(NARROW, start.spec) == start.spec
+    assert like_start(WIDE, start.spec) == replace(WIDE, small_branch=True)
+    torch.manual_seed(7)
+    head = new_model(OPTIONS, replace(WIDE, small_branch=True), start)["head"]
+    torch.testing.assert_close(answers(head), answers(start.model()["head"]))
+
+
+def test_widths_and_trunks_travel() -> None:
+    spec = replace(WIDE, small_branch=True)
+    assert spec_from_dict(spec_to_dict(spec), Path("a.pth")) == spec
+    head = build_head(replace(WIDE, widths=()))
     assert isinstance(head, LiteHead)
-    assert tuple(head.classify.weight.shape) == (3, LITE_WIDTHS[2], 1, 1)
+    assert tuple(head.trunk.classify.weight.shape) == (3, LITE_WIDTHS[2], 1, 1)
 
 
 def test_widths_that_cannot_be_are_refused() -> None:

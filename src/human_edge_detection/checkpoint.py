@@ -16,7 +16,7 @@ from torch import nn
 from human_edge_detection.errors import InputError
 from human_edge_detection.model import ModelSpec
 
-FORMAT = "human_edge_detection.checkpoint.1"
+FORMAT = "human_edge_detection.checkpoint.2"
 Payload = dict[str, Any]
 
 
@@ -107,7 +107,6 @@ def spec_from_dict(values: Mapping[str, Any], path: Path) -> ModelSpec:
         InputError: if the checkpoint lacks a fact or names one that this version does not know.
     """
     wanted = {field.name for field in fields(ModelSpec)}
-    values = {"widths": (), **values}  # files of before heads had widths to choose
     if wrong := wanted ^ set(values):
         raise InputError(f"checkpoint {path} does not fit this version: {sorted(wrong)} differ")
     plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,6 +23,7 @@ from human_edge_detection.images import write_atomically
 from human_edge_detection.model import ModelSpec
 from human_edge_detection.onnx_graph import select_outputs
 from human_edge_detection.runtime import open_session, read_model
+from human_edge_detection.small_rois import head_feeds
 from human_edge_detection.structures import FloatArray
 
 LOG = logging.getLogger(__name__)
@@ -50,7 +52,8 @@ def export_head(head: nn.Module, spec: ModelSpec, path: Path) -> list[ParityChec
     """Write the head and compare it with torch; the comparisons come back.
 
     Inputs are ``features_0 …`` float32 [B, C, h, w], one per layer, and ``rois`` float32 [N, 5];
-    output is ``masks`` float32 [N, 3, M, M], logits. B, N, h and w are free.
+    output is ``masks`` float32 [N, 3, M, M], logits. B, N, h and w are free. With a small branch
+    the ROIs that :func:`are_small` names go to ``small_rois``, and their masks come last.
 
     Raises:
         InputError: if the file cannot be written.
@@ -70,20 +73,21 @@ def head_model(head: nn.Module, spec: ModelSpec) -> onnx.ModelProto:
     names = [f"features_{i}" for i in range(len(spec.layers))]
     axes = {name: {0: "batch", 2: f"height_{i}", 3: f"width_{i}"} for i, name in enumerate(names)}
     features = [torch.from_numpy(maps) for maps in _random_features(spec, 2)]
-    rois = torch.from_numpy(_odd_rois(3, 2, spec.image_size))
+    kinds = ("rois", "small_rois") if spec.small_side else ("rois",)
+    rois = {name: torch.from_numpy(_odd_rois(3, 2, spec.image_size)) for name in kinds}
     with TemporaryDirectory() as folder, warnings.catch_warnings():
         # PyTorch announces its other exporter, and traces Python numbers on purpose.
         warnings.simplefilter("ignore")
         file = Path(folder) / "head.onnx"
         torch.onnx.export(
-            _Positional(head),
-            (*features, rois),
+            _Positional(head, len(names)),
+            (*features, *rois.values()),
             str(file),
             dynamo=False,
             opset_version=OPSET,
-            input_names=[*names, "rois"],
+            input_names=[*names, *rois],
             output_names=["masks"],
-            dynamic_axes={**axes, "rois": {0: "people"}, "masks": {0: "people"}},
+            dynamic_axes={**axes, **{name: {0: name} for name in (*rois, "masks")}},
         )
         model = onnx.load(file)
     onnx.helper.set_model_props(model, {"format": "human_edge_detection.head", **facts(spec)})
@@ -100,6 +104,7 @@ def facts(spec: ModelSpec) -> dict[str, str]:
         "strides": json.dumps(spec.strides),
         "image_size": json.dumps(spec.image_size),
         "roi_padding": str(spec.roi_padding),
+        "small_side": str(spec.small_side),
         "mask_size": str(spec.mask_size),
         "classes": json.dumps(["background", "target", "non_target"]),
         "class_weights": json.dumps(spec.class_weights),
@@ -116,9 +121,10 @@ def check_head(data: bytes, head: nn.Module, spec: ModelSpec) -> list[ParityChec
     checks = []
     for people, images in ((0, 1), (1, 1), (7, 1), (7, 2)):
         features, rois = _random_features(spec, images), _odd_rois(people, images, spec.image_size)
-        feeds = {f"features_{i}": maps for i, maps in enumerate(features)}
-        found = session.run(["masks"], {**feeds, "rois": rois})[0]
-        expected = _run_torch(head, features, rois)
+        maps = {f"features_{i}": item for i, item in enumerate(features)}
+        feeds, order = head_feeds(rois, spec.small_side)
+        found = session.run(["masks"], {**maps, **feeds})[0]
+        expected = _run_torch(head, features, rois)[order]
         checks.append(ParityCheck(people, images, _largest_difference(found, expected)))
     return checks
 
@@ -158,7 +164,8 @@ def merge(extractor: onnx.ModelProto, head: onnx.ModelProto, spec: ModelSpec) ->
         prefix1="net/",
         prefix2="head/",
     )
-    _rename(merged, {f"net/{image_name}": "images", "head/rois": "rois", "head/masks": "masks"})
+    own = {f"head/{name}": name for name in ("rois", "small_rois", "masks")}
+    _rename(merged, {f"net/{image_name}": "images", **own})
     del merged.metadata_props[:]
     named = {"format": "human_edge_detection.end_to_end", **facts(spec)}
     onnx.helper.set_model_props(merged, named)
@@ -181,8 +188,10 @@ def check_end_to_end(
         images = batch if isinstance(batch, int) else 2
         pixels = rng.random((images, 3, *spec.image_size), np.float32)
         rois = _odd_rois(people, images, spec.image_size)
-        found = merged.run(["masks"], {"images": pixels, "rois": rois})[0]
-        expected = _run_torch(head, session.run(list(spec.layers), {name: pixels}), rois)
+        feeds, order = head_feeds(rois, spec.small_side)
+        found = merged.run(["masks"], {"images": pixels, **feeds})[0]
+        maps = session.run(list(spec.layers), {name: pixels})
+        expected = _run_torch(head, maps, rois)[order]
         checks.append(ParityCheck(people, images, _largest_difference(found, expected)))
     return checks
 
@@ -218,12 +227,14 @@ def git_revision() -> str:
 class _Positional(nn.Module):
     """The head with its maps as separate arguments, as the exporter wants them."""
 
-    def __init__(self, head: nn.Module) -> None:
+    def __init__(self, head: nn.Module, layers: int) -> None:
         super().__init__()
-        self.head = head
+        self.head, self.layers = head, layers
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        logits: Tensor = self.head(list(inputs[:-1]), inputs[-1])
+        maps, rois = list(inputs[: self.layers]), inputs[self.layers :]
+        head: Any = self.head
+        logits: Tensor = head(maps, *rois) if len(rois) == 1 else head.apart(maps, *rois)
         return logits
 
 

@@ -12,6 +12,7 @@ import onnxruntime as ort
 
 from human_edge_detection.errors import InputError
 from human_edge_detection.runtime import CPU, TENSORRT, Provider, open_session
+from human_edge_detection.small_rois import head_feeds
 from human_edge_detection.structures import FloatArray
 
 HEAD_FORMAT = "human_edge_detection.head"
@@ -34,6 +35,8 @@ class HeadFacts:
         class_weights: cross-entropy weights it was trained with; empty if the file does not say.
         precision: "int8" for a quantized file, else "".
         head: "lite", "spec", or "" if the file does not say.
+        small_side: largest side, input pixels, of the ROIs that the file reads as ``small_rois``;
+            0 where it has one input for all.
     """
 
     end_to_end: bool
@@ -47,6 +50,7 @@ class HeadFacts:
     class_weights: tuple[float, ...] = ()
     precision: str = ""
     head: str = ""
+    small_side: float = 0.0
 
     @property
     def usual_max_rois(self) -> int:
@@ -82,6 +86,7 @@ class HeadFacts:
                 class_weights=tuple(json.loads(metadata.get("class_weights", "[]"))),
                 precision=metadata.get("precision", ""),
                 head=metadata.get("head", ""),
+                small_side=float(metadata.get("small_side", "0")),
             )
         except (KeyError, ValueError, TypeError) as error:
             raise InputError(
@@ -126,7 +131,8 @@ class HeadSession:
                 f"model {onnx_path} is an 8-bit head, made for CPUs: use --device cpu, or the "
                 "float head that it was made from"
             )
-        self._inputs = [item.name for item in session.get_inputs() if item.name != "rois"]
+        names = [item.name for item in session.get_inputs()]
+        self._inputs = [name for name in names if name not in ("rois", "small_rois")]
         self._dtype = np.float16 if "float16" in session.get_inputs()[0].type else np.float32
         # TensorRT builds an engine for every new shape, hence only a few ROI counts
         self._buckets = session.get_providers()[0] == TENSORRT
@@ -152,17 +158,26 @@ class HeadSession:
     def _run(self, feeds: dict[str, FloatArray], rois: FloatArray) -> FloatArray:
         if self._session is None:
             raise RuntimeError("the head is closed")
-        count = len(rois)
+        parts, order = head_feeds(rois.astype(np.float32, copy=False), self.facts.small_side)
+        counts = [len(part) for part in parts.values()]
         if self._buckets:
-            filled = min(1 << (count - 1).bit_length(), self._max_rois)
-            rois = np.concatenate([rois, np.repeat(rois[-1:], filled - count, axis=0)])
+            parts = {name: self._filled(part) for name, part in parts.items()}
         typed = {name: item.astype(self._dtype, copy=False) for name, item in feeds.items()}
         try:
-            logits = self._session.run(None, {**typed, "rois": rois.astype(np.float32)})[0]
+            found = self._session.run(None, {**typed, **parts})[0]
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             shapes = ", ".join(f"{name} {list(item.shape)}" for name, item in feeds.items())
             raise InputError(f"head {self._path} does not run on {shapes}: {error}") from error
-        return np.asarray(logits[:count], np.float32)
+        starts = np.cumsum([0, *(len(part) for part in parts.values())])
+        logits = np.empty((len(rois), *found.shape[1:]), np.float32)
+        answers = [found[at : at + count] for at, count in zip(starts, counts, strict=False)]
+        logits[order] = np.concatenate(answers)
+        return logits
+
+    def _filled(self, rois: FloatArray) -> FloatArray:
+        """The ROIs and so many of no meaning that their number is a power of two, at least 1."""
+        wanted = min(1 << max(len(rois) - 1, 0).bit_length(), self._max_rois)
+        return np.concatenate([rois, np.zeros((wanted - len(rois), 5), np.float32)])
 
     def check_fits(
         self, channels: Sequence[int], strides: Sequence[float], extractor: Path | str

@@ -14,25 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from human_edge_detection.depthwise import conv_norm
-from human_edge_detection.roi_align import DynamicRoIAlign
-from human_edge_detection.structures import MaskClass
+from human_edge_detection.mask_trunk import Block, MaskTrunk
+from human_edge_detection.small_rois import are_small
 
 LITE_WIDTHS = (64, 96, 16)
 """Channels of a lite head at 28x28, 14x14 and 56x56, where nothing else is asked for."""
-
-
-class _Block(nn.Module):
-    """Depthwise 5x5, then a two-layer 1x1 network, added to its input."""
-
-    def __init__(self, width: int, expansion: int = 2) -> None:
-        super().__init__()
-        self.spatial = conv_norm(width, width, 5, groups=width)
-        self.expand = conv_norm(width, expansion * width)
-        self.reduce = conv_norm(expansion * width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        hidden = functional.relu(self.expand(self.spatial(x)))
-        return functional.relu(x + self.reduce(hidden))
 
 
 class _MapNeck(nn.Module):
@@ -53,10 +39,10 @@ class _MapNeck(nn.Module):
         self.context_ids = coarse or [self.detail_id]
         self.base_id = min(self.context_ids, key=lambda i: strides[i])
         self.context_stride = strides[self.base_id]
-        self.detail_stride = strides[self.detail_id]
+        self.map_strides = (self.context_stride, strides[self.detail_id])
         self.context = nn.ModuleList(conv_norm(channels[i], width) for i in self.context_ids)
         self.detail = conv_norm(channels[self.detail_id], detail_width)
-        self.mix = _Block(width)
+        self.mix = Block(width)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         size_hw = features[self.base_id].shape[-2:]
@@ -76,9 +62,6 @@ class _MapNeck(nn.Module):
 class LiteHead(nn.Module):
     """The default head: 0.09 GMAC a person, work that people share done on the map.
 
-    Detail sampled at 56x56 is folded into channels (pixel unshuffle), so that all but the last
-    two convolutions run at 28x28; a 14x14 branch sees the whole ROI.
-
     Args:
         channels: channels of each feature map.
         strides: input pixels per cell of each feature map.
@@ -86,6 +69,8 @@ class LiteHead(nn.Module):
         context_width: channels at 14x14.
         detail_width: channels at 56x56.
         roi_size: bins along the ROI align's side.
+        small_side: largest side, input pixels, of the ROIs that a second trunk takes, of half the
+            bins and so a quarter of the work; 0 for no such trunk.
     """
 
     def __init__(
@@ -96,22 +81,14 @@ class LiteHead(nn.Module):
         context_width: int = LITE_WIDTHS[1],
         detail_width: int = LITE_WIDTHS[2],
         roi_size: int = 28,
+        small_side: float = 0.0,
     ) -> None:
         super().__init__()
         self.neck = _MapNeck(channels, strides, width, detail_width)
-        self.align_context = DynamicRoIAlign(roi_size, 1 / self.neck.context_stride)
-        self.align_detail = DynamicRoIAlign(2 * roi_size, 1 / self.neck.detail_stride)
-        self.fuse = conv_norm(width + 4 * detail_width, width)
-        # Where in the box a bin lies says much about whose it is.
-        self.position = nn.Parameter(torch.zeros(1, width, roi_size, roi_size))
-        self.before = _Block(width)
-        self.down = conv_norm(width, context_width)
-        self.around = nn.Sequential(*[_Block(context_width) for _ in range(3)])
-        self.up = conv_norm(context_width, width)
-        self.after = nn.Sequential(_Block(width), _Block(width))
-        self.to_fine = conv_norm(width, 4 * detail_width)
-        self.refine = conv_norm(2 * detail_width, detail_width, 3)
-        self.classify = nn.Conv2d(detail_width, len(MaskClass), 1)
+        widths, map_strides = (width, context_width, detail_width), self.neck.map_strides
+        self.trunk = MaskTrunk(*widths, roi_size, *map_strides)
+        self.small_side = small_side
+        self.small = MaskTrunk(*widths, roi_size // 2, *map_strides) if small_side else None
 
     def forward(self, features: Sequence[Tensor], rois: Tensor) -> Tensor:
         """Logits float [N, 3, 2 * roi_size, 2 * roi_size] of all ROIs of a batch.
@@ -120,41 +97,26 @@ class LiteHead(nn.Module):
             features: one float [B, C, h, w] per layer.
             rois: float32 [N, 5], ``batch_idx, x1, y1, x2, y2`` in input pixels; N may be 0.
         """
-        context, detail_map = self.neck(features)
-        detail = self.align_detail(detail_map, rois)
-        x = self._fuse(self.align_context(context, rois), detail)
-        x = self.before(functional.relu(x + self.position))
-        around = self.around(functional.relu(self.down(functional.avg_pool2d(x, 2))))
-        around = functional.interpolate(self.up(around), scale_factor=2.0, mode="nearest")
-        x = self.after(functional.relu(x + around))
-        fine = functional.pixel_shuffle(functional.relu(self.to_fine(x)), 2)
-        fine = functional.relu(self.refine(torch.cat([fine, detail], dim=1)))
-        logits: Tensor = self.classify(fine)
-        return logits
+        if self.small is None:
+            logits: Tensor = self.trunk(*self.neck(features), rois)
+            return logits
+        small = are_small(rois, self.small_side)
+        order = torch.argsort(small.int(), stable=True)
+        apart = self.apart(features, rois[~small], rois[small])
+        return apart[torch.argsort(order)]
 
-    def _fuse(self, context: Tensor, detail: Tensor) -> Tensor:
-        """``fuse`` on the context and on the detail folded into channels (pixel unshuffle).
+    def apart(self, features: Sequence[Tensor], rois: Tensor, small_rois: Tensor) -> Tensor:
+        """The logits of ``rois`` by the first trunk, then those of ``small_rois`` by the second.
 
-        A 1x1 convolution of folded channels is a 2x2 convolution of stride 2, so nothing is
-        folded or joined: a sum of two convolutions that ONNX Runtime keeps in its own layout.
+        The second trunk's masks have half the bins and are scaled up.
         """
-        project, norm = self.fuse
-        assert isinstance(project, nn.Conv2d)
-        assert isinstance(norm, nn.BatchNorm2d)
-        weight, shift = project.weight, None
-        if not self.training:  # no exporter folds a norm into two convolutions by itself
-            weight, shift = _with_norm(project.weight, norm)
-        width = context.shape[1]
-        kernel = weight[:, width:].reshape(weight.shape[0], detail.shape[1], 2, 2)
-        both = functional.conv2d(context, weight[:, :width], shift)
-        both = both + functional.conv2d(detail, kernel, stride=2)
-        fused: Tensor = norm(both) if self.training else both
-        return fused
-
-
-def _with_norm(weight: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """A convolution's weight and bias that do what it and the norm after it do in evaluation."""
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-    return weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
+        assert self.small is not None
+        maps = self.neck(features)
+        parts = [
+            trunk(*maps, own)
+            for trunk, own in ((self.trunk, rois), (self.small, small_rois))
+            if len(own) or not self.training  # a batch norm cannot learn from nobody
+        ]
+        if not self.training or len(small_rois):
+            parts[-1] = functional.interpolate(parts[-1], scale_factor=2.0, mode="bilinear")
+        return torch.cat(parts)

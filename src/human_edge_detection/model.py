@@ -38,11 +38,20 @@ class ModelSpec:
     extractor_sha: str = ""
     class_weights: tuple[float, ...] = (1.0, 1.0, 1.0)
     widths: tuple[int, ...] = ()
+    small_branch: bool = False
 
     @property
     def mask_size(self) -> int:
         """Bins along a mask's side."""
         return 2 * self.roi_size
+
+    @property
+    def small_side(self) -> float:
+        """Largest side, input pixels, of the ROIs that count as small; 0 if none do.
+
+        Half the bins are still one for every cell of the finest map, so nothing is skipped.
+        """
+        return self.roi_size * min(self.strides) if self.small_branch else 0.0
 
 
 def build_head(spec: ModelSpec) -> nn.Module:
@@ -54,13 +63,20 @@ def build_head(spec: ModelSpec) -> nn.Module:
     if spec.head == "lite":
         if spec.roi_size % 2:
             raise InputError(f"--roi_size {spec.roi_size} must be even for --head lite")
+        if spec.small_branch and (spec.roi_size % 4 or spec.roi_size < 8):
+            raise InputError(
+                f"--roi_size {spec.roi_size} must be a multiple of 4, from 8 on, for --small_branch"
+            )
         width, context_width, detail_width = spec.widths or LITE_WIDTHS
         return LiteHead(
-            spec.channels, spec.strides, width, context_width, detail_width, spec.roi_size
-        )
+            spec.channels, spec.strides, width, context_width, detail_width, spec.roi_size,
+            spec.small_side,
+        )  # fmt: skip
     if spec.head == "spec":
         if spec.widths:
             raise InputError(f"--head_widths {' '.join(map(str, spec.widths))} needs --head lite")
+        if spec.small_branch:
+            raise InputError("--small_branch needs --head lite")
         if len(spec.channels) != 1:
             raise InputError(
                 f"--head spec reads one feature map, but --layers names {len(spec.channels)}: "

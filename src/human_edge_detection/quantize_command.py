@@ -22,6 +22,7 @@ from human_edge_detection.photo_store import open_photos
 from human_edge_detection.predictor import MaskPredictor
 from human_edge_detection.quantize import Feeds, quantized
 from human_edge_detection.runtime import open_session, read_model
+from human_edge_detection.small_rois import head_feeds
 from human_edge_detection.structures import FloatArray, MaskClass
 
 LOG = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ def head_inputs(
     """
     feeds: list[Feeds] = []
     metadata = {item.key: item.value for item in model.metadata_props}
-    padding = HeadFacts.from_metadata(metadata, options.model).roi_padding
+    facts = HeadFacts.from_metadata(metadata, options.model)
     with MaskPredictor(options.model, options.extractor, device="cpu") as predictor:
         for photo in photos:
             try:
@@ -102,12 +103,15 @@ def head_inputs(
                 LOG.warning("%s", error)
                 continue
             boxes = np.stack([person.box_xyxy for person in photo.people if person.is_target])
-            rois = padded_rois(boxes[: options.max_rois], padding, photo.size_hw)
+            rois = padded_rois(boxes[: options.max_rois], facts.roi_padding, photo.size_hw)
             encoded = predictor.encode(predictor.prepare(image))
             inputs = encoded.prepared.transform.to_input(rois)
             numbered = np.concatenate([np.zeros((len(inputs), 1)), inputs], axis=1)
             maps = {f"features_{i}": item for i, item in enumerate(encoded.features)}
-            feeds.append({**maps, "rois": numbered.astype(np.float32)})
+            parts, _ = head_feeds(numbered.astype(np.float32), facts.small_side)
+            # A trunk that nobody enters has no scales: it then takes everybody.
+            full = {name: part if len(part) else numbered for name, part in parts.items()}
+            feeds.append({**maps, **{k: v.astype(np.float32) for k, v in full.items()}})
     return feeds
 
 

@@ -80,8 +80,8 @@ def assemble(options: TrainOptions, processes: Processes, opened: ExitStack) -> 
         check_extractor(spec, extractor, resume)
     else:
         spec = make_spec(options, extractor, class_weights(options, photos.train))
-        if start is not None and not options.head_widths:
-            spec = replace(spec, widths=start.spec.widths)
+        if start is not None:
+            spec = like_start(spec, start.spec)
     train_photos = repeat_crowds(photos.train, options.repeat_crowds)
     run = Run(options, spec, train_photos, photos.val, extractor, processes, start)
     if payload is not None and resume is not None:
@@ -134,7 +134,14 @@ def make_spec(
         extractor_sha="" if extractor is None else extractor.sha,
         class_weights=tuple(weights),
         widths=options.head_widths,
+        small_branch=options.small_branch,
     )
+
+
+def like_start(spec: ModelSpec, start: ModelSpec) -> ModelSpec:
+    """The spec with the widths, if none were asked for, and the trunks of the one begun with."""
+    small_branch = spec.small_branch or start.small_branch
+    return replace(spec, widths=spec.widths or start.widths, small_branch=small_branch)
 
 
 def check_extractor(spec: ModelSpec, extractor: YOLOv9FeatureExtractor | None, path: Path) -> None:

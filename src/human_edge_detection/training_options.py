@@ -148,6 +148,11 @@ class TrainOptions:
         "--init_from); larger ones than those of --init_from begin with its answers",
         metavar="WIDTH",
     )
+    small_branch: bool = option(
+        False,
+        "give a lite head a second trunk, of half the bins and a quarter of the work, for ROIs of "
+        "at most --roi_size cells of the finest map; with --init_from it begins as the first one",
+    )
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, by flag."""

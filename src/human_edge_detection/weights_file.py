@@ -14,7 +14,7 @@ from human_edge_detection.errors import InputError
 from human_edge_detection.images import write_atomically
 from human_edge_detection.model import ModelSpec
 
-FORMAT = "human_edge_detection.weights"
+FORMAT = "human_edge_detection.weights.2"
 
 
 def save_weights(
