@@ -12,13 +12,9 @@ import pytest
 import torch
 
 from human_edge_detection.augment import Augmentation
+from human_edge_detection.batches import EpochBatches, ReadablePhotos, collate
 from human_edge_detection.coco import Photo
-from human_edge_detection.dataset import (
-    EpochBatches,
-    PhotoDataset,
-    ReadablePhotos,
-    collate,
-)
+from human_edge_detection.dataset import PhotoDataset
 from human_edge_detection.errors import InputError
 from human_edge_detection.geometry import AxisTransform
 from human_edge_detection.structures import RoiSample

@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from distributed_worker import train_epoch
+from human_edge_detection.batches import EpochBatches
 from human_edge_detection.checkpoint import load_checkpoint
 from human_edge_detection.cli import train_main
-from human_edge_detection.dataset import EpochBatches
 from human_edge_detection.distributed import ALONE, take_own_gpu
 from human_edge_detection.errors import InputError
 from tiny_command import ENVIRONMENT, MAIN, outputs, write_inputs

@@ -8,12 +8,13 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from human_edge_detection import export_onnx
+from human_edge_detection import export_parity
 from human_edge_detection.checkpoint import save_checkpoint, spec_to_dict
 from human_edge_detection.config import ExportOptions
 from human_edge_detection.errors import InputError
 from human_edge_detection.export_command import run_export
-from human_edge_detection.export_onnx import TOLERANCE, export_end_to_end, export_head
+from human_edge_detection.export_onnx import export_end_to_end, export_head
+from human_edge_detection.export_parity import TOLERANCE
 from human_edge_detection.head_session import HeadSession
 from human_edge_detection.model import ModelSpec, build_head
 from human_edge_detection.open_model import EXTRACTOR_NAME, HEAD_NAME
@@ -104,7 +105,7 @@ def test_end_to_end_file_equals_extractor_and_head(
 
 
 def test_a_difference_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(export_onnx, "_largest_difference", lambda *_: 2 * TOLERANCE)
+    monkeypatch.setattr(export_parity, "_largest_difference", lambda *_: 2 * TOLERANCE)
     with pytest.raises(RuntimeError, match="differs from torch"):
         export_head(build_head(SPEC), SPEC, tmp_path / "head.onnx")
     assert not list(tmp_path.iterdir())

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from human_edge_detection import feature_cache
+from human_edge_detection.batches import collate
 from human_edge_detection.coco import Photo
-from human_edge_detection.dataset import PhotoDataset, collate
+from human_edge_detection.dataset import PhotoDataset
 from human_edge_detection.errors import InputError
 from human_edge_detection.feature_cache import FeatureCache, as_network_input
 from human_edge_detection.features import cached_features, extracted_features

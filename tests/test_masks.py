@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from human_edge_detection import config, geometry, masks, pasting
+from human_edge_detection import geometry, masks, pasting, predict_options
 from human_edge_detection.claims import LEAST_PROBABILITY
 from human_edge_detection.masks import RULES, fuse
 
@@ -103,7 +103,7 @@ def test_softmax():
 
 
 def test_every_public_rule_exists():
-    assert set(config.FUSE_RULES) <= set(RULES)
+    assert set(predict_options.FUSE_RULES) <= set(RULES)
 
 
 @pytest.mark.parametrize("scores", ["alike", "differing"])

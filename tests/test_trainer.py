@@ -15,8 +15,8 @@ from torch import Tensor
 
 from human_edge_detection.augment import Augmentation
 from human_edge_detection.bad_steps import MAX_BAD_STEPS
+from human_edge_detection.batches import Batch, collate
 from human_edge_detection.coco import Photo
-from human_edge_detection.dataset import Batch, collate
 from human_edge_detection.errors import InputError
 from human_edge_detection.interrupt import StopRequest
 from human_edge_detection.lite_head import LiteHead

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from human_edge_detection.augment import Augmentation
+from human_edge_detection.batches import Batch
 from human_edge_detection.coco import Person, Photo
 from human_edge_detection.config import TrainOptions
-from human_edge_detection.dataset import Batch, PhotoDataset
+from human_edge_detection.dataset import PhotoDataset
 from human_edge_detection.distributed import ALONE, Processes
 from human_edge_detection.lite_head import LiteHead
 from human_edge_detection.losses import RoiMaskLoss

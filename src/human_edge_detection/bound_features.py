@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from human_edge_detection.dataset import Batch
+from human_edge_detection.batches import Batch
 from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
 from human_edge_detection.features import network_images
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from human_edge_detection.coco_boxes import read_coco
-from human_edge_detection.config import BOX_FORMATS
 from human_edge_detection.errors import InputError
 from human_edge_detection.image_boxes import (
     BoxFile,
@@ -16,6 +15,7 @@ from human_edge_detection.image_boxes import (
     NamedBoxes,
     path_endings,
 )
+from human_edge_detection.predict_options import BOX_FORMATS
 
 COLUMNS = ("file", "x1", "y1", "x2", "y2")
 

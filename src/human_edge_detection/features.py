@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from human_edge_detection.dataset import Batch
+from human_edge_detection.batches import Batch
 from human_edge_detection.feature_cache import FeatureCache, as_network_input
 from human_edge_detection.structures import FloatArray
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from human_edge_detection.dataset import collate
+from human_edge_detection.batches import collate
 from human_edge_detection.evaluate import Infer
 from human_edge_detection.features import FeatureSource
 from human_edge_detection.structures import FloatArray, RoiSample

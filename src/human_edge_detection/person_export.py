@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from human_edge_detection.export_onnx import (
     OPSET,
-    ParityCheck,
     export_head,
     git_revision,
     package_version,
     report,
 )
+from human_edge_detection.export_parity import ParityCheck
 from human_edge_detection.images import write_atomically
 from human_edge_detection.model import ModelSpec
 from human_edge_detection.open_model import EXTRACTOR_NAME, HEAD_NAME

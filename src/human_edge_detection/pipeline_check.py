@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from human_edge_detection.batches import collate
 from human_edge_detection.coco_reader import load_photos
 from human_edge_detection.config import CheckOptions
-from human_edge_detection.dataset import PhotoDataset, collate
+from human_edge_detection.dataset import PhotoDataset
 from human_edge_detection.errors import InputError
 from human_edge_detection.evaluate import evaluate
 from human_edge_detection.export_onnx import export_head

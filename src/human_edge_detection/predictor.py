@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from human_edge_detection.closable import Closable
-from human_edge_detection.config import FUSE_RULES
 from human_edge_detection.detector import DEFAULT_SCORE
 from human_edge_detection.encoders import EncodedImage
 from human_edge_detection.errors import InputError
@@ -15,6 +14,7 @@ from human_edge_detection.given_boxes import check_boxes, check_ids, check_score
 from human_edge_detection.instance_masks import InstanceMasks
 from human_edge_detection.networks import Place, open_networks
 from human_edge_detection.open_model import FileName, name_files
+from human_edge_detection.predict_options import FUSE_RULES
 from human_edge_detection.prepared_image import PreparedImage, check_image
 from human_edge_detection.runtime import Provider
 from human_edge_detection.structures import Detections, FloatArray, ImageArray

@@ -16,16 +16,16 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from human_edge_detection.bad_steps import BadSteps
-from human_edge_detection.compiled import compiled_parts
-from human_edge_detection.config import TrainOptions
-from human_edge_detection.dataset import (
+from human_edge_detection.batches import (
     Batch,
     EpochBatches,
-    PhotoDataset,
     PresentBatches,
     ReadablePhotos,
     collate,
 )
+from human_edge_detection.compiled import compiled_parts
+from human_edge_detection.config import TrainOptions
+from human_edge_detection.dataset import PhotoDataset
 from human_edge_detection.detector_loss import detector_loss
 from human_edge_detection.distributed import ALONE, Processes
 from human_edge_detection.ema import MovingAverage

@@ -16,6 +16,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from human_edge_detection.augment import Augmentation
+from human_edge_detection.batches import ReadablePhotos
 from human_edge_detection.bound_features import BoundFeatures
 from human_edge_detection.checkpoint import (
     require,
@@ -24,7 +25,7 @@ from human_edge_detection.checkpoint import (
 from human_edge_detection.checkpoint_folder import BEST, LAST, CheckpointFolder
 from human_edge_detection.coco import Photo
 from human_edge_detection.config import TrainOptions
-from human_edge_detection.dataset import PhotoDataset, ReadablePhotos
+from human_edge_detection.dataset import PhotoDataset
 from human_edge_detection.distributed import ALONE, Processes
 from human_edge_detection.errors import InputError
 from human_edge_detection.evaluate import Evaluation, evaluate

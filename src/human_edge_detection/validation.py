@@ -9,11 +9,12 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from human_edge_detection.average_precision import KINDS, average_precision
+from human_edge_detection.batches import ReadablePhotos
 from human_edge_detection.bootstrap import Estimate, estimate
 from human_edge_detection.coco import Photo
 from human_edge_detection.coco_reader import load_photos
 from human_edge_detection.config import ValidateOptions
-from human_edge_detection.dataset import PhotoDataset, ReadablePhotos
+from human_edge_detection.dataset import PhotoDataset
 from human_edge_detection.ensemble_model import open_ensemble
 from human_edge_detection.evaluate import evaluate
 from human_edge_detection.model_files import MODEL_SUFFIXES, OpenModel, numpy_loss, open_model_file

@@ -1,0 +1,91 @@
+"""The options of prediction, each written once with its default and its meaning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from human_edge_detection.defaults import DEVICES, require_at_least
+from human_edge_detection.errors import InputError
+from human_edge_detection.options import option
+
+FUSE_RULES = ("arbitrate", "max", "mean", "priority")
+SAVE_KINDS = ("overlay", "coco", "labels", "cutouts", "polygons")
+BOX_FORMATS = ("auto", "coco", "coco_results", "csv", "yolo")
+DETECTOR_LAYOUTS = ("auto", "wholebody", "raw", "end2end", "boxes_scores")
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """What ``predict`` takes."""
+
+    source: tuple[str, ...] = option(
+        (), "photos, folders, zip or tar files, globs, videos, or - for a list on standard input",
+        metavar="SOURCE", positional=True, required=False,
+    )  # fmt: skip
+    boxes: Path | None = option(
+        None, "person boxes: COCO annotations or results, CSV, or a folder of YOLO txt"
+    )
+    boxes_format: str = option("auto", "how to read --boxes", choices=BOX_FORMATS)
+    model: tuple[Path, ...] = option(
+        (), "exported head, or end-to-end file; several are averaged (default: the shipped one)"
+    )
+    extractor: tuple[str, ...] = option(
+        (),
+        "the ONNX network that the head was trained on; of several models one for all, or one for "
+        "each, 'none' for an end-to-end file (default: a person_extractor.onnx beside the head, "
+        "if it is the head's own)",
+    )
+    detector: Path | None = option(
+        None, "YOLO export that finds people; may be the extractor's own file"
+    )
+    detector_layout: str = option(
+        "auto", "how the detector's outputs are read", choices=DETECTOR_LAYOUTS
+    )
+    person_class: int | None = option(
+        None, "class of people in the detector and in YOLO txt (default: read from the file, or 0)"
+    )
+    output: Path = option(Path("predictions"), "folder of the results")
+    save: str = option("overlay,coco", f"what to write, comma-separated: {','.join(SAVE_KINDS)}")
+    threshold: float = option(0.5, "probability from which a pixel belongs to a person")
+    score: float = option(0.3, "lowest score of a person that the detector found")
+    fuse: str = option("arbitrate", "who gets a pixel that several claim", choices=FUSE_RULES)
+    draw_boxes: bool = option(False, "draw the person boxes in the overlay too")
+    recursive: bool = option(False, "look into the folders' folders too")
+    every: int = option(1, "of a video, use every N-th frame")
+    device: str = option("auto", "where to run", choices=DEVICES)
+    max_rois: int | None = option(
+        None,
+        "people that go through the head at once; bounds the memory (default: 128, or 4 for a "
+        "spec head)",
+    )
+    workers: int = option(2, "threads that read photos, and as many that write results")
+    threads: int | None = option(None, "CPU threads of the networks (default: all cores)")
+    overwrite: bool = option(False, "start anew instead of continuing what the output holds")
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, by flag."""
+        for name in ("max_rois", "every", "workers"):
+            require_at_least(self, name, 1)
+        if not self.source:
+            raise InputError(
+                "predict needs a SOURCE: a photo, a folder, a glob, a video or -; write it before "
+                "the flags, or after --, because --model and --extractor take all names that follow"
+            )
+        for name in ("threshold", "score"):
+            if not 0 <= (value := getattr(self, name)) <= 1:
+                raise InputError(f"--{name} must be between 0 and 1, but got {value}")
+        if bad := [kind for kind in self.save_kinds if kind not in SAVE_KINDS]:
+            raise InputError(f"--save {bad[0]!r} is not one of {', '.join(SAVE_KINDS)}")
+        if self.boxes and self.detector:
+            raise InputError("--boxes and --detector both say where the people are: give one")
+
+    @property
+    def extractors(self) -> tuple[Path | None, ...]:
+        """The extractors as named, None for 'none'."""
+        return tuple(None if name == "none" else Path(name) for name in self.extractor)
+
+    @property
+    def save_kinds(self) -> tuple[str, ...]:
+        """What to write, as a tuple."""
+        return tuple(dict.fromkeys(part.strip() for part in self.save.split(",") if part.strip()))
