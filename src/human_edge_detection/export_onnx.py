@@ -62,25 +62,32 @@ def head_model(head: nn.Module, spec: ModelSpec) -> onnx.ModelProto:
     axes = {name: {0: "batch", 2: f"height_{i}", 3: f"width_{i}"} for i, name in enumerate(names)}
     features = [torch.from_numpy(maps) for maps in random_features(spec, 2)]
     kinds = ("rois", "small_rois") if spec.small_side else ("rois",)
-    rois = {name: torch.from_numpy(odd_rois(3, 2, spec.image_size)) for name in kinds}
+    rois = [torch.from_numpy(odd_rois(3, 2, spec.image_size)) for _ in kinds]
     with TemporaryDirectory() as folder, warnings.catch_warnings():
         # PyTorch announces its other exporter, and traces Python numbers on purpose.
         warnings.simplefilter("ignore")
         file = Path(folder) / "head.onnx"
         torch.onnx.export(
             _Positional(head, len(names)),
-            (*features, *rois.values()),
+            (*features, *rois),
             str(file),
             dynamo=False,
             opset_version=OPSET,
-            input_names=[*names, *rois],
+            input_names=[*names, *kinds],
             output_names=["masks"],
-            dynamic_axes={**axes, **{name: {0: name} for name in (*rois, "masks")}},
+            dynamic_axes={**axes, **_people_axes(spec)},
         )
         model = onnx.load(file)
     onnx.helper.set_model_props(model, {"format": "human_edge_detection.head", **facts(spec)})
     onnx.checker.check_model(model)
     return model
+
+
+def _people_axes(spec: ModelSpec) -> dict[str, dict[int, str]]:
+    """The open side of what there is for each person."""
+    if not spec.small_side:
+        return {"rois": {0: "people"}, "masks": {0: "people"}}
+    return {"rois": {0: "large"}, "small_rois": {0: "small"}, "masks": {0: "people"}}
 
 
 def facts(spec: ModelSpec) -> dict[str, str]:
