@@ -32,10 +32,10 @@ CARD_NAME = "MODEL_CARD.md"
 TEMPLATE = Path(__file__).with_name("model_card.md")
 MOST_BYTES = 25_000_000
 SHOWN = (
-    "init_from", "head_widths", "image_size", "train_image_size", "zoom_middle", "zoom_jitter",
-    "copy_paste", "repeat_crowds", "batch_size", "epochs", "lr", "backbone_lr", "weight_decay",
-    "warmup_steps", "gradient_clip", "ema", "amp", "box_jitter", "color_jitter", "detector_weight",
-    "max_rois", "seed",
+    "init_from", "head_widths", "small_branch", "image_size", "train_image_size", "zoom_middle",
+    "zoom_jitter", "copy_paste", "repeat_crowds", "batch_size", "epochs", "lr", "backbone_lr",
+    "weight_decay", "warmup_steps", "gradient_clip", "ema", "amp", "box_jitter", "color_jitter",
+    "detector_weight", "max_rois", "seed",
 )  # fmt: skip
 """Training options that a card tells where they are not the default ones; no paths."""
 
