@@ -21,10 +21,12 @@ CHANNELS, STRIDE, SIDE = 32, 8.0, 160
 FEATURES = [np.zeros((1, CHANNELS, SIDE // 8, SIDE // 8), np.float32)]
 
 
-def open_head(kind: str, folder: Path, small_branch: bool = False) -> HeadSession:
+def open_head(
+    kind: str, folder: Path, roi_size: int = 28, small_branch: bool = False
+) -> HeadSession:
     """An untrained head on a small map, exported as users run it."""
     spec = ModelSpec(
-        kind, ("map",), (CHANNELS,), (STRIDE,), (SIDE, SIDE), small_branch=small_branch
+        kind, ("map",), (CHANNELS,), (STRIDE,), (SIDE, SIDE), roi_size, small_branch=small_branch
     )
     torch.manual_seed(0)
     path = folder / f"{kind}.onnx"
@@ -56,9 +58,10 @@ def lite(tmp_path_factory: pytest.TempPathFactory) -> HeadSession:
     return head
 
 
-def test_a_hundred_people_cost_no_more_than_twice_what_ten_times_ten_do(lite):
-    """Work that grows with the square of the people would make it a hundred times."""
-    assert ratio(lambda: lite(FEATURES, rois(100)), lambda: lite(FEATURES, rois(10)), 5) < 20
+def test_a_hundred_people_cost_ten_times_what_ten_do(tmp_path):
+    """With few bins, so that both fit the caches, which busy machines share."""
+    head = open_head("lite", tmp_path, roi_size=12)
+    assert ratio(lambda: head(FEATURES, rois(100)), lambda: head(FEATURES, rois(10)), 5) < 14
 
 
 def test_the_lite_head_costs_a_small_part_of_the_spec_head(lite, tmp_path):

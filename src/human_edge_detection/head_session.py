@@ -168,10 +168,10 @@ class HeadSession:
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             shapes = ", ".join(f"{name} {list(item.shape)}" for name, item in feeds.items())
             raise InputError(f"head {self._path} does not run on {shapes}: {error}") from error
-        starts = np.cumsum([0, *(len(part) for part in parts.values())])
+        ends = np.cumsum([len(part) for part in parts.values()])
+        answers = np.split(found, ends[:-1])
         logits = np.empty((len(rois), *found.shape[1:]), np.float32)
-        answers = [found[at : at + count] for at, count in zip(starts, counts, strict=False)]
-        logits[order] = np.concatenate(answers)
+        logits[order] = np.concatenate([a[:n] for a, n in zip(answers, counts, strict=True)])
         return logits
 
     def _filled(self, rois: FloatArray) -> FloatArray:
