@@ -9,14 +9,13 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
-from onnx import TensorProto, helper
 
 from human_edge_detection.cli import main
 from human_edge_detection.config import QuantizeOptions
 from human_edge_detection.errors import InputError
 from human_edge_detection.export_onnx import export_head
 from human_edge_detection.model import ModelSpec, build_head
-from human_edge_detection.quantize import Feeds, _pools_as_convolutions, coordinate_nodes, quantized
+from human_edge_detection.quantize import Feeds, coordinate_nodes, quantized
 from human_edge_detection.quantize_command import compare, run_quantize
 from people_set import write_people_set
 from stand_in import write_stand_in
@@ -87,25 +86,6 @@ def test_positions_are_computed_in_float(head: Path, small: bytes) -> None:
     assert len(grids) == 2
     for grid in grids:
         assert maker[grid].op_type != "DequantizeLinear"
-
-
-def test_average_pool_becomes_an_equal_convolution() -> None:
-    node = helper.make_node(
-        "AveragePool", ["x"], ["y"], "pool", kernel_shape=[2, 2], strides=[2, 2]
-    )
-    ends = [
-        helper.make_tensor_value_info("a", TensorProto.FLOAT, [1, 2, 2, 4]),
-        helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2, 1, 2]),
-    ]
-    graph = helper.make_graph(
-        [helper.make_node("Relu", ["a"], ["x"]), node], "g", ends[:1], ends[1:]
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 16)], ir_version=8)
-    changed = _pools_as_convolutions(model)
-    assert [item.op_type for item in changed.graph.node] == ["Relu", "Conv"]
-    image = np.array([[[[1, 3, 0, 0], [5, 7, 0, 8]], [[2, 2, 4, 4], [2, 2, 4, 4]]]], np.float32)
-    found = ort.InferenceSession(changed.SerializeToString()).run(None, {"a": image})[0]
-    np.testing.assert_allclose(found, [[[[4, 2]], [[2, 4]]]])
 
 
 def test_an_8_bit_head_is_not_quantized_again(small: bytes, tmp_path: Path) -> None:

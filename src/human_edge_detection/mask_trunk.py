@@ -53,6 +53,7 @@ class MaskTrunk(nn.Module):
         detail_stride: float,
     ) -> None:
         super().__init__()
+        self.widths = (width, detail_width)
         self.align_context = DynamicRoIAlign(roi_size, 1 / context_stride)
         self.align_detail = DynamicRoIAlign(2 * roi_size, 1 / detail_stride)
         self.fuse = conv_norm(width + 4 * detail_width, width)
@@ -98,8 +99,9 @@ class MaskTrunk(nn.Module):
         weight, shift = project.weight, None
         if not self.training:  # no exporter folds a norm into two convolutions by itself
             weight, shift = _with_norm(project.weight, norm)
-        width = context.shape[1]
-        kernel = weight[:, width:].reshape(weight.shape[0], detail.shape[1], 2, 2)
+        # Not read from the maps: an export would cut the weights anew in each run, and pack them.
+        width, detail_width = self.widths
+        kernel = weight[:, width:].reshape(width, detail_width, 2, 2)
         both = functional.conv2d(context, weight[:, :width], shift)
         both = both + functional.conv2d(detail, kernel, stride=2)
         fused: Tensor = norm(both) if self.training else both
