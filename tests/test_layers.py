@@ -29,9 +29,9 @@ DATA = set(
 INFERENCE = set(
     "benchmark benchmark_text cold_start machine_stamp "
     "box_files coco_boxes detector detector_layouts encoders feature_extractor feature_layers "
-    "ensemble given_boxes head_session image_boxes ledger networks onnx_graph open_model overlap "
-    "predict_command "
-    "predict_run predictor prepared_image result_files runtime sources video".split()
+    "ensemble given_boxes head_facts head_session image_boxes ledger networks onnx_graph "
+    "open_model overlap predict_command predict_run predictor prepared_image result_files runtime "
+    "sources video".split()
 )
 DOORS = {"__init__", "__main__", "cli"}
 ALL = {path.stem for path in PACKAGE.glob("*.py")}

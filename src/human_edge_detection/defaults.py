@@ -18,9 +18,16 @@ BUILTIN = "builtin"
 """Value of ``--onnx_model`` that names the built-in extractor."""
 
 
+def usable_cpus() -> int:
+    """How many CPUs this process may use, which may be fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def at_most_cpus(workers: int) -> int:
     """As many worker processes as asked for, at most one a CPU."""
-    return min(workers, os.cpu_count() or 1)
+    return min(workers, usable_cpus())
 
 
 def require_at_least(options: object, name: str, least: float) -> None:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from human_edge_detection.detector import PersonDetector
 from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
-from human_edge_detection.head_session import HeadFacts
+from human_edge_detection.head_facts import HeadFacts
 from human_edge_detection.prepared_image import PreparedImage, prepare_image
 from human_edge_detection.structures import Detections, FloatArray, ImageArray
 

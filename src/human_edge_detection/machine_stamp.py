@@ -10,6 +10,8 @@ from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from human_edge_detection.defaults import usable_cpus
+
 PACKAGES = (
     "human-edge-detection", "onnxruntime", "onnxruntime-gpu", "tensorrt", "numpy",
     "opencv-python-headless", "pillow",
@@ -20,7 +22,7 @@ def machine_stamp() -> dict[str, str]:
     """What to print beside a measurement: the time, the hardware, the versions."""
     stamp = {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        "cpu": f"{_cpu_name()}, {_cores()} cores",
+        "cpu": f"{_cpu_name()}, {usable_cpus()} cores",
         "gpu": _gpu_name() or "none",
         "load": _load(),
         "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
@@ -35,12 +37,6 @@ def _cpu_name() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # what this process may use, not what is there
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _load() -> str:

@@ -16,7 +16,8 @@ from human_edge_detection.errors import InputError
 from human_edge_detection.evaluate import Infer
 from human_edge_detection.feature_cache import as_network_input
 from human_edge_detection.features import MapSource, extracted_features, trained_features
-from human_edge_detection.head_session import HeadFacts, HeadSession
+from human_edge_detection.head_facts import HeadFacts
+from human_edge_detection.head_session import HeadSession
 from human_edge_detection.inference import inference
 from human_edge_detection.losses import RoiMaskLoss
 from human_edge_detection.model import ModelSpec

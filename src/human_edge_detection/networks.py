@@ -18,7 +18,8 @@ from human_edge_detection.encoders import (
 from human_edge_detection.ensemble import Ensemble, Member
 from human_edge_detection.errors import InputError
 from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
-from human_edge_detection.head_session import HeadFacts, HeadSession
+from human_edge_detection.head_facts import HeadFacts
+from human_edge_detection.head_session import HeadSession
 from human_edge_detection.open_model import ModelFiles, own_extractor
 from human_edge_detection.runtime import Provider
 

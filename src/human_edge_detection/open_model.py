@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from human_edge_detection.errors import InputError
-from human_edge_detection.head_session import HeadFacts
+from human_edge_detection.head_facts import HeadFacts
 from human_edge_detection.runtime import read_model, short_hash
 
 WEIGHTS_DIR = Path(__file__).parent / "weights"

@@ -15,7 +15,7 @@ from human_edge_detection.coco_reader import load_photos
 from human_edge_detection.config import QuantizeOptions
 from human_edge_detection.errors import InputError
 from human_edge_detection.geometry import padded_rois
-from human_edge_detection.head_session import HeadFacts
+from human_edge_detection.head_facts import HeadFacts
 from human_edge_detection.images import read_image, write_atomically
 from human_edge_detection.masks import softmax
 from human_edge_detection.photo_store import open_photos

@@ -198,6 +198,7 @@ def open_session(
     label: str = "",
     data_dir: Path | None = None,
     profile: Profile | None = None,
+    quietly: bool = False,
 ) -> ort.InferenceSession:
     """An ONNX Runtime session on the hardware asked for; never quietly on another.
 
@@ -209,6 +210,7 @@ def open_session(
         label: how messages call a model given as bytes.
         data_dir: folder of external weights of a model given as bytes.
         profile: shapes that TensorRT builds its engine for.
+        quietly: do not tell what runs where, for a file that is open already.
 
     Raises:
         InputError: if the file is missing, empty, truncated or no ONNX model, or the hardware
@@ -231,6 +233,8 @@ def open_session(
             "new for this onnxruntime: download or export it again)"
         ) from error
     _check_provider(session, _provider_name(chain[0]), device, providers is not None, label)
+    if not quietly:
+        logger.info("%s runs on %s", label, session.get_providers()[0])
     return session
 
 
@@ -249,4 +253,3 @@ def _check_provider(
         if by_name or device != "auto":
             raise _no_provider(wish, wanted, reason)
         logger.warning("%s: %s", label, _no_provider(wish, wanted, reason))
-    logger.info("%s runs on %s", label, real)
