@@ -7,36 +7,21 @@ uv run python benchmarks/arbitration.py --model HEAD.onnx --extractor NET.onnx \
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from human_edge_detection import MaskPredictor
 from human_edge_detection.coco import decode_mask
 from human_edge_detection.coco_reader import load_photos
 from human_edge_detection.images import read_image
-from human_edge_detection.instance_masks import InstanceMasks
-from human_edge_detection.masks import RULES, fuse, paste_target
+from human_edge_detection.masks import RULES
 from human_edge_detection.metrics import image_iou
 from human_edge_detection.person_scores import nearest_overlap
 
 GROUPS = ((0.1, "> 0.1"), (0.3, "> 0.3"))
 MIN_SIDE = 12.0
-
-
-def owned(masks: InstanceMasks, rule: str) -> list[NDArray[np.bool_]]:
-    """Each person's mask bool [H, W]; thresholded alone where the rule is "independent"."""
-    if rule == "independent":
-        found = []
-        for probs, roi in zip(masks.probs, masks.rois_xyxy, strict=True):
-            values, (x1, y1, x2, y2) = paste_target(probs, roi, masks.size_hw)
-            mask = np.zeros(masks.size_hw, np.bool_)
-            mask[y1:y2, x1:x2] = values >= 0.5
-            found.append(mask)
-        return found
-    labels = fuse(masks.probs, masks.rois_xyxy, masks.scores, masks.size_hw, 0.5, rule)
-    return [labels == person + 1 for person in range(len(masks))]
 
 
 def main() -> None:
@@ -55,7 +40,7 @@ def main() -> None:
             predictor.set_image(read_image(photo.file))
             masks = predictor.predict(np.stack([p.box_xyxy for p in people]))
             for rule in rules:
-                own = owned(masks, rule)
+                own = replace(masks, fuse=rule).binary()
                 twice[rule] += int(np.maximum(np.sum(own, axis=0) - 1, 0).sum())
                 for person, mask in zip(people, own, strict=True):
                     sides = person.box_xyxy[2:] - person.box_xyxy[:2]

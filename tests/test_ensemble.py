@@ -22,7 +22,7 @@ from human_edge_detection.errors import InputError
 from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
 from human_edge_detection.images import save_image
 from human_edge_detection.instance_masks import InstanceMasks
-from human_edge_detection.masks import paste_target
+from human_edge_detection.odds import paste_mask
 from human_edge_detection.options import parse
 from human_edge_detection.predictor import MaskPredictor
 from human_edge_detection.structures import FloatArray
@@ -129,9 +129,9 @@ def test_masks_of_different_margins_are_averaged_in_place(files: Path) -> None:
     both = predict(files, ["head", "wide"])
     np.testing.assert_array_equal(both.rois_xyxy, wide.rois_xyxy)
     assert (both.rois_xyxy[0, :2] < narrow.rois_xyxy[0, :2]).all()
-    target, (x1, y1, x2, y2) = paste_target(both.probs[0], both.rois_xyxy[0], MASK.shape)
+    mask, (x1, y1, x2, y2) = paste_mask(both.probs[0, 1], both.rois_xyxy[0], MASK.shape)
     found = np.zeros_like(MASK)
-    found[y1:y2, x1:x2] = target >= 0.5
+    found[y1:y2, x1:x2] = mask
     assert (found & MASK).sum() / (found | MASK).sum() > 0.9
     np.testing.assert_allclose(predict(files, ["wide", "head"]).probs, both.probs, atol=1e-6)
     assert (both.probs[2, 0] == 1).all(), "an empty box is background"

@@ -10,8 +10,10 @@ import pytest
 from numpy.typing import NDArray
 
 from human_edge_detection.coco import Person, Photo
-from human_edge_detection.evaluate import evaluate
+from human_edge_detection.evaluate import evaluate, image_mask
 from human_edge_detection.geometry import crop_mask
+from human_edge_detection.instance_masks import InstanceMasks
+from human_edge_detection.masks import softmax
 from human_edge_detection.structures import FloatArray, RoiSample
 
 SIZE = (64, 64)
@@ -114,3 +116,12 @@ def test_batches_of_a_loader_are_taken() -> None:
 def test_a_model_that_loses_a_roi_is_found_out() -> None:
     with pytest.raises(ValueError, match="must return 3 masks"):
         evaluate(Squares(), lambda batch: perfect(batch)[:2])
+
+
+def test_a_scored_mask_is_the_predicted_one() -> None:
+    logits = np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32) * 3
+    rois = np.array([[2.3, 4.1, 30.7, 60.2], [33.5, 1.2, 37.1, 9.9]], np.float32)
+    people = InstanceMasks(softmax(logits), rois, rois, SIZE)
+    for probs, roi, mask in zip(people.probs, rois, people.binary(), strict=True):
+        np.testing.assert_array_equal(image_mask(probs[1], roi, SIZE), mask)
+        assert mask.any()

@@ -94,6 +94,25 @@ def test_pasting_with_kept_memory_gives_the_same():
         np.testing.assert_array_equal(again, window)
 
 
+def test_grids_made_together_are_those_of_each():
+    rng = np.random.default_rng(2)
+    low = rng.uniform(0, 70, (30, 2))
+    rois = np.concatenate([low, low + rng.uniform(0, 90, (30, 2))], axis=1).astype(np.float32)
+    outside = [[5, 5, 5, 9], [200, 3, 210, 9], [-1e9, -1e9, -2e9, -2e9]]
+    rois = np.concatenate([rois, outside]).astype(np.float32)
+    bounds = geometry.all_roi_bounds(rois, (100, 100))
+    values = rng.random((2, 56, 56), np.float32)
+    grids = pasting.paste_grids(rois, bounds, 56)
+    assert {type(axis) for grid in grids for axis in grid} == {pasting.Taps, pasting.Shares}
+    for roi, window, grid in zip(rois[:-3], bounds.tolist(), grids, strict=False):
+        together = pasting.paste_on(values, grid, tuple(window), Scratch()).copy()
+        np.testing.assert_array_equal(together, pasting.paste_at(values, roi, tuple(window)))
+        x1, _, x2, y2 = window
+        part = pasting.paste_on(values, grid, (x1, y2 - 1, (x1 + x2 + 1) // 2, y2), Scratch())
+        np.testing.assert_allclose(part, together[:, -1:, : part.shape[2]], atol=1e-6)
+    assert len(grids) == 33 and pasting.paste_grids(rois[:0], bounds[:0], 56) == []
+
+
 def test_a_single_bin_pastes_its_value():
     roi = np.array([1, 1, 4.5, 3], np.float32)
     window, _ = pasting.paste_window(np.full((2, 1, 1), 0.25, np.float32), roi, (9, 9))

@@ -14,8 +14,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "src" / "human_edge_detection
 
 PLAIN = set(
     "archives averaging claims closable config defaults errors existence structures geometry "
-    "options predict_options training_options images masks mask_formats instance_masks pasting "
-    "photo_store scratch small_rois visualize palette tags".split()
+    "options predict_options training_options images masks mask_formats instance_masks odds "
+    "pasting photo_store plain_rules scratch small_rois visualize palette tags".split()
 )
 DATA = set(
     "annotation_faults augment average_precision bootstrap breakdowns coco coco_json coco_reader "

@@ -1,14 +1,16 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
 from human_edge_detection import geometry, masks, pasting, predict_options
-from human_edge_detection.claims import LEAST_PROBABILITY
 from human_edge_detection.masks import RULES, fuse
+from human_edge_detection.odds import LEAST_PROBABILITY, cut, log_odds, paste_mask
 
 LEAST = LEAST_PROBABILITY
 
 
-def crowd(count, size_hw=(40, 60), seed=0, dtype=np.float32):
+def crowd(count, size_hw=(40, 60), seed=0, dtype=np.float32, side=56):
     """Probabilities, ROIs and scores of people that overlap, some of them tiny or outside."""
     rng = np.random.default_rng(seed)
     height, width = size_hw
@@ -16,7 +18,7 @@ def crowd(count, size_hw=(40, 60), seed=0, dtype=np.float32):
     high = low + rng.uniform(0.02, 0.6, (count, 2)) * [width, height]
     rois = geometry.clip_boxes(np.concatenate([low, high], axis=1), size_hw)
     coarse = rng.normal(size=(count, 3, 7, 7)) * 3
-    logits = coarse.repeat(8, axis=2).repeat(8, axis=3)
+    logits = coarse.repeat(side // 7, axis=2).repeat(side // 7, axis=3)
     scores = rng.choice([0.5, 0.7, 0.9], count).astype(np.float32)
     return masks.softmax(logits).astype(dtype), rois, scores
 
@@ -26,32 +28,40 @@ def uniform(*classes):
     return np.broadcast_to(np.array(classes, np.float32)[:, None, None], (3, 4, 4))
 
 
-def slow_owner(words, scores, threshold, rule, exists):
-    """One pixel's owner among (person, t, n) words, and how near the decision was."""
+def slow_owner(words, scores, threshold, rule):
+    """One pixel's owner among people's words, and how near the decision was.
+
+    ``words`` tells of each person t and n, the log-odds of t and of e·t, and log(1 - e·n).
+    """
+    least = odds(threshold)
     if len(words) == 1 or rule in ("max", "priority", "independent"):
-        able = [(scores[i] if rule == "priority" else t, i) for i, t, n in words if t >= threshold]
-        near = min(abs(t - threshold) for _, t, _ in words)
-        return (max(able)[1] + 1 if able else 0), near
-    n = {i: max(n, LEAST) for i, _, n in words}
-    b = {i: max(1 - t - other, LEAST) for i, t, other in words}
-    if rule == "mean":
-        raw = {i: np.mean([t if j == i else m for j, _, m in words]) for i, t, _ in words}
-        best = max(raw, key=raw.get)
-        _, t, other = next(word for word in words if word[0] == best)
-        owns = raw[best] >= threshold and t >= other
-        return (best + 1 if owns else 0), min(abs(raw[best] - threshold), abs(t - other))
+        able = [i for i, word in words.items() if word["own"] >= least]
+        near = min(abs(word["own"] - least) for word in words.values())
+        if not able:
+            return 0, near
+        best = max(able, key=lambda i: scores[i] if rule == "priority" else words[i]["own"])
+        rivals = [words[best]["own"] - words[i]["own"] for i in able if i != best]
+        near = near if rule == "priority" else min(near, *rivals, np.inf)
+        return best + 1, near
+    t = {i: word["t"] for i, word in words.items()}
+    n = {i: word["n"] for i, word in words.items()}
     if rule == "arbitrate":
-        raised = {
-            i: np.prod([max(1 - exists[j] * n, LEAST) ** -0.5 for j, _, n in words if j != i])
-            for i, _, _ in words
-        }
-        claims = sorted((odds(exists[i] * t) * raised[i], i) for i, t, _ in words)
-        best = claims[-1][1]
-        sure = odds(next(t for i, t, _ in words if i == best)) * raised[best]
-        apart = 1 - claims[-2][0] / claims[-1][0]
-        sure = sure / (1 + sure)
-        return (best + 1 if sure >= threshold else 0), min(abs(sure - threshold), apart)
-    product = {i: t * np.prod([n[j] for j in n if j != i]) for i, t, _ in words}
+        unseen = sum(word["unseen"] for word in words.values())
+        raised = {i: -0.5 * (unseen - word["unseen"]) for i, word in words.items()}
+        claims = {i: word["claim"] + raised[i] for i, word in words.items()}
+        second, first = sorted(claims.values())[-2:]
+        best = max(claims, key=claims.get)
+        sure = words[best]["own"] + raised[best]
+        return (best + 1 if sure >= least else 0), min(abs(sure - least), first - second)
+    n = {i: max(value, LEAST) for i, value in n.items()}
+    b = {i: max(1 - t[i] - words[i]["n"], LEAST) for i in words}
+    if rule == "mean":
+        raw = {i: np.mean([t[j] if j == i else n[j] for j in words]) for i in words}
+        best = max(raw, key=raw.get)
+        apart = abs(t[best] - words[best]["n"])
+        owns = raw[best] >= threshold and t[best] >= words[best]["n"]
+        return (best + 1 if owns else 0), min(abs(raw[best] - threshold), apart)
+    product = {i: t[i] * np.prod([n[j] for j in n if j != i]) for i in t}
     total = sum(product.values()) + np.prod(list(b.values())) + np.prod(list(n.values()))
     best = max(product, key=product.get)
     sure = product[best] / total
@@ -59,8 +69,39 @@ def slow_owner(words, scores, threshold, rule, exists):
 
 
 def odds(probability):
-    sure = min(max(probability, LEAST), 1 - LEAST)
-    return sure / (1 - sure)
+    """Log-odds of probabilities that are cut to 0.001 … 0.999."""
+    sure = np.clip(np.asarray(probability, np.float64), LEAST, 1 - LEAST)
+    return np.log(sure / (1 - sure))
+
+
+def slow_weights(count, low, high, first, last):
+    """How much of each bin of low…high goes into each pixel, [last - first, count]."""
+    bins = (high - low) / count  # pixels a bin
+    weights = np.zeros((last - first, count))
+    for row, pixel in enumerate(range(first, last)):
+        if bins >= 1:  # between the centres of two bins, or beyond the outermost
+            place = min(max((pixel + 0.5 - low) / bins - 0.5, 0), count - 1)
+            before = int(place)
+            weights[row, before] += 1 - (place - before)
+            weights[row, min(before + 1, count - 1)] += place - before
+            continue
+        begin, end = max(pixel, low), min(pixel + 1, high)
+        for k in range(count):
+            shared = min(end, low + (k + 1) * bins) - max(begin, low + k * bins)
+            weights[row, k] = max(shared, 0) / (end - begin)
+    return weights
+
+
+def slow_paste(plane, roi, size_hw):
+    """A plane [M, M] at the pixels of its ROI, and their window."""
+    left, top, right, bottom = roi.tolist()
+    x1, y1 = max(int(np.floor(left)), 0), max(int(np.floor(top)), 0)
+    x2, y2 = min(int(np.ceil(right)), size_hw[1]), min(int(np.ceil(bottom)), size_hw[0])
+    if right <= left or bottom <= top or x2 <= x1 or y2 <= y1:
+        return np.zeros((0, 0)), (0, 0, 0, 0)
+    columns = slow_weights(plane.shape[1], left, right, x1, x2)
+    rows = slow_weights(plane.shape[0], top, bottom, y1, y2)
+    return rows @ plane @ columns.T, (x1, y1, x2, y2)
 
 
 def slow_existence(rois, scores):
@@ -77,21 +118,27 @@ def slow_existence(rois, scores):
 
 def slow_fuse(probs, rois, scores, size_hw, threshold, rule):
     """The label map by loops over pixels, and where rounding may decide."""
-    pasted = [
-        pasting.paste_window(p[1:].astype(np.float32), r, size_hw)
-        for p, r in zip(probs, rois, strict=True)
-    ]
+    pasted = []
+    for person, exists in enumerate(slow_existence(rois, scores)):
+        t, n = probs[person, 1:].astype(np.float64)
+        planes = {
+            "t": t,
+            "n": n,
+            "own": odds(t),
+            "claim": odds(exists * t),
+            "unseen": np.log(np.maximum(1 - exists * n, LEAST)),
+        }
+        pasted.append({k: slow_paste(plane, rois[person], size_hw) for k, plane in planes.items()})
     labels, near = np.zeros(size_hw, np.int32), np.zeros(size_hw, bool)
-    exists = slow_existence(rois, scores)
     for y in range(size_hw[0]):
         for x in range(size_hw[1]):
-            words = []
-            for i, (window, (x1, y1, x2, y2)) in enumerate(pasted):
+            words = {}
+            for i, windows in enumerate(pasted):
+                x1, y1, x2, y2 = windows["t"][1]
                 if x1 <= x < x2 and y1 <= y < y2:
-                    t, n = (float(v) for v in window[:, y - y1, x - x1])
-                    words.append((i, t, n))
+                    words[i] = {k: window[y - y1, x - x1] for k, (window, _) in windows.items()}
             if words:
-                labels[y, x], distance = slow_owner(words, scores, threshold, rule, exists)
+                labels[y, x], distance = slow_owner(words, scores, threshold, rule)
                 near[y, x] = distance < 1e-5
     return labels, near
 
@@ -106,13 +153,14 @@ def test_every_public_rule_exists():
     assert set(predict_options.FUSE_RULES) <= set(RULES)
 
 
+@pytest.mark.parametrize("side", [56, 7])  # bins smaller than pixels, and larger
 @pytest.mark.parametrize("scores", ["alike", "differing"])
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("threshold", [0.5, 0.3])
-def test_fusing_equals_the_slow_reference(rule, threshold, scores):
+def test_fusing_equals_the_slow_reference(rule, threshold, scores, side):
     if rule == "priority" and scores == "alike":
         pytest.skip("the order among equals is not the reference's")
-    probs, rois, _ = crowd(9, seed=3)
+    probs, rois, _ = crowd(9, seed=3, side=side)
     ranks = np.random.default_rng(0).permutation(9)
     scores = np.ones(9, np.float32) if scores == "alike" else np.float32(ranks / 8)
     got = fuse(probs, rois, scores, (40, 60), threshold, rule)
@@ -120,6 +168,23 @@ def test_fusing_equals_the_slow_reference(rule, threshold, scores):
     assert ((got == wanted) | near).all()
     assert near.mean() < 0.01
     assert len(np.unique(got)) > 4
+
+
+@pytest.mark.parametrize("count", [127, 128, 300])
+def test_any_number_of_people_fits_in_one_band(count):
+    probs, rois, scores = crowd(2 * count, seed=6, side=7)
+    inside = np.flatnonzero(geometry.box_areas(rois))[:count]
+    probs, rois, scores = probs[inside], rois[inside], scores[inside]
+    everywhere = np.tile(np.array([0, 0, 60, 40], np.float32), (count, 1))
+    rois = np.where(np.arange(count)[:, None] % 2, everywhere, rois)
+    windows = geometry.all_roi_bounds(rois, (40, 60))
+    assert len(masks._bands(windows)) == 1
+    assert (windows[:, 2:] > windows[:, :2]).all(axis=1).all()
+    got = fuse(probs, rois, scores, (40, 60), 0.5)
+    wanted, near = slow_fuse(probs, rois, scores, (40, 60), 0.5, "arbitrate")
+    assert ((got == wanted) | near).all()
+    assert near.mean() < 0.01
+    assert len(np.unique(got)) > 20
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -165,8 +230,83 @@ def test_a_person_alone_is_plain_thresholding(rule, threshold):
     labels = fuse(probs, rois, scores, (40, 60), threshold, rule)
     for person in range(3):
         target = probs[person, 1].astype(np.float32)
-        window, (x1, y1, x2, y2) = pasting.paste_window(target, rois[person], (40, 60))
-        np.testing.assert_array_equal(labels[y1:y2, x1:x2] == person + 1, window >= threshold)
+        window, (x1, y1, x2, y2) = pasting.paste_window(log_odds(target), rois[person], (40, 60))
+        mine = labels[y1:y2, x1:x2] == person + 1
+        np.testing.assert_array_equal(mine, window >= cut(threshold))
+        slow, bounds = slow_paste(odds(target), rois[person], (40, 60))
+        assert bounds == (x1, y1, x2, y2)
+        assert ((mine == (slow >= odds(threshold))) | (abs(slow - odds(threshold)) < 1e-5)).all()
+
+
+@pytest.mark.parametrize("side", [56, 7])
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.8])
+def test_a_person_alone_is_the_same_under_every_rule(threshold, side):
+    probs, _, _ = crowd(2, seed=7, side=side)
+    rois = np.array([[1.5, 2, 19.2, 38], [20.3, 0.7, 59.1, 39.8]], np.float32)
+    score = np.array([0.4, 1], np.float32)
+    maps = [fuse(probs, rois, score, (40, 60), threshold, rule) for rule in RULES]
+    for labels in maps[1:]:
+        np.testing.assert_array_equal(labels, maps[0])
+    for person in range(2):
+        mask, (x1, y1, x2, y2) = paste_mask(probs[person, 1], rois[person], (40, 60), threshold)
+        np.testing.assert_array_equal(maps[0][y1:y2, x1:x2] == person + 1, mask)
+        assert 0.05 < mask.mean() < 0.95
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_what_only_one_of_a_crowd_covers_has_its_t_to_go_by(rule):
+    probs, _, _ = crowd(2, seed=2, side=7)
+    rois = np.array([[2.5, 3.1, 40.2, 38], [37.4, 1, 57.3, 36.7]], np.float32)
+    labels = fuse(probs, rois, np.array([0.9, 0.6], np.float32), (40, 60), 0.5, rule)
+    for person, columns in ((0, slice(2, 37)), (1, slice(41, 58))):
+        mask, (x1, y1, x2, y2) = paste_mask(probs[person, 1], rois[person], (40, 60))
+        whole = np.zeros((40, 60), bool)
+        whole[y1:y2, x1:x2] = mask
+        np.testing.assert_array_equal(labels[:, columns] == person + 1, whole[:, columns])
+        assert 0.1 < whole[:, columns].mean() < 0.9
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(("beyond", "nearest"), [(0.0, LEAST), (5e-4, LEAST), (1.0, 1 - LEAST)])
+def test_thresholds_end_where_probabilities_do(rule, beyond, nearest):
+    probs, rois, scores = crowd(9, seed=3)
+    probs[:3] = uniform(0, 1, 0).repeat(14, axis=1).repeat(14, axis=2)
+    probs[3:5] = uniform(1, 0, 0).repeat(14, axis=1).repeat(14, axis=2)
+    ends = [fuse(probs, rois, scores, (40, 60), end, rule) for end in (beyond, nearest)]
+    np.testing.assert_array_equal(*ends)
+    assert len(np.unique(ends[0])) > 2
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("target", [0.0, 0.1, 0.3, 0.5, 0.77, 1.0])
+def test_who_just_reaches_the_threshold_owns(rule, target):
+    probs = np.tile(uniform(0.97 - 0.97 * target, target, 0.03 - 0.03 * target), (3, 1, 1, 1))
+    rois = np.array([[0.3, 0.2, 9.1, 3.7], [8.4, 0, 20, 4], [30.2, 0.1, 33.3, 3.9]], np.float32)
+    labels = fuse(probs, rois, np.array([0.9, 0.4, 0.7], np.float32), (4, 40), target, rule)
+    assert (labels[:, :8] == 1).all() and (labels[:, 10:20] == 2).all()
+    assert (labels[:, 30:34] == 3).all()
+
+
+def test_of_equal_claims_the_higher_score_wins():
+    rois = np.tile(np.array([0, 0, 4, 4], np.float32), (3, 1))
+    scores = np.array([0.5, 0.9, 0.7], np.float32)
+    torn = np.tile(uniform(0.0, 0.55, 0.45), (3, 1, 1, 1))  # product: .55·.45² of 3 of it and .45³
+    for rule in RULES:
+        assert (fuse(torn, rois, scores, (4, 4), 0.2, rule) == 2).all(), rule
+        assert (fuse(torn, rois, scores + 1, (4, 4), 0.2, rule) == 2).all(), "all surely exist"
+    sure = np.stack([uniform(0.0, 0.9995, 0.0), uniform(0.0, 0.9991, 0.0), uniform(0.0, 1.0, 0.0)])
+    for rule in ("max", "priority", "independent"):  # all three as sure as can be
+        assert (fuse(sure, rois, scores, (4, 4), 0.5, rule) == 2).all(), rule
+
+
+def test_threads_do_not_disturb_each_other():
+    crowds = [crowd(20, (90, 130), seed) for seed in range(4)]
+    alone = [fuse(*people, (90, 130)) for people in crowds]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            both = list(pool.map(lambda people: fuse(*people, (90, 130)), crowds))
+            for labels, wanted in zip(both, alone, strict=True):
+                np.testing.assert_array_equal(labels, wanted)
 
 
 def test_a_neighbour_that_sees_nobody_takes_nothing_away():

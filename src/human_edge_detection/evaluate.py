@@ -17,7 +17,7 @@ from human_edge_detection.metrics import (
     MaskConfusion,
     confusion_matrix,
 )
-from human_edge_detection.pasting import paste_window
+from human_edge_detection.odds import paste_mask
 from human_edge_detection.person_scores import PersonScore, score_person
 from human_edge_detection.structures import FloatArray, MaskClass, RoiSample
 
@@ -147,20 +147,18 @@ def score_sample(
             photo,
             person,
             truth=decode_mask(person, photo.size_hw),
-            predicted=paste_mask(target_probs[n], roi, photo.size_hw),
+            predicted=image_mask(target_probs[n], roi, photo.size_hw),
             confusion=confusion_matrix(labels[n], sample.targets[n]),
             roi_xyxy=roi,
             labels=labels[n],
         )
 
 
-def paste_mask(
-    probs: FloatArray, roi_xyxy: FloatArray, size_hw: tuple[int, int], threshold: float = 0.5
-) -> BoolArray:
+def image_mask(target: FloatArray, roi_xyxy: FloatArray, size_hw: tuple[int, int]) -> BoolArray:
     """The mask bool [H, W] of probabilities float32 [M, M] over a ROI in source pixels."""
-    values, (x1, y1, x2, y2) = paste_window(probs, roi_xyxy, size_hw)
+    window, (x1, y1, x2, y2) = paste_mask(target, roi_xyxy, size_hw)
     mask = np.zeros(size_hw, np.bool_)
-    mask[y1:y2, x1:x2] = values >= threshold
+    mask[y1:y2, x1:x2] = window
     return mask
 
 

@@ -10,10 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from human_edge_detection import geometry, masks, visualize
-from human_edge_detection.claims import Bounds, LabelMap
 from human_edge_detection.errors import InputError
 from human_edge_detection.mask_formats import cut_out, encode_rle, outlines
-from human_edge_detection.structures import FloatArray, ImageArray, MaskClass, as_boxes
+from human_edge_detection.odds import paste_masks
+from human_edge_detection.structures import (
+    Bounds,
+    FloatArray,
+    ImageArray,
+    LabelMap,
+    MaskClass,
+    as_boxes,
+)
 
 if TYPE_CHECKING:
     import supervision
@@ -80,14 +87,15 @@ class InstanceMasks:
             bool [h, w], and the window ``x1, y1, x2, y2`` of the image that it fills (empty for a
             person outside). Besides, one label map is held.
         """
+        windows = geometry.all_roi_bounds(self.rois_xyxy, self.size_hw)
         if self.fuse == "independent":
-            for probs, roi in zip(self.probs, self.rois_xyxy, strict=True):
-                target, bounds = masks.paste_target(probs, roi, self.size_hw)
-                yield target >= threshold, bounds
+            targets = self.probs[:, MaskClass.TARGET]
+            own = paste_masks(targets, self.rois_xyxy, windows, threshold)
+            for mask, (x1, y1, x2, y2) in zip(own, windows.tolist(), strict=True):
+                yield mask, (x1, y1, x2, y2)
             return
         labels = self.label_map(threshold)
-        windows = geometry.all_roi_bounds(self.rois_xyxy, self.size_hw).tolist()
-        for person, (x1, y1, x2, y2) in enumerate(windows):
+        for person, (x1, y1, x2, y2) in enumerate(windows.tolist()):
             yield labels[y1:y2, x1:x2] == person + 1, (x1, y1, x2, y2)
 
     def binary(self, threshold: float = 0.5) -> NDArray[np.bool_]:

@@ -10,9 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from human_edge_detection.structures import FloatArray, ImageArray
-
-Bounds = tuple[int, int, int, int]
+from human_edge_detection.structures import Bounds, FloatArray, ImageArray
 
 
 def run_lengths(mask: NDArray[np.bool_], bounds: Bounds, size_hw: tuple[int, int]) -> list[int]:

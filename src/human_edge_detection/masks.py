@@ -1,9 +1,11 @@
 """From logits to the image's pixels: softmax, smoothing, and whose each pixel is.
 
-Every ROI tells for each of its pixels *t*, the probability that it belongs to its own person, *n*,
-to somebody else, and *b*, to nobody. Where ROIs overlap, their words have to be put together; a
-fuse rule says how. A pixel that a single ROI covers has only its *t* to go by, under every rule:
-a person alone comes out exactly as ``t >= threshold``.
+Every ROI tells for each of its bins *t*, the probability that it belongs to its own person, *n*,
+to somebody else, and *b*, to nobody. A person's mask for itself is where the log-odds of *t*,
+interpolated to the pixels, reach those of the threshold (``odds``).
+
+Where ROIs overlap, their words have to be put together; a fuse rule says how. A pixel that a single
+ROI covers has only its *t* to go by, under every rule: a person alone comes out as for itself.
 
 The rules, for a pixel that the ROIs *i*, *j* … cover:
 
@@ -11,7 +13,7 @@ The rules, for a pixel that the ROIs *i*, *j* … cover:
   ``tᵢ/(1 - tᵢ) · Πⱼ (1 - nⱼ)^-½``. The highest owns the pixel if its probability reaches the
   threshold. A neighbour's *n* speaks for somebody; that it sees nobody speaks against nothing,
   because *n* is precise but misses half of what is there. The root halves what the neighbours
-  say: all ROIs look at the same features.
+  say: all ROIs look at the same features. The logarithms of the factors are what is interpolated.
 
   That is for people who exist. A detector's candidate exists with probability *e*, made of its
   score (``existence``). The pixel is his only if he exists, so he claims it with *e·t* in place of
@@ -25,6 +27,8 @@ The rules, for a pixel that the ROIs *i*, *j* … cover:
 - ``max``: the highest *t* owns the pixel if it reaches the threshold.
 - ``priority``: the person of the highest score among those whose *t* reaches the threshold.
 - ``independent``: nothing is fused, a pixel may have several owners (a label map tells ``max``'s).
+
+Probabilities and thresholds are cut to 0.001 … 0.999, so that no single bin or ROI has a veto.
 """
 
 from __future__ import annotations
@@ -36,15 +40,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from human_edge_detection import geometry
-from human_edge_detection.claims import Bounds, Claims, LabelMap
+from human_edge_detection.claims import Claims
 from human_edge_detection.existence import existence
-from human_edge_detection.pasting import paste_window
-from human_edge_detection.scratch import Scratch
-from human_edge_detection.structures import FloatArray, MaskClass
+from human_edge_detection.odds import paste_masks
+from human_edge_detection.plain_rules import PlainRule
+from human_edge_detection.structures import Bounds, FloatArray, LabelMap, MaskClass
 
 RULES = ("arbitrate", "product", "mean", "max", "priority", "independent")
 
-BAND_PIXELS = 1 << 17
+BAND_PIXELS = 1 << 18
 """Pixels fused at a time: it bounds the working memory, whatever the image and the crowd."""
 
 
@@ -80,20 +84,6 @@ def smooth(probs: NDArray[np.floating], sigma: float) -> NDArray[np.floating]:
     return np.stack(blurred).reshape(probs.shape)
 
 
-def paste_target(
-    probs: NDArray[np.floating], roi_xyxy: FloatArray, size_hw: tuple[int, int]
-) -> tuple[FloatArray, Bounds]:
-    """One person's target probability float32 [h, w] at the pixels of its ROI, and their window.
-
-    Args:
-        probs: [3, M, M] probabilities.
-        roi_xyxy: float32 [4] source pixels, what the mask covers.
-        size_hw: the image's height and width.
-    """
-    target = np.asarray(probs[MaskClass.TARGET], np.float32)
-    return paste_window(target, roi_xyxy, size_hw)
-
-
 def fuse(
     probs: NDArray[np.floating],
     rois_xyxy: FloatArray,
@@ -104,7 +94,8 @@ def fuse(
 ) -> LabelMap:
     """The owner of every pixel, int32 [H, W]: 0 nobody, ``i + 1`` person ``i``.
 
-    The result does not depend on the order of the people. Beyond it, memory is that of one band.
+    The result does not depend on the order of the people. Beyond it, memory is that of one band and
+    of the people's bins.
 
     Args:
         probs: [N, 3, M, M] probabilities of the classes of ``MaskClass``.
@@ -113,7 +104,7 @@ def fuse(
             by them, ``priority`` sorts by them, the other rules only settle exact ties. All 1: only
             the masks decide.
         size_hw: the image's height and width.
-        threshold: least probability of ownership, as the rule defines it.
+        threshold: least probability of ownership, as the rule defines it, cut to 0.001 … 0.999.
         rule: one of ``RULES``.
     """
     if rule not in RULES:
@@ -121,33 +112,38 @@ def fuse(
     labels = np.zeros(size_hw, np.int32)
     if len(probs) == 0:
         return labels
-    bounds = geometry.all_roi_bounds(rois_xyxy, size_hw)
-    contested = _contested(bounds)
-    order = _order(probs, rois_xyxy, scores)
-    crowd = order[contested[order]]
-    exists = np.ones(len(probs) + 1, np.float32)
-    if rule == "arbitrate":
-        exists[crowd + 1] = existence(rois_xyxy[crowd], scores[crowd])
-    windows: list[Bounds] = [(x1, y1, x2, y2) for x1, y1, x2, y2 in bounds.tolist()]
-
-    scratch = Scratch()
-    for band in _bands(bounds[crowd]):
-        claims = Claims.over(band, rule, threshold, exists, scratch)
-        for person in crowd[_touch(bounds[crowd], band)]:
-            claims.add(person, probs[person], rois_xyxy[person], windows[person])
-        claims.settle(labels)
-    for person in np.flatnonzero(~contested):
-        target, (x1, y1, x2, y2) = paste_target(probs[person], rois_xyxy[person], size_hw)
-        labels[y1:y2, x1:x2][target >= threshold] = person + 1
+    windows = geometry.all_roi_bounds(rois_xyxy, size_hw)
+    contested = _contested(windows)
+    if contested.any():
+        order = _order(probs, rois_xyxy, scores)
+        crowd = order[contested[order]]
+        judge: Claims | PlainRule
+        if rule == "arbitrate":
+            exists = existence(rois_xyxy[crowd], scores[crowd])
+            judge = Claims(crowd, probs, rois_xyxy, windows, exists)
+        else:
+            judge = PlainRule(rule, crowd, probs, rois_xyxy)
+        for band in _bands(windows[crowd]):
+            inside = _inside(windows[crowd], band)
+            rows = np.flatnonzero((inside[:, 2:] > inside[:, :2]).all(axis=1))
+            judge.settle(band, rows, inside[rows], threshold, labels)
+    alone = np.flatnonzero(~contested)
+    own = paste_masks(probs[alone, MaskClass.TARGET], rois_xyxy[alone], windows[alone], threshold)
+    for person, mask in zip(alone.tolist(), own, strict=True):
+        x1, y1, x2, y2 = windows[person].tolist()
+        np.multiply(mask, person + 1, out=labels[y1:y2, x1:x2], dtype=np.int32)
     return labels
 
 
-def _touch(bounds: NDArray[np.int64], band: Bounds) -> NDArray[np.bool_]:
+def _inside(bounds: NDArray[np.int64], band: Bounds) -> NDArray[np.int64]:
+    """What of each window [N, 4] lies in a band; reversed where nothing does."""
     low, high = np.maximum(bounds[:, :2], band[:2]), np.minimum(bounds[:, 2:], band[2:])
-    return np.asarray((high > low).all(axis=1))
+    return np.concatenate([low, high], axis=1)
 
 
 def _contested(bounds: NDArray[np.int64]) -> NDArray[np.bool_]:
+    if len(bounds) == 1:
+        return np.zeros(1, np.bool_)
     x1, y1, x2, y2 = bounds.T
     shared = np.minimum.outer(x2, x2) > np.maximum.outer(x1, x1)
     shared &= np.minimum.outer(y2, y2) > np.maximum.outer(y1, y1)

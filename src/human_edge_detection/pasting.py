@@ -1,6 +1,13 @@
-"""From a ROI's bins to the image's pixels, the inverse of ``geometry.crop_mask``."""
+"""From a ROI's bins to the image's pixels, the inverse of ``geometry.crop_mask``.
+
+Interpolated linearly where a bin is larger than a pixel, averaged where several bins fall into one,
+or thin limbs would fall between the samples.
+"""
 
 from __future__ import annotations
+
+import math
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -8,99 +15,156 @@ from numpy.typing import NDArray
 
 from human_edge_detection.geometry import cover_weights, roi_bounds
 from human_edge_detection.scratch import Scratch
-from human_edge_detection.structures import FloatArray
+from human_edge_detection.structures import Bounds, FloatArray
 
 
-def _averages(
-    count: int, low: float, high: float, first: int, last: int
-) -> tuple[FloatArray, slice]:
-    """Weights [n, count] of the bins in each pixel, and which rows are ``first`` to ``last``.
+class Taps(NamedTuple):
+    """Where the pixels from ``first`` on lie between the bins along one axis.
 
-    All pixels of the ROI, so that rounding does not depend on which of them are asked for.
+    Attributes:
+        first: the first pixel's number.
+        before: intp [n], the bin before each pixel's centre.
+        part: float32 [n] in 0…1, how far the centre lies on the way to the next bin.
     """
-    start, stop = min(first, int(np.floor(low))), max(last, int(np.ceil(high)))
-    edges = np.clip((np.arange(start, stop + 1) - low) * (count / max(high - low, 1e-6)), 0, count)
-    return cover_weights(edges, count), slice(first - start, last - start)
+
+    first: int
+    before: NDArray[np.intp]
+    part: FloatArray
 
 
-def _taps(
-    count: int, step: float, low: float, first: int, last: int
-) -> tuple[NDArray[np.intp], FloatArray]:
-    """For each pixel the bin before its centre, and how far it lies on the way to the next bin."""
-    position = np.arange(first + 0.5, last)
-    position -= low
-    position *= step
+class Shares(NamedTuple):
+    """What of each bin falls into the pixels from ``first`` on along one axis.
+
+    Attributes:
+        first: the first pixel's number.
+        weights: float32 [n, bins], rows that sum to 1.
+    """
+
+    first: int
+    weights: FloatArray
+
+
+Axis = Taps | Shares
+
+Grid = tuple[Axis, Axis]
+"""How a ROI's bins lie under its pixels, along x and along y."""
+
+
+def paste_grids(rois_xyxy: FloatArray, bounds: NDArray[np.integer], side: int) -> list[Grid]:
+    """How each ROI's bins lie under its pixels; all at once, since single ones take longer.
+
+    Args:
+        rois_xyxy: float [N, 4], source pixels.
+        bounds: int [N, 4], the pixels ``x1, y1, x2, y2`` that will be asked for, end-exclusive.
+        side: bins along each side.
+    """
+    rois = np.asarray(rois_xyxy, np.float64)
+    low, high = rois[:, :2].ravel(), rois[:, 2:].ravel()  # x, y, x, y …
+    first, last = bounds[:, :2].ravel(), bounds[:, 2:].ravel()
+    steps = side / np.maximum(high - low, 1e-6)
+    is_fine = (steps > 1) & (last > first)
+    lengths = np.where(is_fine, 0, last - first)
+    ends = lengths.cumsum()
+    starts = ends - lengths
+    position = np.arange(0.5, lengths.sum())  # the pixels of all, one after another
+    position += np.repeat(first - starts, lengths)
+    position -= np.repeat(low, lengths)
+    position *= np.repeat(steps, lengths)
     position -= 0.5
-    np.minimum(np.maximum(position, 0, out=position), count - 1, out=position)
+    np.minimum(np.maximum(position, 0, out=position), side - 1, out=position)
     before = position.astype(np.intp)
-    np.minimum(before, max(count - 2, 0), out=before)
+    np.minimum(before, max(side - 2, 0), out=before)
     position -= before
-    return before, position.astype(np.float32)
+    part = position.astype(np.float32)
+    axes: list[Axis] = []
+    for i, (pixel, start, end, several) in enumerate(
+        zip(first.tolist(), starts.tolist(), ends.tolist(), is_fine.tolist(), strict=True)
+    ):
+        if several:
+            axes.append(_shares(side, float(low[i]), float(high[i]), pixel, int(last[i])))
+        else:
+            axes.append(Taps(pixel, before[start:end], part[start:end]))
+    return list(zip(axes[::2], axes[1::2], strict=True))
+
+
+def _shares(count: int, low: float, high: float, first: int, last: int) -> Shares:
+    # All pixels of the ROI, so that rounding does not depend on which of them are asked for.
+    start, stop = min(first, math.floor(low)), max(last, math.ceil(high))
+    edges = np.arange(start - low, stop - low + 0.5)
+    edges *= count / max(high - low, 1e-6)
+    np.minimum(np.maximum(edges, 0, out=edges), count, out=edges)
+    return Shares(start, cover_weights(edges, count))
 
 
 def _interpolate(
-    values: FloatArray, taps: tuple[NDArray[np.intp], FloatArray], name: str, scratch: Scratch
+    values: FloatArray, taps: Taps, first: int, last: int, name: str, scratch: Scratch
 ) -> FloatArray:
-    """The values [..., M, K] at other places along the axis -2, float32 [..., n, K].
+    """The values [..., M, K] at the pixels ``first`` to ``last``, float32 [..., n, K].
 
     ``name`` sets its memory apart from other results that are in use.
     """
     # Two taps by hand: as a product of matrices, BLAS starts threads that fight ONNX Runtime's.
-    before, part = taps
+    inside = slice(first - taps.first, last - taps.first)
+    before, part = taps.before[inside], taps.part[inside]
     shape = (*values.shape[:-2], len(before), values.shape[-1])
-    here = values.take(before, -2, out=scratch.array(name, shape), mode="clip")
+    here, up = scratch.array(name, shape), scratch.array(name + " up", shape)
+    values.take(before, -2, out=here, mode="clip")
     if values.shape[-2] == 1:
-        return here
-    steps = scratch.array(name + " steps", values[..., 1:, :].shape)
+        return np.asarray(here)
+    steps = scratch.array("steps", (*values.shape[:-2], values.shape[-2] - 1, values.shape[-1]))
     np.subtract(values[..., 1:, :], values[..., :-1, :], out=steps)
-    up = steps.take(before, -2, out=scratch.array(name + " up", shape), mode="clip")
-    parts = scratch.array("parts", shape[-2:])  # spread out: NumPy is slow on many short rows
+    steps.take(before, -2, out=up, mode="clip")
+    parts = scratch.array("parts", here.shape[-2:])  # spread out: NumPy is slow on short rows
     parts[:] = part[:, None]
     up *= parts
     up += here
-    return up
+    return np.asarray(up)
 
 
 def _paste_columns(
-    values: FloatArray, low: float, high: float, first: int, last: int, scratch: Scratch
+    values: FloatArray, axis: Axis, first: int, last: int, scratch: Scratch
 ) -> FloatArray:
-    """The values [..., M, M] at the pixels ``first`` to ``last`` along x, bins of low…high."""
-    count = values.shape[-1]
-    step = count / max(high - low, 1e-6)
-    if step > 1:  # several bins a pixel: average them, or thin limbs fall between the samples
-        weights, inside = _averages(count, low, high, first, last)
-        return np.asarray(values @ weights.T, np.float32)[..., inside]
-    rows = values.reshape(-1, count)
+    """The values [..., M, M] at the pixels ``first`` to ``last`` along x."""
+    if isinstance(axis, Shares):
+        wide = np.asarray(values @ axis.weights.T, np.float32)
+        return wide[..., first - axis.first : last - axis.first]
+    rows = values.reshape(-1, values.shape[-1])
     turned: FloatArray = scratch.array("turned", rows.shape[::-1])
     cv2.transpose(rows, dst=turned)
-    wide = _interpolate(turned, _taps(count, step, low, first, last), "columns", scratch)
+    wide = _interpolate(turned, axis, first, last, "columns", scratch)
     back: FloatArray = scratch.array("wide", wide.shape[::-1])
     cv2.transpose(wide, dst=back)
     return back.reshape(*values.shape[:-1], last - first)
 
 
 def _paste_rows(
-    values: FloatArray, low: float, high: float, first: int, last: int, scratch: Scratch
+    values: FloatArray, axis: Axis, first: int, last: int, scratch: Scratch
 ) -> FloatArray:
-    """The values [..., M, w] at the pixels ``first`` to ``last`` along y, bins of low…high."""
-    count = values.shape[-2]
-    step = count / max(high - low, 1e-6)
-    if step <= 1:
-        return _interpolate(values, _taps(count, step, low, first, last), "rows", scratch)
-    weights, inside = _averages(count, low, high, first, last)
-    return np.asarray(weights @ values, np.float32)[..., inside, :]
+    """The values [..., M, w] at the pixels ``first`` to ``last`` along y."""
+    if isinstance(axis, Taps):
+        return _interpolate(values, axis, first, last, "rows", scratch)
+    tall = np.asarray(axis.weights @ values, np.float32)
+    return tall[..., first - axis.first : last - axis.first, :]
+
+
+def paste_on(values: FloatArray, grid: Grid, bounds: Bounds, scratch: Scratch) -> FloatArray:
+    """A ROI's values at some of its pixels, float32 [h, w] or [C, h, w].
+
+    Args:
+        values: float32 [M, M] or [C, M, M].
+        grid: of ``paste_grids``.
+        bounds: a window ``x1, y1, x2, y2`` of the pixels that the grid was made for; not empty.
+        scratch: memory to use; the result is valid until its next use.
+    """
+    x1, y1, x2, y2 = bounds
+    wide = _paste_columns(values, grid[0], x1, x2, scratch)
+    return _paste_rows(wide, grid[1], y1, y2, scratch)
 
 
 def paste_at(
-    values: FloatArray,
-    roi_xyxy: FloatArray,
-    bounds: tuple[int, int, int, int],
-    scratch: Scratch | None = None,
+    values: FloatArray, roi_xyxy: FloatArray, bounds: Bounds, scratch: Scratch | None = None
 ) -> FloatArray:
     """A ROI's values at a window of whole pixels, the inverse of ``geometry.crop_mask``.
-
-    Interpolated linearly where a bin is larger than a pixel, averaged where several bins fall
-    into one.
 
     Args:
         values: float32 [M, M] or [C, M, M].
@@ -115,15 +179,13 @@ def paste_at(
     values = np.asarray(values, np.float32)
     if x2 <= x1 or y2 <= y1:
         return np.zeros((*values.shape[:-2], y2 - y1, x2 - x1), np.float32)
-    left, top, right, bottom = roi_xyxy.tolist()
-    scratch = scratch or Scratch()
-    wide = _paste_columns(values, left, right, x1, x2, scratch)
-    return _paste_rows(wide, top, bottom, y1, y2, scratch)
+    (grid,) = paste_grids(np.asarray(roi_xyxy)[None], np.array([bounds]), values.shape[-1])
+    return paste_on(values, grid, bounds, scratch or Scratch())
 
 
 def paste_window(
     values: FloatArray, roi_xyxy: FloatArray, size_hw: tuple[int, int]
-) -> tuple[FloatArray, tuple[int, int, int, int]]:
+) -> tuple[FloatArray, Bounds]:
     """A ROI's values at all its pixels in the image, and the window that these fill.
 
     Args:

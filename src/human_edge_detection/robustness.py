@@ -9,7 +9,7 @@ import numpy as np
 from human_edge_detection.augment import jitter_boxes
 from human_edge_detection.coco import Photo, check_size, decode_mask
 from human_edge_detection.dataset import PhotoDataset
-from human_edge_detection.evaluate import Evaluation, paste_mask
+from human_edge_detection.evaluate import Evaluation, image_mask
 from human_edge_detection.geometry import crop_mask, letterbox, padded_rois
 from human_edge_detection.images import read_image
 from human_edge_detection.metrics import confusion_matrix
@@ -98,7 +98,7 @@ def ceiling(
                     photo,
                     person,
                     truth=truth,
-                    predicted=paste_mask(grid, roi, photo.size_hw),
+                    predicted=image_mask(grid, roi, photo.size_hw),
                     confusion=confusion_matrix(labels, labels),
                     roi_xyxy=roi,
                     labels=labels,

@@ -11,6 +11,12 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float32]
 ImageArray = NDArray[np.uint8]
 
+LabelMap = NDArray[np.int32]
+"""The owner of every pixel [H, W]: 0 nobody, ``i + 1`` person ``i``."""
+
+Bounds = tuple[int, int, int, int]
+"""A window ``x1, y1, x2, y2`` of whole pixels, end-exclusive."""
+
 IGNORE_INDEX = 255
 """Label of a target pixel whose class is unknown; no loss and no metric looks at it."""
 

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from human_edge_detection import geometry, masks
-from human_edge_detection.claims import Bounds
 from human_edge_detection.palette import person_colors
 from human_edge_detection.pasting import paste_window
 from human_edge_detection.structures import (
     IGNORE_INDEX,
     NOT_TARGET_INDEX,
+    Bounds,
     FloatArray,
     ImageArray,
     MaskClass,
