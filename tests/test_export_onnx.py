@@ -62,9 +62,9 @@ def test_a_second_trunk_has_an_input_of_its_own(tmp_path: Path):
     head = build_head(TWO_TRUNKS)
     export_head(head, TWO_TRUNKS, path)
     session = HeadSession(path, "cpu")
-    assert session.facts.small_side == 32
+    assert session.facts.small_side == 40
     maps = [torch.randn(2, 6, 16, 24), torch.randn(2, 8, 8, 12)]
-    boxes = [[0, 3, 3, 20, 35], [1, 0, 0, 33, 8], [1, 5, 5, 9, 60], [0, 1, 2, 3, 4]]
+    boxes = [[0, 3, 3, 20, 35], [1, 0, 0, 41, 8], [1, 5, 5, 9, 60], [0, 1, 2, 3, 4]]
     rois = torch.tensor(boxes, dtype=torch.float32)
     with torch.no_grad():
         wanted = head.eval()(maps, rois)

@@ -156,12 +156,12 @@ def test_each_roi_is_judged_alone_and_from_its_own_image(kind: str) -> None:
 
 def test_small_rois_have_a_trunk_of_half_the_bins() -> None:
     spec = replace(small_spec("lite", roi_size=8), small_branch=True)
-    assert spec.small_side == 64, "8 cells of 8 pixels"
+    assert spec.small_side == 80, "10 cells of 8 pixels"
     head = lived_in(build_head(spec))
     assert isinstance(head, LiteHead) and head.small is not None
     maps = make_maps((8,), (8.0,))
-    large = torch.tensor([[1.0, 0.0, 0.0, 64.5, 20.0]])
-    small = torch.tensor([[0.0, 10.0, 0.0, 74.0, 64.0]])
+    large = torch.tensor([[1.0, 0.0, 0.0, 80.5, 20.0]])
+    small = torch.tensor([[0.0, 10.0, 0.0, 90.0, 80.0]])
     with torch.no_grad():
         of_large = head.trunk(*head.neck(maps), large)
         of_small = head.small(*head.neck(maps), small)
@@ -174,7 +174,7 @@ def test_small_rois_have_a_trunk_of_half_the_bins() -> None:
 @pytest.mark.parametrize("rows", [[], [0], [1], [0, 1]])
 def test_a_trunk_that_nobody_enters_does_not_stop_training(rows: list[int]) -> None:
     head = build_head(replace(small_spec("lite", roi_size=8), small_branch=True)).train()
-    rois = torch.tensor([[1.0, 0.0, 0.0, 65.0, 20.0], [0.0, 10.0, 0.0, 74.0, 64.0]])[rows]
+    rois = torch.tensor([[1.0, 0.0, 0.0, 81.0, 20.0], [0.0, 10.0, 0.0, 90.0, 80.0]])[rows]
     if rows:
         head(make_maps((8,), (8.0,)), rois).sum().backward()
     for name, trunk in ((1, head.small), (0, head.trunk)):

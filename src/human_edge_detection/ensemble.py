@@ -69,12 +69,15 @@ class Ensemble:
 def _answer(member: Member, encoded: EncodedImage, boxes: FloatArray) -> Answer:
     source, facts = (encoded, *encoded.others)[member.encoder], member.head.facts
     rois = padded_rois(boxes, facts.roi_padding, source.prepared.size_hw)
-    probs = np.zeros((len(boxes), len(MaskClass), facts.mask_size, facts.mask_size), np.float32)
-    probs[:, MaskClass.BACKGROUND] = 1
     seen = (box_areas(boxes) > 0) & (box_areas(rois) > 0)
     inputs = source.prepared.transform.to_input(rois[seen])
     batch_index = np.zeros((len(inputs), 1), np.float32)
     features = [source.features[index] for index in member.maps]
     logits = member.head(features, np.concatenate([batch_index, inputs], axis=1))
-    probs[seen] = softmax(logits)
+    found = softmax(logits)
+    if seen.all():
+        return Answer(found, rois)
+    probs = np.zeros((len(boxes), len(MaskClass), facts.mask_size, facts.mask_size), np.float32)
+    probs[:, MaskClass.BACKGROUND] = 1
+    probs[seen] = found
     return Answer(probs, rois)

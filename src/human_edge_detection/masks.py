@@ -57,8 +57,10 @@ def softmax(logits: NDArray[np.floating]) -> FloatArray:
     values = np.asarray(logits, np.float32)
     if values.size == 0:
         return values
-    powers = np.exp(values - values.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
+    powers: FloatArray = values - values.max(axis=1, keepdims=True)
+    np.exp(powers, out=powers)
+    powers /= powers.sum(axis=1, keepdims=True)
+    return powers
 
 
 def as_class_probs(masks: NDArray[np.floating]) -> NDArray[np.floating]:

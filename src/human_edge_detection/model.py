@@ -10,6 +10,9 @@ from human_edge_detection.errors import InputError
 from human_edge_detection.lite_head import LITE_WIDTHS, LiteHead
 from human_edge_detection.spec_head import SpecHead
 
+SMALL_CELLS = 1.25
+"""Cells of the finest map that a small ROI has at most, for each of ``roi_size`` bins."""
+
 
 @dataclass(frozen=True)
 class ModelSpec:
@@ -49,9 +52,9 @@ class ModelSpec:
     def small_side(self) -> float:
         """Largest side, input pixels, of the ROIs that count as small; 0 if none do.
 
-        Half the bins are still one for every cell of the finest map, so nothing is skipped.
+        Half the bins still sample the finest map at least every ``SMALL_CELLS`` cells.
         """
-        return self.roi_size * min(self.strides) if self.small_branch else 0.0
+        return SMALL_CELLS * self.roi_size * min(self.strides) if self.small_branch else 0.0
 
 
 def build_head(spec: ModelSpec) -> nn.Module:

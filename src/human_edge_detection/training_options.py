@@ -151,7 +151,7 @@ class TrainOptions:
     small_branch: bool = option(
         False,
         "give a lite head a second trunk, of half the bins and a quarter of the work, for ROIs of "
-        "at most --roi_size cells of the finest map; with --init_from it begins as the first one",
+        "at most 1.25 --roi_size cells of the finest map; with --init_from it begins as the first",
     )
 
     def __post_init__(self) -> None:
