@@ -3,7 +3,7 @@
 Each network runs alone, without decoding or pasting. The other one, all of it, gets an image of the
 size that its file fixes.
 
-uv run python benchmarks/against_network.py NET.onnx [--people 5] [--rounds 40]
+uv run python benchmarks/against_network.py NET.onnx [--people 5] [--head HEAD.onnx]
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from human_edge_detection.detector import PersonDetector
 from human_edge_detection.head_session import HeadSession
-from human_edge_detection.open_model import EXTRACTOR_NAME, HEAD_NAME, WEIGHTS_DIR
+from human_edge_detection.open_model import EXTRACTOR_NAME, default_model
 from human_edge_detection.runtime import open_session
 
 
@@ -34,13 +34,12 @@ def main() -> None:
     parser.add_argument("network", type=Path)
     parser.add_argument("--people", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument(
-        "--folder", type=Path, default=WEIGHTS_DIR, help="another pair than builtin"
-    )
+    parser.add_argument("--head", type=Path, help="another than builtin, its extractor beside it")
     arguments = parser.parse_args()
     rng = np.random.default_rng(0)
-    head = HeadSession(arguments.folder / HEAD_NAME, "cpu")
-    ours = PersonDetector(arguments.folder / EXTRACTOR_NAME, "cpu", layers=head.facts.layers)
+    path = arguments.head or default_model("cpu")[0]
+    head = HeadSession(path, "cpu")
+    ours = PersonDetector(path.with_name(EXTRACTOR_NAME), "cpu", layers=head.facts.layers)
     other = open_session(arguments.network, "cpu")
     source = other.get_inputs()[0]
     height, width = head.facts.image_size_hw

@@ -1,6 +1,7 @@
 """Writes the person model's files into the package, then, once they are measured, their card.
 
-uv run python release/ship_person_model.py checkpoints/best_model.pth --image_size 512 512
+uv run python release/ship_person_model.py checkpoints/best_model.pth --image_size 512 512 \
+    --ann TRAIN.json --img_dir PHOTOS
 uv run validate.py builtin --robustness --val_ann VAL.json --val_img_dir PHOTOS
 uv run python release/ship_person_model.py checkpoints/best_model.pth \
     --report validation_results/report.json
@@ -17,22 +18,29 @@ from pathlib import Path
 from typing import Any
 
 from human_edge_detection.checkpoint import Payload, load_checkpoint, require
-from human_edge_detection.config import TrainOptions
+from human_edge_detection.config import QuantizeOptions, TrainOptions
 from human_edge_detection.errors import InputError
 from human_edge_detection.export_onnx import git_revision, package_version
 from human_edge_detection.head_session import HeadSession
 from human_edge_detection.images import write_atomically
-from human_edge_detection.open_model import EXTRACTOR_NAME, HEAD_NAME, WEIGHTS_DIR, WEIGHTS_NAME
+from human_edge_detection.open_model import (
+    EXTRACTOR_NAME,
+    HEAD_NAME,
+    INT8_HEAD_NAME,
+    WEIGHTS_DIR,
+    WEIGHTS_NAME,
+)
 from human_edge_detection.person_export import export_pair
+from human_edge_detection.quantize_command import run_quantize
 from human_edge_detection.trained_weights import read_trained
 from human_edge_detection.weights_file import save_weights
 
-NAMES = (HEAD_NAME, EXTRACTOR_NAME, WEIGHTS_NAME)
+NAMES = (HEAD_NAME, INT8_HEAD_NAME, EXTRACTOR_NAME, WEIGHTS_NAME)
 CARD_NAME = "MODEL_CARD.md"
 TEMPLATE = Path(__file__).with_name("model_card.md")
 MOST_BYTES = 25_000_000
 SHOWN = (
-    "init_from", "head_widths", "small_branch", "image_size", "train_image_size", "zoom_middle",
+    "head_widths", "small_branch", "image_size", "train_image_size", "zoom_middle",
     "zoom_jitter", "copy_paste", "repeat_crowds", "batch_size", "epochs", "lr", "backbone_lr",
     "weight_decay", "warmup_steps", "gradient_clip", "ema", "amp", "box_jitter", "color_jitter",
     "detector_weight", "max_rois", "seed",
@@ -40,8 +48,16 @@ SHOWN = (
 """Training options that a card tells where they are not the default ones; no paths."""
 
 
-def ship(checkpoint: Path, image_size: tuple[int, int] | None, folder: Path) -> None:
-    """Write the three files of a joint checkpoint; a card of the files before them is removed.
+def ship(
+    checkpoint: Path,
+    image_size: tuple[int, int] | None,
+    folder: Path,
+    ann: Path,
+    img_dir: Path,
+) -> None:
+    """Write the four files of a joint checkpoint; a card of the files before them is removed.
+
+    The 8-bit head has its scales from photos of ``ann`` in ``img_dir``, which are to be training's.
 
     Raises:
         InputError: if the checkpoint holds no extractor or no detector, or the files are too big.
@@ -54,7 +70,9 @@ def ship(checkpoint: Path, image_size: tuple[int, int] | None, folder: Path) -> 
         )
     (folder / CARD_NAME).unlink(missing_ok=True)
     save_weights(folder / WEIGHTS_NAME, trained.weights, trained.spec, half=True)
-    export_pair(read_trained(folder / WEIGHTS_NAME), folder)
+    head, extractor = export_pair(read_trained(folder / WEIGHTS_NAME), folder)
+    small = folder / INT8_HEAD_NAME
+    run_quantize(QuantizeOptions(head, extractor, ann, (img_dir,), output=small))
     total = sum((folder / name).stat().st_size for name in NAMES)
     if total > MOST_BYTES:
         raise InputError(f"{folder} holds {total / 1e6:.1f} MB, more than {MOST_BYTES / 1e6:.0f}")
@@ -75,10 +93,10 @@ def write_card(checkpoint: Path, report: Path, folder: Path) -> Path:
     if not report.is_file():
         raise InputError(f"--report {report} does not exist: write it with 'validate.py builtin'")
     content = json.loads(report.read_text(encoding="utf-8"))
-    if content["models"][0]["name"] != HEAD_NAME:
+    if content["models"][0]["name"] != INT8_HEAD_NAME:
         raise InputError(
             f"--report {report} begins with {content['models'][0]['name']}: write it with "
-            "'validate.py builtin'"
+            "'validate.py builtin' on a CPU"
         )
     payload = load_checkpoint(checkpoint)
     require(payload, checkpoint, "options", "progress")
@@ -117,7 +135,7 @@ def training(payload: Payload) -> Iterator[str]:
     ]
     yield ", ".join(changed) + "."
     if options.get("init_from") not in (None, "None"):
-        yield "\n`--init_from` names the model that shipped before, which these weights began with."
+        yield "\nThese weights began with those of the model that shipped before (`--init_from`)."
 
 
 def results(content: Mapping[str, Any]) -> Iterator[str]:
@@ -162,15 +180,19 @@ def main() -> int:
     )
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--image_size", type=int, nargs=2, help="default: as trained")
+    parser.add_argument("--ann", type=Path, help="COCO annotations for the 8-bit head's scales")
+    parser.add_argument("--img_dir", type=Path, help="their photos")
     parser.add_argument("--report", type=Path, help="write the card alone, with its numbers")
     parser.add_argument("--folder", type=Path, default=WEIGHTS_DIR)
     given = parser.parse_args()
     try:
         if given.report:
             print(write_card(given.checkpoint, given.report, given.folder))
+        elif not (given.ann and given.img_dir):
+            raise InputError("--ann and --img_dir are missing: the 8-bit head needs photos")
         else:
-            size = given.image_size
-            ship(given.checkpoint, (size[0], size[1]) if size else None, given.folder)
+            size = (given.image_size[0], given.image_size[1]) if given.image_size else None
+            ship(given.checkpoint, size, given.folder, given.ann, given.img_dir)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

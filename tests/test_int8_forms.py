@@ -169,6 +169,8 @@ def test_lite_head_keeps_its_numbers_and_loses_its_slow_nodes(small_branch: bool
         for item in (model, changed)
     )
     np.testing.assert_allclose(one, other, atol=1e-5)
+    read = {name for node in changed.graph.node for name in node.input}
+    assert all(n.output[0] in read for n in changed.graph.node if n.op_type == "Constant")
 
 
 def test_weights_of_a_trunk_are_constants_in_the_file() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -23,6 +24,7 @@ from human_edge_detection.images import save_image
 from human_edge_detection.open_model import (
     EXTRACTOR_NAME,
     HEAD_NAME,
+    INT8_HEAD_NAME,
     WEIGHTS_DIR,
     WEIGHTS_NAME,
     default_model,
@@ -61,9 +63,10 @@ def shipped(release: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Pa
     progress = {"epoch": 7, "step": 70, "best_epoch": 5}
     payload = {**load_checkpoint(checkpoint), "options": options, "progress": progress}
     save_checkpoint(checkpoint, payload)
-    release.ship(checkpoint, (64, 64), folder)
+    annotations = write_people_set(work)
+    release.ship(checkpoint, (64, 64), folder, annotations, work)
     measured = ValidateOptions(
-        models=("builtin",), val_ann=write_people_set(work), val_img_dir=(work,), num_workers=0,
+        models=("builtin",), val_ann=annotations, val_img_dir=(work,), num_workers=0,
         device="cpu", bootstrap=50, no_visualization=True, val_output_dir=work / "out",
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
@@ -78,13 +81,15 @@ def shipped(release: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def check_folder(folder: Path) -> None:
     """All that a folder of shipped files must keep."""
     sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
-    assert set(sizes) == {HEAD_NAME, EXTRACTOR_NAME, WEIGHTS_NAME, "MODEL_CARD.md", *LICENCES}
+    files = {HEAD_NAME, INT8_HEAD_NAME, EXTRACTOR_NAME, WEIGHTS_NAME}
+    assert set(sizes) == {*files, "MODEL_CARD.md", *LICENCES}
     assert sum(sizes.values()) < 25_000_000
     card = (folder / "MODEL_CARD.md").read_text()
     assert "__" not in card
-    for name in (HEAD_NAME, EXTRACTOR_NAME, WEIGHTS_NAME):
+    for name in files:
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() in card, name
     facts = HeadSession(folder / HEAD_NAME, "cpu").facts
+    assert replace(facts, precision="int8") == HeadSession(folder / INT8_HEAD_NAME, "cpu").facts
     assert own_extractor(folder / HEAD_NAME, facts) == folder / EXTRACTOR_NAME
     trained = read_trained(folder / WEIGHTS_NAME)
     assert trained.spec.image_size == facts.image_size_hw
@@ -142,6 +147,15 @@ def test_the_shipped_weights_are_exported_at_another_size(
     assert HeadSession(tmp_path / HEAD_NAME, "cpu").facts.image_size_hw == (32, 64)
 
 
+def test_the_8_bit_head_is_for_cpus(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("human_edge_detection.open_model.WEIGHTS_DIR", shipped)
+    assert default_model("cpu") == (shipped / INT8_HEAD_NAME, shipped / EXTRACTOR_NAME)
+    assert default_model(providers=["CPUExecutionProvider"])[0] == shipped / INT8_HEAD_NAME
+    chosen = "human_edge_detection.open_model.choose_providers"
+    monkeypatch.setattr(chosen, lambda device, providers: ["CUDAExecutionProvider"])
+    assert default_model("auto") == (shipped / HEAD_NAME, shipped / EXTRACTOR_NAME)
+
+
 def test_absent_files_say_what_to_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("human_edge_detection.open_model.WEIGHTS_DIR", tmp_path)
     for call in (default_model, shipped_weights, lambda: MaskPredictor(device="cpu")):
@@ -152,7 +166,7 @@ def test_absent_files_say_what_to_pass(tmp_path: Path, monkeypatch: pytest.Monke
 def test_what_cannot_ship_is_refused(release: ModuleType, shipped: Path, tmp_path: Path) -> None:
     plain = write_person_checkpoint(tmp_path / "plain.pth", with_detector=False)
     with pytest.raises(InputError, match="--train_detector"):
-        release.ship(plain, None, tmp_path)
+        release.ship(plain, None, tmp_path, tmp_path / "a.json", tmp_path)
     report = tmp_path / "report.json"
     report.write_text(json.dumps({"models": [{"name": "other.pth"}]}))
     with pytest.raises(InputError, match="validate.py builtin"):

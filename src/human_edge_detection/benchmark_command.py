@@ -60,18 +60,20 @@ def plan(options: BenchmarkOptions) -> list[Target]:
     """
     for device in options.providers:
         choose_providers(device)
-    files = _model_files(options)
-    names = _short_names([model for model, _ in files])
-    return [
-        Target(name, model, extractor, device, options.max_rois, options.threads)
-        for device in options.providers or present_devices()
-        for name, (model, extractor) in zip(names, files, strict=True)
-    ]
+    targets = []
+    for device in options.providers or present_devices():
+        files = _model_files(options, device)
+        names = _short_names([model for model, _ in files])
+        targets += [
+            Target(name, model, extractor, device, options.max_rois, options.threads)
+            for name, (model, extractor) in zip(names, files, strict=True)
+        ]
+    return targets
 
 
-def _model_files(options: BenchmarkOptions) -> list[tuple[Path, Path | None]]:
+def _model_files(options: BenchmarkOptions, device: str) -> list[tuple[Path, Path | None]]:
     if not options.model:
-        head, extractor = default_model()
+        head, extractor = default_model(device)
         pairs: list[tuple[Path, Path | None]] = [(head, extractor)]
     else:
         own = options.extractor or ("none",)

@@ -23,8 +23,11 @@ def in_int8_forms(model: onnx.ModelProto) -> onnx.ModelProto:
     copy.CopyFrom(model)
     forms = _Forms(copy)
     nodes = [new for node in copy.graph.node for new in forms.of(node)]
+    read = {name for node in nodes for name in node.input}
     del copy.graph.node[:]
-    copy.graph.node.extend(nodes)
+    copy.graph.node.extend(
+        node for node in nodes if node.op_type != "Constant" or node.output[0] in read
+    )
     return copy
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from human_edge_detection.errors import InputError
 from human_edge_detection.head_facts import HeadFacts
-from human_edge_detection.runtime import read_model, short_hash
+from human_edge_detection.runtime import CPU, Provider, choose_providers, read_model, short_hash
 
 WEIGHTS_DIR = Path(__file__).parent / "weights"
 HEAD_NAME, EXTRACTOR_NAME = "person_head.onnx", "person_extractor.onnx"
+INT8_HEAD_NAME = "person_head_int8.onnx"
 WEIGHTS_NAME = "person_model.safetensors"
 
 FileName = Path | str
@@ -42,6 +43,8 @@ def name_files(
     detector: FileName | None = None,
     layout: str = "auto",
     person_class: int | None = None,
+    device: str = "auto",
+    providers: Sequence[Provider] | None = None,
 ) -> ModelFiles:
     """The files that are named, with the shipped model where no head is.
 
@@ -51,6 +54,8 @@ def name_files(
         detector: the network that finds people.
         layout: how the detector's outputs are read.
         person_class: the detector's class of people.
+        device: where the model is to run, see :func:`default_model`.
+        providers: ONNX Runtime's provider names, instead of ``device``.
 
     Raises:
         InputError: if there are not as many extractors as heads, or none ships.
@@ -62,7 +67,7 @@ def name_files(
             raise InputError(
                 f"--extractor {extractors[0]} without --model: name the head trained on it"
             )
-        head, own = default_model()
+        head, own = default_model(device, providers)
         heads, extractors = [head], [own]
     if len(extractors) < 2:
         extractors = (extractors or [None]) * len(heads)
@@ -82,13 +87,23 @@ def _paths(names: FileName | Sequence[FileName | None] | None) -> list[Path | No
     return [None if name is None else Path(name) for name in several]
 
 
-def default_model() -> tuple[Path, Path]:
+def default_model(
+    device: str = "auto", providers: Sequence[Provider] | None = None
+) -> tuple[Path, Path]:
     """The head and the extractor of the person model that ships with the package.
 
+    The head is the 8-bit one where it will run on a CPU, the float one elsewhere.
+
+    Args:
+        device: ``auto``, ``cpu``, ``cuda`` or ``tensorrt``.
+        providers: ONNX Runtime's provider names, instead of ``device``.
+
     Raises:
-        InputError: this version ships none.
+        InputError: this version ships none, or the hardware that was asked for is not there.
     """
-    head, extractor = WEIGHTS_DIR / HEAD_NAME, WEIGHTS_DIR / EXTRACTOR_NAME
+    on_cpu = choose_providers(device, providers)[0] == CPU
+    head = WEIGHTS_DIR / (INT8_HEAD_NAME if on_cpu else HEAD_NAME)
+    extractor = WEIGHTS_DIR / EXTRACTOR_NAME
     if not (head.is_file() and extractor.is_file()):
         raise InputError(
             "no person model ships with this version: pass a trained head and its extractor, "

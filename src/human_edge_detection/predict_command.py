@@ -38,7 +38,7 @@ def run_predict(options: PredictOptions) -> int:
     jobs = plan(sources, boxes, options)
     files = name_files(
         options.model, options.extractors, options.detector, options.detector_layout,
-        options.person_class,
+        options.person_class, options.device,
     )  # fmt: skip
     ledger = Ledger(options.output, _settings(options, files), options.overwrite)
     rest = [job for job in jobs if ledger.finished(job.source) is None]

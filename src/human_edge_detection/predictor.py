@@ -59,7 +59,8 @@ class MaskPredictor(Closable):
         """Open the model's files.
 
         Args:
-            model: exported head, or end-to-end file, or several; None for the model that ships.
+            model: exported head, or end-to-end file, or several; None for the model that ships,
+                whose head is an 8-bit one on a CPU.
             extractor: the network that the head was trained on, unless ``model`` holds it; of
                 several models one for all, or one for each, None for one that holds it.
             detector: a YOLO export that finds people; if it is the extractor's own file, or no
@@ -84,7 +85,7 @@ class MaskPredictor(Closable):
             "providers": providers, "max_rois": max_rois, "fuse": fuse, "layout": layout,
             "person_class": person_class, "threads": threads,
         }  # fmt: skip
-        files = name_files(model, extractor, detector, layout, person_class)
+        files = name_files(model, extractor, detector, layout, person_class, device, providers)
         self.fuse = fuse
         place = Place(device, providers, threads, max_rois)
         self._encoder, self._heads, self._detector = open_networks(files, place)

@@ -113,12 +113,16 @@ def find_models(options: ValidateOptions) -> list[Path]:
         found = sorted(glob.glob(name, recursive=True)) if is_pattern else [name]
         if not found:
             raise InputError(f"CKPT '{name}' fits no file: check the pattern")
-        paths += [default_model()[0] if item == BUILTIN else Path(item) for item in found]
+        paths += [_named(item, options.device) for item in found]
     for path in paths:
         if not path.exists():
             way = "add --multiple to take it as a pattern" if "*" in path.name else "check the path"
             raise InputError(f"CKPT {path} does not exist: {way}")
     return list(dict.fromkeys(paths))
+
+
+def _named(name: str, device: str) -> Path:
+    return default_model(device)[0] if name == BUILTIN else Path(name)
 
 
 def find_validation_photos(options: ValidateOptions) -> tuple[Sequence[Photo], str]:
