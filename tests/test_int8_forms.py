@@ -39,7 +39,7 @@ def exported(spec: ModelSpec) -> onnx.ModelProto:
     torch.manual_seed(0)
     head = build_head(spec)
     for value in (*head.parameters(), *head.buffers()):
-        if value.is_floating_point():
+        if value.ndim == 1:  # norms, biases
             value.data.uniform_(0.1, 1)
     return head_model(head, spec)
 
@@ -92,6 +92,25 @@ def test_doubling_repeats_rows_and_columns() -> None:
     found = answer(changed, np.array([[[[1, 2], [3, 4]]]], np.float32))
     wanted = [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4], [3, 3, 4, 4]]
     np.testing.assert_array_equal(found, [[wanted]])
+
+
+def test_few_channels_are_computed_for_four_pixels_at_once() -> None:
+    weights = {
+        "weight": np.array([[1, 10], [0, -1]], np.float32)[:, :, None, None],
+        "bias": np.array([0.5, 0], np.float32),
+    }
+    conv = helper.make_node("Conv", ["x", "weight", "bias"], ["y"], "conv", kernel_shape=[1, 1])
+    changed = in_int8_forms(model_of([conv], ["n", 2, 1, 4], weights))
+    (joined,) = [node for node in changed.graph.node if node.op_type == "Conv"]
+    shapes = {item.name: list(item.dims) for item in changed.graph.initializer}
+    assert shapes[joined.input[1]] == [8, 8, 1, 1]
+    image = np.array([[[[1, 2, 3, 4]], [[5, 6, 7, 8]]]], np.float32)
+    wanted = [[[[51.5, 62.5, 73.5, 84.5]], [[-5, -6, -7, -8]]]]
+    np.testing.assert_allclose(answer(changed, image), wanted)
+    for width, names in ((6, ["x", "weight", "bias"]), (4, ["x", "weight"])):
+        conv = helper.make_node("Conv", names, ["y"], "conv", kernel_shape=[1, 1])
+        model = model_of([conv], ["n", 2, 1, width], weights)
+        assert kinds(in_int8_forms(model)) == ["Relu", "Conv"]
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])

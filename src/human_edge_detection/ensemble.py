@@ -11,7 +11,6 @@ from human_edge_detection.averaging import Answer, mean_probs
 from human_edge_detection.encoders import EncodedImage
 from human_edge_detection.geometry import box_areas, padded_rois
 from human_edge_detection.head_session import HeadSession
-from human_edge_detection.masks import softmax
 from human_edge_detection.structures import FloatArray, MaskClass
 
 
@@ -73,8 +72,7 @@ def _answer(member: Member, encoded: EncodedImage, boxes: FloatArray) -> Answer:
     inputs = source.prepared.transform.to_input(rois[seen])
     batch_index = np.zeros((len(inputs), 1), np.float32)
     features = [source.features[index] for index in member.maps]
-    logits = member.head(features, np.concatenate([batch_index, inputs], axis=1))
-    found = softmax(logits)
+    found = member.head.probabilities(features, np.concatenate([batch_index, inputs], axis=1))
     if seen.all():
         return Answer(found, rois)
     probs = np.zeros((len(boxes), len(MaskClass), facts.mask_size, facts.mask_size), np.float32)

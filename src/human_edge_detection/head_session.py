@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from human_edge_detection.defaults import usable_cpus
 from human_edge_detection.errors import InputError
 from human_edge_detection.head_facts import HeadFacts
+from human_edge_detection.masks import softmax
 from human_edge_detection.runtime import CPU, TENSORRT, Provider, open_session
 from human_edge_detection.small_rois import head_feeds
 from human_edge_detection.structures import FloatArray, MaskClass
 
 Feeds = dict[str, NDArray[np.floating]]
+Finish = Callable[[FloatArray], FloatArray]
 
 LEAST_PER_THREAD = 10
 """From so many people for each thread on, each thread takes its own people through the head.
@@ -76,13 +78,21 @@ class HeadSession:
         # An end-to-end file would run its extractor in each thread.
         self._threads = (threads or usable_cpus()) if on_cpu and not self.facts.end_to_end else 1
 
-    def __call__(self, features: Sequence[FloatArray], rois: FloatArray) -> FloatArray:
+    def probabilities(self, features: Sequence[FloatArray], rois: FloatArray) -> FloatArray:
+        """The softmax of the ROIs' logits, float32 [N, 3, M, M]; see :meth:`__call__`."""
+        return self(features, rois, softmax)
+
+    def __call__(
+        self, features: Sequence[FloatArray], rois: FloatArray, finish: Finish | None = None
+    ) -> FloatArray:
         """Logits float32 [N, 3, M, M] of the ROIs.
 
         Args:
             features: one float32 [1, C, h, w] per layer; for an end-to-end file the image
                 float32 [1, 3, H, W].
             rois: float32 [N, 5], batch index and xyxy in input pixels; N may be 0.
+            finish: what to make of some ROIs' logits, of the same shape, in the thread that
+                computed them.
         """
         if self._session is None:
             raise RuntimeError("the head is closed")
@@ -94,16 +104,21 @@ class HeadSession:
         }
         for at in range(0, len(rois), self._max_rois):
             some = slice(at, at + self._max_rois)
-            self._run_some(self._session, feeds, rois[some], logits[some])
+            self._run_some(self._session, feeds, rois[some], logits[some], finish)
         return logits
 
     def _run_some(
-        self, session: ort.InferenceSession, feeds: Feeds, rois: FloatArray, logits: FloatArray
+        self,
+        session: ort.InferenceSession,
+        feeds: Feeds,
+        rois: FloatArray,
+        logits: FloatArray,
+        finish: Finish | None,
     ) -> None:
         """At most ``max_rois`` ROIs: all threads on each operation, or each on its own ROIs."""
         threads = self._threads
         if threads == 1 or len(rois) < threads * LEAST_PER_THREAD:
-            self._run(session, feeds, rois, logits)
+            self._run(session, feeds, rois, logits, finish)
             return
         if self._one_thread is None:
             self._one_thread = open_session(self._path, "cpu", threads=1, quietly=True)
@@ -111,14 +126,19 @@ class HeadSession:
         # Every nth one, so that each thread gets as many small people as the others.
         shares = [slice(first, None, threads) for first in range(threads)]
         with ThreadPoolExecutor(threads, thread_name_prefix="head") as pool:
-            jobs = [pool.submit(run, rois[share], logits[share]) for share in shares]
+            jobs = [pool.submit(run, rois[share], logits[share], finish) for share in shares]
         for job in jobs:
             job.result()
 
     def _run(
-        self, session: ort.InferenceSession, feeds: Feeds, rois: FloatArray, logits: FloatArray
+        self,
+        session: ort.InferenceSession,
+        feeds: Feeds,
+        rois: FloatArray,
+        logits: FloatArray,
+        finish: Finish | None,
     ) -> None:
-        """Write the ROIs' logits into an array."""
+        """Write the ROIs' logits, or what ``finish`` makes of them, into an array."""
         parts, order = head_feeds(rois.astype(np.float32, copy=False), self.facts.small_side)
         counts = [len(part) for part in parts.values()]
         if self._buckets:
@@ -128,6 +148,8 @@ class HeadSession:
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             shapes = ", ".join(f"{name} {list(item.shape)}" for name, item in feeds.items())
             raise InputError(f"head {self._path} does not run on {shapes}: {error}") from error
+        if finish is not None:
+            found = finish(found)
         start = 0
         for part, rows in zip(parts.values(), np.split(order, np.cumsum(counts)[:-1]), strict=True):
             logits[rows] = found[start : start + len(rows)]

@@ -1,8 +1,9 @@
 """The same network in forms that are quick in 8 bits.
 
 ONNX Runtime's 8-bit convolutions keep channels last, so that pixels are moved as runs of bytes.
-Its ``DepthToSpace``, its nearest ``Resize`` and its average pool go by single bytes. Each form here
-computes the same numbers; a node that does not fit one stays as it is.
+Its ``DepthToSpace``, its nearest ``Resize`` and its average pool go by single bytes, and its
+convolutions pay for each pixel, however few channels it gets. Each form here computes the same
+numbers; a node that does not fit one stays as it is.
 """
 
 from __future__ import annotations
@@ -13,8 +14,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from onnx import helper, numpy_helper
+
+from human_edge_detection.structures import FloatArray
+
+FEW_CHANNELS, JOINED = 4, 4
+"""A 1x1 convolution to at most so many channels works on so many pixels of a row as on one."""
 
 
 def in_int8_forms(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -28,6 +34,9 @@ def in_int8_forms(model: onnx.ModelProto) -> onnx.ModelProto:
     copy.graph.node.extend(
         node for node in nodes if node.op_type != "Constant" or node.output[0] in read
     )
+    weights = [item for item in copy.graph.initializer if item.name in read]
+    del copy.graph.initializer[:]
+    copy.graph.initializer.extend(weights)
     return copy
 
 
@@ -56,6 +65,8 @@ class _Forms:
             return self._shuffle(node, *shape[1:])
         if node.op_type == "Resize":
             return self._repeat(node, *shape[1:])
+        if node.op_type == "Conv":
+            return self._join(node, *shape[1:])
         return [node]
 
     def _pool(self, node: onnx.NodeProto, channels: int) -> list[onnx.NodeProto]:
@@ -96,7 +107,7 @@ class _Forms:
         rows = self._constant(node, "rows", [-1, width, 2, channels // 2])
         image = self._constant(node, "image", [-1, 2 * height, 2 * width, channels // 4])
         steps = (("Reshape", rows), ("Transpose", (0, 2, 1, 3)), ("Reshape", image))
-        return list(_channels_last(node, steps))
+        return list(_channels_last(node.name, node.input[0], node.output[0], steps))
 
     def _repeat(
         self, node: onnx.NodeProto, channels: int, height: int, width: int
@@ -111,7 +122,37 @@ class _Forms:
         twice = self._constant(node, "twice", [1, 2, 1, 2, 1])
         image = self._constant(node, "image", [-1, 2 * height, 2 * width, channels])
         steps = (("Reshape", apart), ("Expand", twice), ("Reshape", image))
-        return list(_channels_last(node, steps))
+        return list(_channels_last(node.name, node.input[0], node.output[0], steps))
+
+    def _join(
+        self, node: onnx.NodeProto, channels: int, height: int, width: int
+    ) -> list[onnx.NodeProto]:
+        """A 1x1 convolution to few channels as one of neighbours side by side, block by block."""
+        facts = _attributes(node)
+        if len(node.input) != 3 or width % JOINED:
+            return [node]
+        weight, bias = (self._value(name) for name in node.input[1:])
+        if weight is None or bias is None:
+            return [node]
+        plain = max(facts.get("strides", [1])) == facts.get("group", 1) == 1
+        if len(weight) > FEW_CHANNELS or weight.shape[1:] != (channels, 1, 1) or not plain:
+            return [node]
+        if any(facts.get("pads", ())):
+            return [node]
+        block = np.kron(np.eye(JOINED, dtype=np.float32), weight[:, :, 0, 0])[:, :, None, None]
+        inputs = [
+            f"{node.output[0]}_joined",
+            self._constant(node, "block", block),
+            self._constant(node, "biases", np.tile(bias, JOINED)),
+        ]
+        wide = self._constant(node, "wide", [-1, height, width // JOINED, channels * JOINED])
+        image = self._constant(node, "image", [-1, height, width, len(weight)])
+        apart = f"{node.output[0]}_apart"
+        return [
+            *_channels_last(node.name + "_in", node.input[0], inputs[0], (("Reshape", wide),)),
+            helper.make_node("Conv", inputs, [apart], node.name, kernel_shape=[1, 1]),
+            *_channels_last(node.name + "_out", apart, node.output[0], (("Reshape", image),)),
+        ]
 
     def _own_weights(self, node: onnx.NodeProto) -> list[onnx.TensorProto]:
         """Weight and bias of the convolution (and ReLU) that works for this node alone, or none."""
@@ -125,12 +166,12 @@ class _Forms:
                 break
         return []
 
-    def _value(self, name: str) -> NDArray[np.generic] | None:
+    def _value(self, name: str) -> FloatArray | None:
         """A constant's value, whichever way the graph holds it."""
         tensor, maker = self._weights.get(name), self._makers.get(name)
         if maker is not None and maker.op_type == "Constant":
             tensor = _attributes(maker).get("value")
-        return None if tensor is None else np.asarray(numpy_helper.to_array(tensor))
+        return None if tensor is None else np.asarray(numpy_helper.to_array(tensor), np.float32)
 
     def _constant(self, node: onnx.NodeProto, name: str, value: ArrayLike) -> str:
         full = f"{node.output[0]}_{name}"
@@ -139,20 +180,18 @@ class _Forms:
 
 
 def _channels_last(
-    node: onnx.NodeProto, steps: Sequence[tuple[str, str | tuple[int, ...]]]
+    title: str, source: str, target: str, steps: Sequence[tuple[str, str | tuple[int, ...]]]
 ) -> Iterator[onnx.NodeProto]:
-    """Nodes in one's place: channels to the end, the steps, channels to the front again.
+    """Nodes from one tensor to another: channels to the end, the steps, channels to the front.
 
     A step is an operator and its second input, or the order of axes of a ``Transpose``.
     """
     whole = (("Transpose", (0, 2, 3, 1)), *steps, ("Transpose", (0, 3, 1, 2)))
-    names = [node.input[0], *(f"{node.output[0]}_{i}" for i in range(1, len(whole)))]
-    names.append(node.output[0])
+    names = [source, *(f"{target}_{i}" for i in range(1, len(whole))), target]
     for place, (kind, how) in enumerate(whole):
         inputs = [names[place], how] if isinstance(how, str) else [names[place]]
         extra = {} if isinstance(how, str) else {"perm": how}
-        title = f"{node.name}_{kind}_{place}"
-        yield helper.make_node(kind, inputs, [names[place + 1]], title, **extra)
+        yield helper.make_node(kind, inputs, [names[place + 1]], f"{title}_{place}", **extra)
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
