@@ -106,6 +106,7 @@ def test_a_person_model_scores_the_same_from_every_file(
     options: ValidateOptions, person_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("human_edge_detection.open_model.WEIGHTS_DIR", person_folder)
+    monkeypatch.setattr("human_edge_detection.open_model.INT8_HEAD_NAME", HEAD_NAME)
     files = (str(person_folder / "best_model.pth"), str(person_folder / HEAD_NAME), "builtin")
     given = replace(
         options, models=files, image_size=(96, 64), val_output_dir=tmp_path / "out",

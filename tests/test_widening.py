@@ -85,7 +85,7 @@ def test_a_trunk_for_small_rois_begins_as_the_first_one(widths: tuple[int, int, 
     torch.manual_seed(7)
     spec = replace(NARROW, widths=widths, small_branch=True)
     head = new_model(OPTIONS, spec, start)["head"]
-    large = torch.tensor([[0, 0.0, 0.0, 33.0, 8.0], [1, 0.0, 0.0, 8.0, 33.0]])
+    large = torch.tensor([[0, 0.0, 0.0, 41.0, 8.0], [1, 0.0, 0.0, 8.0, 41.0]])
     maps = [torch.randn(2, 3, 16, 16), torch.randn(2, 5, 8, 8)]
     with torch.no_grad():
         torch.testing.assert_close(head.eval()(maps, large), wanted(maps, large))
