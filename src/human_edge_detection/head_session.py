@@ -120,9 +120,9 @@ class HeadSession:
         if threads == 1 or len(rois) < threads * LEAST_PER_THREAD:
             self._run(session, feeds, rois, logits, finish)
             return
-        if self._one_thread is None:
-            self._one_thread = open_session(self._path, "cpu", threads=1, quietly=True)
-        run = functools.partial(self._run, self._one_thread, feeds)
+        own = self._one_thread or open_session(self._path, "cpu", threads=1, quietly=True)
+        self._one_thread = own
+        run = functools.partial(self._run, own, feeds)
         # Every nth one, so that each thread gets as many small people as the others.
         shares = [slice(first, None, threads) for first in range(threads)]
         with ThreadPoolExecutor(threads, thread_name_prefix="head") as pool:
