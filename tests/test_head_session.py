@@ -13,6 +13,7 @@ import torch
 from human_edge_detection import head_session
 from human_edge_detection.export_onnx import export_end_to_end, export_head
 from human_edge_detection.head_session import LEAST_PER_THREAD, HeadSession
+from human_edge_detection.masks import softmax
 from human_edge_detection.model import ModelSpec, build_head
 from human_edge_detection.structures import FloatArray
 from stand_in import write_stand_in
@@ -71,6 +72,13 @@ def test_each_person_of_a_crowd_has_the_logits_it_has_alone(
         np.testing.assert_allclose(found[person : person + 1], own, atol=1e-5)
     head(maps(), rois)
     assert opened == [2, 1, 1]  # the crowd's session was opened once
+
+
+@pytest.mark.parametrize("count", [0, 3, 2 * LEAST_PER_THREAD + 1])
+def test_probabilities_are_the_softmax_of_the_logits(path: Path, count: int) -> None:
+    head = HeadSession(path, "cpu", threads=2)
+    found = head.probabilities(maps(), some_rois(count))
+    np.testing.assert_array_equal(found, softmax(head(maps(), some_rois(count))))
 
 
 def test_few_people_share_the_threads_of_one_session(path: Path, opened: list[int | None]) -> None:
