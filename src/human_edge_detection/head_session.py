@@ -21,6 +21,7 @@ from human_edge_detection.structures import FloatArray, MaskClass
 
 Feeds = dict[str, NDArray[np.floating]]
 Finish = Callable[[FloatArray], FloatArray]
+Run = Callable[[ort.InferenceSession, FloatArray, FloatArray], None]
 
 LEAST_PER_THREAD = 10
 """From so many people for each thread on, each thread takes its own people through the head.
@@ -102,41 +103,36 @@ class HeadSession:
             name: np.asarray(item, self._dtype)
             for name, item in zip(self._inputs, features, strict=True)
         }
+        run = functools.partial(self._run, feeds, finish)
         for at in range(0, len(rois), self._max_rois):
             some = slice(at, at + self._max_rois)
-            self._run_some(self._session, feeds, rois[some], logits[some], finish)
+            self._share(run, self._session, rois[some], logits[some])
         return logits
 
-    def _run_some(
-        self,
-        session: ort.InferenceSession,
-        feeds: Feeds,
-        rois: FloatArray,
-        logits: FloatArray,
-        finish: Finish | None,
+    def _share(
+        self, run: Run, session: ort.InferenceSession, rois: FloatArray, logits: FloatArray
     ) -> None:
         """At most ``max_rois`` ROIs: all threads on each operation, or each on its own ROIs."""
         threads = self._threads
         if threads == 1 or len(rois) < threads * LEAST_PER_THREAD:
-            self._run(session, feeds, rois, logits, finish)
+            run(session, rois, logits)
             return
         own = self._one_thread or open_session(self._path, "cpu", threads=1, quietly=True)
         self._one_thread = own
-        run = functools.partial(self._run, own, feeds)
         # Every nth one, so that each thread gets as many small people as the others.
         shares = [slice(first, None, threads) for first in range(threads)]
         with ThreadPoolExecutor(threads, thread_name_prefix="head") as pool:
-            jobs = [pool.submit(run, rois[share], logits[share], finish) for share in shares]
+            jobs = [pool.submit(run, own, rois[share], logits[share]) for share in shares]
         for job in jobs:
             job.result()
 
     def _run(
         self,
-        session: ort.InferenceSession,
         feeds: Feeds,
+        finish: Finish | None,
+        session: ort.InferenceSession,
         rois: FloatArray,
         logits: FloatArray,
-        finish: Finish | None,
     ) -> None:
         """Write the ROIs' logits, or what ``finish`` makes of them, into an array."""
         parts, order = head_feeds(rois.astype(np.float32, copy=False), self.facts.small_side)
