@@ -39,15 +39,7 @@ class PlainRule:
         threshold: float,
         labels: LabelMap,
     ) -> None:
-        """Write the owners of a band's pixels.
-
-        Args:
-            band: the pixels.
-            rows: rising places in the crowd of those who have pixels in the band.
-            windows: int64 [rows, 4] those pixels.
-            threshold: least probability of ownership.
-            labels: int32 [H, W] of the whole image; the band's pixels are written.
-        """
+        """Write the owners of a band's pixels; the arguments are those of ``Claims.settle``."""
         left, top, right, bottom = band
         sums = _Sums((bottom - top, right - left), self.rule, cut(threshold))
         for person, (x1, y1, x2, y2) in zip(self.crowd[rows], windows.tolist(), strict=True):
