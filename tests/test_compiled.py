@@ -15,10 +15,10 @@ from human_edge_detection.checkpoint import load_checkpoint
 from human_edge_detection.cli import train_main
 from human_edge_detection.coco import Photo
 from human_edge_detection.compiled import check_compiler, compiled_parts
-from test_trainer import assert_same_state, through_a_file, train
 from tiny_command import ENVIRONMENT, MAIN, outputs, write_inputs
 from tiny_person import new_person_model
 from tiny_run import make_trainer, write_photos
+from trainer_runs import assert_same_state, through_a_file, train
 
 torch.set_num_threads(1)
 OPTIONS = {"ema": 0.9, "gradient_accumulation": 2, "batch_size": 1}

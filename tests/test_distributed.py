@@ -23,7 +23,7 @@ from tiny_command import ENVIRONMENT, MAIN, outputs, write_inputs
 from tiny_run import write_photos
 
 torch.set_num_threads(1)
-WORKER = Path(__file__).with_name("distributed_worker.py")
+WORKER = Path(__file__).resolve().parents[1] / "helpers" / "distributed_worker.py"
 TORCHRUN = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port")
 
 

@@ -13,29 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from archive_files import write_tar, write_zip
 from human_edge_detection import archives
 from human_edge_detection.errors import InputError
 from human_edge_detection.images import encode_image, read_image, read_size
 from human_edge_detection.photo_store import PhotoFile, PhotoStore, open_photos
 
 FILES = {f"{name}.png": name.encode() * (50 + 7 * i) for i, name in enumerate("abcdefgh")}
-
-
-def write_zip(path: Path, files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> Path:
-    with zipfile.ZipFile(path, "w", method) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return path
-
-
-def write_tar(path: Path, files: dict[str, bytes], form: int = tarfile.PAX_FORMAT) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w", format=form) as archive:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return path
 
 
 def below(folder: str, files: dict[str, bytes] = FILES) -> dict[str, bytes]:

@@ -18,8 +18,8 @@ from human_edge_detection.options import parse
 from human_edge_detection.precision import Precision
 from human_edge_detection.progress import Means
 from human_edge_detection.trainer import Trainer
-from test_trainer import LIVELY_SCALE, TYPES, batches_of, spoil, through_a_file, train
 from tiny_run import make_trainer, write_photos
+from trainer_runs import LIVELY_SCALE, TYPES, batches_of, spoil, through_a_file, train
 
 torch.set_num_threads(1)
 CPU = torch.device("cpu")

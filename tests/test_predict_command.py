@@ -19,11 +19,11 @@ from analytic_model import (
     write_extractor,
     write_head,
 )
+from archive_files import write_zip
 from human_edge_detection.config import PredictOptions
 from human_edge_detection.errors import InputError
 from human_edge_detection.images import save_image
 from human_edge_detection.predict_command import run_predict
-from test_photo_store import write_zip
 
 SIZE_HW = (100, 120)
 

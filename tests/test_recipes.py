@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from archive_files import write_zip
 from doc_commands import HAS_BASH, ROOT, commands_of, program_of
 from human_edge_detection import cli
 from human_edge_detection.defaults import DEFAULT_ONNX_MODEL
 from stand_in import LARGE_YOLO_LAYER, write_stand_in
-from test_photo_store import write_zip
 from tiny_command import write_annotations
 from tiny_run import SIZE, write_photos
 

@@ -12,7 +12,7 @@ from human_edge_detection.coco import Photo
 from stand_in import write_stand_in
 from tiny_run import SIZE, write_photos
 
-MAIN = Path(__file__).resolve().parent.parent / "main.py"
+MAIN = Path(__file__).resolve().parents[2] / "main.py"
 ENVIRONMENT = {
     **os.environ, "PYTHONPATH": os.pathsep.join(str(MAIN.parent / n) for n in ("src", "tests")),
     "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "",
