@@ -19,10 +19,10 @@ from typing import TypeVar
 from human_edge_detection import MaskPredictor
 from human_edge_detection.box_files import open_boxes
 from human_edge_detection.cli import main as run_command
-from human_edge_detection.images import read_image, save_image
+from human_edge_detection.core.images import read_image, save_image
+from human_edge_detection.core.structures import ImageArray
 from human_edge_detection.result_files import FusedOnce
 from human_edge_detection.sources import find_sources
-from human_edge_detection.structures import ImageArray
 from human_edge_detection.video import VideoReader
 
 Value = TypeVar("Value")

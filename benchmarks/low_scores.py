@@ -17,7 +17,7 @@ from human_edge_detection import MaskPredictor
 from human_edge_detection.average_precision import average_precision
 from human_edge_detection.coco import Photo, decode_mask
 from human_edge_detection.coco_reader import load_photos
-from human_edge_detection.images import read_image
+from human_edge_detection.core.images import read_image
 from human_edge_detection.instance_masks import InstanceMasks
 from human_edge_detection.mask_formats import encode_rle
 from human_edge_detection.metrics import image_iou

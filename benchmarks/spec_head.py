@@ -22,11 +22,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.export_onnx import head_model
 from human_edge_detection.head_session import HeadSession
 from human_edge_detection.model import ModelSpec
 from human_edge_detection.spec_head import SpecHead
-from human_edge_detection.structures import FloatArray
 
 SPEC = ModelSpec("spec", ("map",), (1024,), (8.0,))
 ALL_AT_ONCE = 1000

@@ -19,10 +19,10 @@ from typing import Any
 
 from human_edge_detection.checkpoint import Payload, load_checkpoint, require
 from human_edge_detection.config import QuantizeOptions, TrainOptions
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.images import write_atomically
 from human_edge_detection.export_onnx import git_revision, package_version
 from human_edge_detection.head_session import HeadSession
-from human_edge_detection.images import write_atomically
 from human_edge_detection.open_model import (
     EXTRACTOR_NAME,
     HEAD_NAME,

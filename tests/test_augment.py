@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from human_edge_detection.augment import Augmentation, jitter_boxes, jitter_color, random_view
-from human_edge_detection.geometry import letterbox
+from human_edge_detection.core.geometry import letterbox
 
 
 def checked_photo() -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from human_edge_detection.averaging import Answer, mean_probs
-from human_edge_detection.structures import FloatArray
+from human_edge_detection.core.structures import FloatArray
 
 ROI = np.array([[0, 0, 4, 4]], np.float32)
 

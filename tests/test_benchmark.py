@@ -25,8 +25,8 @@ from human_edge_detection.benchmark_command import _short_names, plan, run_bench
 from human_edge_detection.benchmark_text import Results, as_json, markdown, summary_table
 from human_edge_detection.cold_start import ColdStart, measure_cold, peak_memory_mb
 from human_edge_detection.config import BenchmarkOptions
-from human_edge_detection.errors import InputError
-from human_edge_detection.images import save_image
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.images import save_image
 
 A, B = (Target(name, Path(f"{name}.onnx"), None, "cpu") for name in "ab")
 A_RT = Target("a", Path("a.onnx"), None, "tensorrt")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from human_edge_detection.box_files import open_boxes
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.image_boxes import BoxFile, ImageBoxes
 
 COCO: dict[str, Any] = {

@@ -20,7 +20,7 @@ from human_edge_detection.checkpoint import (
     spec_from_dict,
     spec_to_dict,
 )
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.model import ModelSpec, build_head
 from human_edge_detection.trained_weights import read_trained
 

@@ -12,7 +12,7 @@ from pycocotools import mask as mask_api
 
 from human_edge_detection.coco import Person, check_size, decode_mask
 from human_edge_detection.coco_reader import load_photos
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
 
 SQUARE = [1.0, 1.0, 4.0, 1.0, 4.0, 3.0, 1.0, 3.0]
 

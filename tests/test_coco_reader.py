@@ -15,7 +15,7 @@ from human_edge_detection import json_stream
 from human_edge_detection.coco import Photo, decode_mask
 from human_edge_detection.coco_json import read_index
 from human_edge_detection.coco_reader import load_photos
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.photo_table import ChosenPhotos, joined
 
 SQUARE = [1.0, 1.0, 4.0, 1.0, 4.0, 3.0, 1.0, 3.0]

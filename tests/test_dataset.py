@@ -14,10 +14,10 @@ import torch
 from human_edge_detection.augment import Augmentation
 from human_edge_detection.batches import EpochBatches, ReadablePhotos, collate
 from human_edge_detection.coco import Photo
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.geometry import AxisTransform
+from human_edge_detection.core.structures import RoiSample
 from human_edge_detection.dataset import PhotoDataset
-from human_edge_detection.errors import InputError
-from human_edge_detection.geometry import AxisTransform
-from human_edge_detection.structures import RoiSample
 from tiny_run import AMOUNT, SPEC, box_person, write_photos
 
 torch.set_num_threads(1)

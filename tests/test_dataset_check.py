@@ -14,6 +14,8 @@ from pycocotools import mask as mask_api
 
 from human_edge_detection.coco import Person, Photo
 from human_edge_detection.config import CheckDataOptions
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.images import save_image
 from human_edge_detection.dataset_check import (
     ADVICE,
     LEAK,
@@ -30,8 +32,6 @@ from human_edge_detection.dataset_faults import (
     repeated_ids,
     same_content,
 )
-from human_edge_detection.errors import InputError
-from human_edge_detection.images import save_image
 from human_edge_detection.photo_store import PhotoFile, open_photos
 
 SQUARE = [10.0, 10, 30, 10, 30, 40, 10, 40]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from human_edge_detection.core.structures import BoxTargets
 from human_edge_detection.detector_loss import (
     Candidates,
     assign,
@@ -16,7 +17,6 @@ from human_edge_detection.detector_loss import (
     pairwise_iou,
 )
 from human_edge_detection.person_extractor import grid_points
-from human_edge_detection.structures import BoxTargets
 
 NOBODY = np.zeros((0, 4), np.float32)
 PEOPLE = np.array([[8, 8, 40, 56], [36, 10, 60, 60]], np.float32)

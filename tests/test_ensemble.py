@@ -18,14 +18,14 @@ import analytic_model
 from analytic_model import draw_person, write_constant_detector, write_extractor, write_head
 from human_edge_detection.cli import main
 from human_edge_detection.config import PredictOptions
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.images import save_image
+from human_edge_detection.core.options import parse
+from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
-from human_edge_detection.images import save_image
 from human_edge_detection.instance_masks import InstanceMasks
 from human_edge_detection.odds import paste_mask
-from human_edge_detection.options import parse
 from human_edge_detection.predictor import MaskPredictor
-from human_edge_detection.structures import FloatArray
 from tiny_command import ENVIRONMENT
 
 BOX = (30.0, 20.0, 90.0, 100.0)

@@ -15,16 +15,16 @@ import torch
 
 from human_edge_detection.checkpoint import save_checkpoint, spec_to_dict
 from human_edge_detection.coco_reader import load_photos
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.structures import FloatArray, RoiSample
 from human_edge_detection.dataset import PhotoDataset
 from human_edge_detection.ensemble_model import check_members, mean_logits, open_ensemble
-from human_edge_detection.errors import InputError
 from human_edge_detection.export_onnx import export_end_to_end, export_head
 from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
 from human_edge_detection.masks import softmax
 from human_edge_detection.model import ModelSpec, build_head
 from human_edge_detection.model_files import open_model_file
 from human_edge_detection.shared_extractor import SharedExtractor
-from human_edge_detection.structures import FloatArray, RoiSample
 from human_edge_detection.trained_weights import read_trained
 from people_set import write_people_set
 from stand_in import write_stand_in

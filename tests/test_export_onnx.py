@@ -11,7 +11,7 @@ import torch
 from human_edge_detection import export_parity
 from human_edge_detection.checkpoint import save_checkpoint, spec_to_dict
 from human_edge_detection.config import ExportOptions
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.export_command import run_export
 from human_edge_detection.export_onnx import export_end_to_end, export_head
 from human_edge_detection.export_parity import TOLERANCE

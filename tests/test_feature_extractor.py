@@ -12,7 +12,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
 from stand_in import LARGE_YOLO_LAYER, write_stand_in
 

@@ -10,12 +10,12 @@ import pytest
 from pycocotools.coco import COCO
 
 from human_edge_detection.coco_reader import load_photos
+from human_edge_detection.core.structures import FloatArray, RoiSample
 from human_edge_detection.dataset import PhotoDataset
 from human_edge_detection.evaluate import evaluate
 from human_edge_detection.handover import results
 from human_edge_detection.headline import headline
 from human_edge_detection.model import ModelSpec
-from human_edge_detection.structures import FloatArray, RoiSample
 from independent_score import score
 from people_set import write_people_set
 

@@ -12,7 +12,7 @@ import torch
 from human_edge_detection.checkpoint import best_weights, load_checkpoint
 from human_edge_detection.cli import train_main
 from human_edge_detection.config import ExportOptions, TrainOptions
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.initial_model import find_start, new_model
 from human_edge_detection.open_model import WEIGHTS_NAME
 from human_edge_detection.trained_weights import TrainedWeights, read_trained

@@ -8,8 +8,8 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from human_edge_detection import masks
-from human_edge_detection.errors import InputError
-from human_edge_detection.geometry import AxisTransform
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.geometry import AxisTransform
 from human_edge_detection.instance_masks import InstanceMasks
 
 SIZE_HW = (60, 90)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.ledger import LEDGER_NAME, Ledger, replacing
 from human_edge_detection.sources import Source
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from human_edge_detection.core.structures import IGNORE_INDEX, NOT_TARGET_INDEX
 from human_edge_detection.losses import RoiMaskLoss, cross_entropy_sum, dice_sum
-from human_edge_detection.structures import IGNORE_INDEX, NOT_TARGET_INDEX
 
 torch.set_num_threads(1)
 

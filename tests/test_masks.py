@@ -3,7 +3,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from human_edge_detection import geometry, masks, pasting, predict_options
+from human_edge_detection import masks, pasting, predict_options
+from human_edge_detection.core import geometry
 from human_edge_detection.masks import RULES, fuse
 from human_edge_detection.odds import LEAST_PROBABILITY, cut, log_odds, paste_mask
 

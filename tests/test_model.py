@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.lite_head import LiteHead
 from human_edge_detection.model import ModelSpec, build_head
 from human_edge_detection.roi_align import roi_align

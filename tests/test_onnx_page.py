@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from human_edge_detection import MaskPredictor
-from human_edge_detection.images import save_image
+from human_edge_detection.core.images import save_image
 from human_edge_detection.open_model import EXTRACTOR_NAME, HEAD_NAME, WEIGHTS_DIR
 from human_edge_detection.sample_data import draw_crowd
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.overlap import BackgroundWriter, read_ahead
 
 

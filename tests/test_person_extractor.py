@@ -13,9 +13,9 @@ from torch import nn
 
 from human_edge_detection.cli import main
 from human_edge_detection.config import TrainOptions
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.images import save_image
 from human_edge_detection.head_session import HeadSession
-from human_edge_detection.images import save_image
 from human_edge_detection.open_model import EXTRACTOR_NAME, HEAD_NAME
 from human_edge_detection.optimizer import make_optimizer
 from human_edge_detection.person_export import export_person_model

@@ -15,8 +15,8 @@ import pytest
 
 from archive_files import write_tar, write_zip
 from human_edge_detection import archives
-from human_edge_detection.errors import InputError
-from human_edge_detection.images import encode_image, read_image, read_size
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.images import encode_image, read_image, read_size
 from human_edge_detection.photo_store import PhotoFile, PhotoStore, open_photos
 
 FILES = {f"{name}.png": name.encode() * (50 + 7 * i) for i, name in enumerate("abcdefgh")}

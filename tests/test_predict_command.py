@@ -21,8 +21,8 @@ from analytic_model import (
 )
 from archive_files import write_zip
 from human_edge_detection.config import PredictOptions
-from human_edge_detection.errors import InputError
-from human_edge_detection.images import save_image
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.images import save_image
 from human_edge_detection.predict_command import run_predict
 
 SIZE_HW = (100, 120)
@@ -232,7 +232,7 @@ def test_boxes_that_know_no_photo_or_two_photos_at_once(models, photos):
 
 
 def test_a_full_disk_stops_the_run_and_loses_nothing(models, photos, monkeypatch):
-    from human_edge_detection import images
+    from human_edge_detection.core import images
 
     real, written = images.os.fsync, []
 

@@ -17,7 +17,7 @@ from analytic_model import (
     write_extractor,
     write_head,
 )
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.predictor import MaskPredictor
 
 BOX = (20.0, 10.0, 90.0, 80.0)

@@ -12,7 +12,7 @@ import torch
 
 from human_edge_detection.cli import main
 from human_edge_detection.config import QuantizeOptions
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.export_onnx import export_head
 from human_edge_detection.model import ModelSpec, build_head
 from human_edge_detection.quantize import Feeds, coordinate_nodes, quantized

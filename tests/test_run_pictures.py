@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from human_edge_detection.images import read_image
+from human_edge_detection.core.images import read_image
 from human_edge_detection.run_pictures import (
     BOTTOM,
     COLORS,

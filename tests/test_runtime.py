@@ -9,7 +9,7 @@ import onnxruntime as ort
 import pytest
 
 from human_edge_detection import runtime
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.runtime import CPU, CUDA, TENSORRT, choose_providers, open_session
 from stand_in import write_stand_in
 

@@ -11,10 +11,10 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
+from human_edge_detection.core.geometry import box_iou
 from human_edge_detection.drawn_brush import Cloth, Sheet, disc, tube
 from human_edge_detection.drawn_pose import CHEERING, STANDING, Build, Stance, pose
 from human_edge_detection.drawn_scene import PLACES, draw_scene
-from human_edge_detection.geometry import box_iou
 from human_edge_detection.sample_data import SamplePaths, draw_crowd, write_sample_set
 
 

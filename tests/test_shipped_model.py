@@ -17,10 +17,10 @@ import torch
 from human_edge_detection import MaskPredictor
 from human_edge_detection.checkpoint import load_checkpoint, save_checkpoint
 from human_edge_detection.config import ExportOptions, PredictOptions, ValidateOptions
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.images import save_image
 from human_edge_detection.export_command import run_export
 from human_edge_detection.head_session import HeadSession
-from human_edge_detection.images import save_image
 from human_edge_detection.open_model import (
     EXTRACTOR_NAME,
     HEAD_NAME,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from archive_files import write_tar, write_zip
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.sources import find_sources
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from human_edge_detection.coco import Person, Photo
 from human_edge_detection.config import StatsOptions
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.stats import measure, read_weights, run_stats, separation_aware_weights
 
 LEFT = [0.0, 0.0, 10.0, 0.0, 10.0, 20.0, 0.0, 20.0]

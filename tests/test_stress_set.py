@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 
 from human_edge_detection.coco import Photo
 from human_edge_detection.coco_reader import load_photos
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.person_scores import encode_mask
 from human_edge_detection.result_scores import evaluate_predictions
 from human_edge_detection.stress_curve import stress_curve

@@ -9,7 +9,7 @@ import pytest
 
 from human_edge_detection.coco_json import read_index
 from human_edge_detection.config import SubsetOptions
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.subset import (
     Subset,
     draw_photos,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from human_edge_detection.coco import Person, Photo
-from human_edge_detection.structures import IGNORE_INDEX as X
-from human_edge_detection.structures import NOT_TARGET_INDEX as N
+from human_edge_detection.core.structures import IGNORE_INDEX as X
+from human_edge_detection.core.structures import NOT_TARGET_INDEX as N
 from human_edge_detection.targets import PhotoMasks, roi_targets
 
 

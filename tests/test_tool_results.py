@@ -11,7 +11,7 @@ import pytest
 
 from human_edge_detection.coco import Photo
 from human_edge_detection.coco_reader import load_photos
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.person_scores import decode_rle, encode_mask
 from human_edge_detection.tool_results import compressed, read_predictions
 from people_set import write_people_set

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from human_edge_detection.checkpoint import save_checkpoint, spec_to_dict
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.trained_weights import read_trained
 from human_edge_detection.weights_file import save_weights
 from tiny_person import SPEC, new_person_model, write_person_checkpoint

@@ -17,9 +17,9 @@ from human_edge_detection.checkpoint import best_weights, load_checkpoint
 from human_edge_detection.checkpoint_folder import CheckpointFolder
 from human_edge_detection.cli import main, train_main
 from human_edge_detection.config import TrainOptions
-from human_edge_detection.errors import InputError
-from human_edge_detection.images import read_image
-from human_edge_detection.options import parse
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.images import read_image
+from human_edge_detection.core.options import parse
 from human_edge_detection.schedule import Schedule
 from tiny_command import outputs, write_inputs
 

@@ -3,8 +3,8 @@ import pytest
 from PIL import Image
 
 from human_edge_detection import masks, visualize
+from human_edge_detection.core.structures import IGNORE_INDEX
 from human_edge_detection.palette import PALETTE_SIZE, oklab, person_colors
-from human_edge_detection.structures import IGNORE_INDEX
 from human_edge_detection.tags import LEAST_SIZE, place_tag
 
 GREY = np.full((40, 60, 3), 90, np.uint8)

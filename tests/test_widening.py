@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from human_edge_detection.checkpoint import spec_from_dict, spec_to_dict
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.initial_model import new_model
 from human_edge_detection.lite_head import LITE_WIDTHS, LiteHead
 from human_edge_detection.model import ModelSpec, build_head

@@ -10,11 +10,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from human_edge_detection.errors import InputError
+    from human_edge_detection.core.errors import InputError
+    from human_edge_detection.core.structures import Detections, MaskClass
     from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
     from human_edge_detection.instance_masks import InstanceMasks
     from human_edge_detection.predictor import MaskPredictor
-    from human_edge_detection.structures import Detections, MaskClass
     from human_edge_detection.visualize import overlay_masks_on_image
 
 __all__ = [
@@ -28,10 +28,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Detections": "structures",
-    "InputError": "errors",
+    "Detections": "core.structures",
+    "InputError": "core.errors",
     "InstanceMasks": "instance_masks",
-    "MaskClass": "structures",
+    "MaskClass": "core.structures",
     "MaskPredictor": "predictor",
     "YOLOv9FeatureExtractor": "feature_extractor",
     "overlay_masks_on_image": "visualize",

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
 
 ARCHIVE_SUFFIXES = frozenset({".zip", ".tar"})
 _PACKED = (".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from human_edge_detection.geometry import AxisTransform, letterbox
-from human_edge_detection.structures import FloatArray, ImageArray
+from human_edge_detection.core.geometry import AxisTransform, letterbox
+from human_edge_detection.core.structures import FloatArray, ImageArray
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from human_edge_detection.geometry import AxisTransform, box_areas
+from human_edge_detection.core.geometry import AxisTransform, box_areas
+from human_edge_detection.core.structures import FloatArray, MaskClass
 from human_edge_detection.pasting import paste_at
-from human_edge_detection.structures import FloatArray, MaskClass
 
 
 @dataclass(frozen=True)

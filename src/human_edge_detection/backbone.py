@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.depthwise import DepthwiseConv
-from human_edge_detection.errors import InputError
 
 CHANNELS = (24, 40, 112, 320)
 STRIDES = (4, 8, 16, 32)

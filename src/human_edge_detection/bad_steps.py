@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
 
 LOG = logging.getLogger(__name__)
 MAX_BAD_STEPS = 10

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.structures import RoiSample
 from human_edge_detection.dataset import Key, PhotoDataset
-from human_edge_detection.errors import InputError
-from human_edge_detection.structures import RoiSample
 
 LOG = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from human_edge_detection.errors import InputError
-from human_edge_detection.images import read_image, read_size
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.images import read_image, read_size
+from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.predictor import MaskPredictor
 from human_edge_detection.runtime import choose_providers
-from human_edge_detection.structures import FloatArray
 
 STAGES = ("decode", "prepare", "extractor", "head", "paste")
 DEVICES = ("cpu", "cuda", "tensorrt")

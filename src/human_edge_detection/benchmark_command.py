@@ -20,8 +20,8 @@ from human_edge_detection.benchmark import (
 from human_edge_detection.benchmark_text import Results, as_json, markdown
 from human_edge_detection.cold_start import ColdStart, measure_cold
 from human_edge_detection.config import BenchmarkOptions
-from human_edge_detection.errors import InputError
-from human_edge_detection.images import save_image, write_atomically
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.images import save_image, write_atomically
 from human_edge_detection.machine_stamp import machine_stamp
 from human_edge_detection.open_model import default_model
 from human_edge_detection.runtime import choose_providers, read_model, short_hash

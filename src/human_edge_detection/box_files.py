@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from human_edge_detection.coco_boxes import read_coco
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.image_boxes import (
     BoxFile,
     BoxRow,

@@ -17,8 +17,8 @@ from human_edge_detection.backbone import (
     imagenet_weights_path,
     load_imagenet_weights,
 )
-from human_edge_detection.errors import InputError
-from human_edge_detection.images import write_atomically
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.images import write_atomically
 from human_edge_detection.runtime import open_session, user_cache_dir
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.model import ModelSpec
 
 FORMAT = "human_edge_detection.checkpoint.2"

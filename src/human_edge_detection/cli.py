@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from human_edge_detection import config
-from human_edge_detection.errors import InputError
-from human_edge_detection.options import add_options, parse, read_options
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.options import add_options, parse, read_options
 
 Options = TypeVar("Options")
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as mask_api
 
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.structures import FloatArray, ImageArray
 from human_edge_detection.photo_store import PhotoFile, PhotoStore
-from human_edge_detection.structures import FloatArray, ImageArray
 
 
 @dataclass(frozen=True)

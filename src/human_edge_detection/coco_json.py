@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.json_stream import EXACT, SKIM, JsonStream
 from human_edge_detection.packed import PackedTexts
 

@@ -16,7 +16,7 @@ import numpy as np
 from human_edge_detection.annotation_faults import box_fault, record_fault, shape_fault
 from human_edge_detection.coco import Photo
 from human_edge_detection.coco_json import AnnotationIndex, read_index, read_parts, reading
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.packed import PackedTexts
 from human_edge_detection.photo_store import PhotoFile, PhotoStore
 from human_edge_detection.photo_table import PeopleColumns, PhotoTable

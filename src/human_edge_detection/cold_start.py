@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
 
 _STATUS = Path("/proc/self/status")
 

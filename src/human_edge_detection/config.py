@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from human_edge_detection.defaults import (
+from human_edge_detection.core.defaults import (
     BUILTIN,
     DEFAULT_DATA_STATS,
     DEFAULT_ONNX_MODEL,
@@ -17,8 +17,8 @@ from human_edge_detection.defaults import (
     at_most_cpus,
     require_at_least,
 )
-from human_edge_detection.errors import InputError
-from human_edge_detection.options import option
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.options import option
 from human_edge_detection.predict_options import PredictOptions as PredictOptions
 from human_edge_detection.training_options import TrainOptions as TrainOptions
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from pycocotools import mask as mask_api
 
 from human_edge_detection.coco import Person, Photo, decode_mask
-from human_edge_detection.errors import InputError
-from human_edge_detection.structures import FloatArray, ImageArray
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.structures import FloatArray, ImageArray
 
 BoolArray = NDArray[np.bool_]
 

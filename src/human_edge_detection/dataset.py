@@ -11,8 +11,8 @@ from torch.utils.data import Dataset
 from human_edge_detection.augment import Augmentation, jitter_boxes, random_view
 from human_edge_detection.coco import Person, Photo, check_size
 from human_edge_detection.copy_paste import cut_person, paste_person
-from human_edge_detection.errors import InputError
-from human_edge_detection.geometry import (
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.geometry import (
     AxisTransform,
     box_areas,
     clip_boxes,
@@ -20,9 +20,9 @@ from human_edge_detection.geometry import (
     letterbox_transform,
     padded_rois,
 )
-from human_edge_detection.images import read_image
+from human_edge_detection.core.images import read_image
+from human_edge_detection.core.structures import BoxTargets, FloatArray, ImageArray, RoiSample
 from human_edge_detection.model import ModelSpec
-from human_edge_detection.structures import BoxTargets, FloatArray, ImageArray, RoiSample
 from human_edge_detection.targets import PhotoMasks, roi_targets
 
 LOG = logging.getLogger(__name__)

@@ -11,6 +11,8 @@ from pathlib import Path
 from human_edge_detection.coco import Photo
 from human_edge_detection.coco_reader import load_photos
 from human_edge_detection.config import CheckDataOptions
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.images import write_atomically
 from human_edge_detection.dataset_faults import (
     Finding,
     file_findings,
@@ -18,8 +20,6 @@ from human_edge_detection.dataset_faults import (
     repeated_ids,
     same_content,
 )
-from human_edge_detection.errors import InputError
-from human_edge_detection.images import write_atomically
 from human_edge_detection.photo_store import PhotoFile, PhotoStore, open_photos
 
 LEAK = "photo in train and val"

@@ -12,10 +12,10 @@ import numpy as np
 from pycocotools import mask as mask_api
 
 from human_edge_detection.coco import Person, Photo
-from human_edge_detection.errors import InputError
-from human_edge_detection.images import read_image, read_size
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.images import read_image, read_size
+from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.photo_store import PhotoFile
-from human_edge_detection.structures import FloatArray
 
 BOX_MASK_IOU = 0.7
 BOX_MASK_SLACK = 3.0

@@ -9,7 +9,11 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from human_edge_detection.closable import Closable
+from human_edge_detection.core.closable import Closable
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.geometry import AxisTransform, box_areas, clip_boxes
+from human_edge_detection.core.network_input import PreparedImage, prepare_image
+from human_edge_detection.core.structures import Detections, FloatArray, ImageArray
 from human_edge_detection.detector_layouts import (
     WHOLE_BODY_OUTPUT,
     Layout,
@@ -17,8 +21,6 @@ from human_edge_detection.detector_layouts import (
     person_candidates,
     recognise,
 )
-from human_edge_detection.errors import InputError
-from human_edge_detection.geometry import AxisTransform, box_areas, clip_boxes
 from human_edge_detection.onnx_graph import (
     MalformedModel,
     read_nodes,
@@ -26,9 +28,7 @@ from human_edge_detection.onnx_graph import (
     select_outputs,
     with_shape_outputs,
 )
-from human_edge_detection.prepared_image import PreparedImage, prepare_image
 from human_edge_detection.runtime import Provider, open_session, read_model, short_hash
-from human_edge_detection.structures import Detections, FloatArray, ImageArray
 
 logger = logging.getLogger(__name__)
 

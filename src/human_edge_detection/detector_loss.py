@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from human_edge_detection.core.structures import BoxTargets
 from human_edge_detection.person_extractor import Candidates
-from human_edge_detection.structures import BoxTargets
 
 TOP_POINTS = 10
 SCORE_POWER, IOU_POWER = 0.5, 4.0

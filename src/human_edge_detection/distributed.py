@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as torch_distributed
 
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
 
 Item = TypeVar("Item")
 PATIENCE = timedelta(hours=4)

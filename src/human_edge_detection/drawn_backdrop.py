@@ -7,11 +7,11 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.drawn_brush import Color
 from human_edge_detection.drawn_canvas import Canvas
 from human_edge_detection.drawn_head import shade
 from human_edge_detection.drawn_look import FABRICS, pick
-from human_edge_detection.structures import FloatArray
 
 Rng = np.random.Generator
 Backdrop = Callable[[Rng, tuple[int, int], float], FloatArray]

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from human_edge_detection.structures import FloatArray
+from human_edge_detection.core.structures import FloatArray
 
 Points = NDArray[np.float64]
 Spot = Sequence[float] | Points

@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.drawn_brush import SUBPIXEL_BITS, Color
-from human_edge_detection.structures import FloatArray
 
 
 class Canvas:

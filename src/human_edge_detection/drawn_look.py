@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.drawn_brush import Cloth, Color, Weave
 from human_edge_detection.drawn_head import (
     HeadLook,
@@ -16,7 +17,6 @@ from human_edge_detection.drawn_head import (
     paint_sun_hat,
     shade,
 )
-from human_edge_detection.structures import FloatArray
 
 Item = TypeVar("Item")
 

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.drawn_brush import Cloth, Color, Sheet, blob, disc, stroke, tube
 from human_edge_detection.drawn_head import head_frame, paint_hair_behind, paint_head, shade
 from human_edge_detection.drawn_look import Look, random_look
 from human_edge_detection.drawn_pose import Build, Skeleton, Stance, pose, random_build
-from human_edge_detection.structures import FloatArray
 
 MARGIN = 0.16
 """Flesh, hair and hats around the joints, statures."""

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from human_edge_detection import drawn_backdrop as places
+from human_edge_detection.core.structures import FloatArray, ImageArray
 from human_edge_detection.drawn_brush import Color
 from human_edge_detection.drawn_look import pick
 from human_edge_detection.drawn_person import Layer, draw_person
 from human_edge_detection.drawn_pose import CHEERING, EVERYDAY, OUTDOORS, SITTING, STANDING, Stance
-from human_edge_detection.structures import FloatArray, ImageArray
 
 MIN_VISIBLE_SHARE = 0.12
 """Nobody is hidden more than this: of a person's drawn pixels so many stay visible."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from human_edge_detection.averaging import Answer, mean_probs
+from human_edge_detection.core.geometry import box_areas, padded_rois
+from human_edge_detection.core.structures import FloatArray, MaskClass
 from human_edge_detection.encoders import EncodedImage
-from human_edge_detection.geometry import box_areas, padded_rois
 from human_edge_detection.head_session import HeadSession
-from human_edge_detection.structures import FloatArray, MaskClass
 
 
 @dataclass(frozen=True)

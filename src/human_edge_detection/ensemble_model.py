@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.structures import FloatArray, RoiSample
 from human_edge_detection.masks import softmax
 from human_edge_detection.model import ModelSpec
 from human_edge_detection.model_files import MODEL_SUFFIXES, OpenModel, open_model_file
 from human_edge_detection.shared_extractor import SharedExtractors
-from human_edge_detection.structures import FloatArray, RoiSample
 
 LEAST_PROBABILITY = 1e-30
 """What a probability counts as at least before its logarithm is taken."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from human_edge_detection.coco import Person, Photo, decode_mask
+from human_edge_detection.core.structures import FloatArray, MaskClass, RoiSample
 from human_edge_detection.masks import softmax
 from human_edge_detection.metrics import (
     BoolArray,
@@ -19,7 +20,6 @@ from human_edge_detection.metrics import (
 )
 from human_edge_detection.odds import paste_mask
 from human_edge_detection.person_scores import PersonScore, score_person
-from human_edge_detection.structures import FloatArray, MaskClass, RoiSample
 
 Infer = Callable[[Sequence[RoiSample]], FloatArray]
 """Logits float32 [ΣN, 3, M, M] of the ROIs of some prepared photos, in their order."""

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from human_edge_detection.geometry import box_iou
-from human_edge_detection.structures import FloatArray
+from human_edge_detection.core.geometry import box_iou
+from human_edge_detection.core.structures import FloatArray
 
 
 def existence(rois_xyxy: FloatArray, scores: FloatArray) -> FloatArray:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from human_edge_detection.config import ExportOptions
-from human_edge_detection.defaults import BUILTIN
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.defaults import BUILTIN
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.export_onnx import export_end_to_end, export_head, report
 from human_edge_detection.open_model import EXTRACTOR_NAME, HEAD_NAME, shipped_weights
 from human_edge_detection.person_export import export_pair

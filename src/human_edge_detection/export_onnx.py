@@ -17,6 +17,7 @@ import torch
 from onnx import compose, version_converter
 from torch import Tensor, nn
 
+from human_edge_detection.core.images import write_atomically
 from human_edge_detection.export_parity import (
     TOLERANCE,
     ParityCheck,
@@ -26,7 +27,6 @@ from human_edge_detection.export_parity import (
     random_features,
     refuse_errors,
 )
-from human_edge_detection.images import write_atomically
 from human_edge_detection.model import ModelSpec
 from human_edge_detection.onnx_graph import select_outputs
 from human_edge_detection.runtime import read_model

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from human_edge_detection.coco import Photo, check_size
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.geometry import letterbox
+from human_edge_detection.core.images import read_image
+from human_edge_detection.core.structures import FloatArray, ImageArray
 from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
-from human_edge_detection.geometry import letterbox
-from human_edge_detection.images import read_image
-from human_edge_detection.structures import FloatArray, ImageArray
 
 LOG = logging.getLogger(__name__)
 HALF_MAX = float(np.finfo(np.float16).max)

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from human_edge_detection.closable import Closable
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.closable import Closable
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.feature_layers import (
     ModelFile,
     choose_layers,
@@ -22,7 +23,6 @@ from human_edge_detection.feature_layers import (
 )
 from human_edge_detection.onnx_graph import select_outputs
 from human_edge_detection.runtime import CUDA, TENSORRT, Provider, open_session, short_hash
-from human_edge_detection.structures import FloatArray
 
 logger = logging.getLogger(__name__)
 

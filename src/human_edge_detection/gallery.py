@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 
 from human_edge_detection.breakdowns import ASPECTS
 from human_edge_detection.coco import Photo, decode_mask
-from human_edge_detection.geometry import (
+from human_edge_detection.core.geometry import (
     AxisTransform,
     crop_mask,
     letterbox,
     pixel_bounds,
 )
-from human_edge_detection.images import read_image
+from human_edge_detection.core.images import read_image
+from human_edge_detection.core.structures import FloatArray, ImageArray, MaskClass
 from human_edge_detection.metrics import BoolArray
 from human_edge_detection.pasting import paste_window
 from human_edge_detection.person_scores import PersonScore, decode_rle
-from human_edge_detection.structures import FloatArray, ImageArray, MaskClass
 from human_edge_detection.visualize import BOX_COLOR, NON_TARGET_COLOR, TARGET_COLOR
 
 PANE_SIDE = 240

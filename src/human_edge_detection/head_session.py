@@ -11,13 +11,13 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from human_edge_detection.defaults import usable_cpus
-from human_edge_detection.errors import InputError
-from human_edge_detection.head_facts import HeadFacts
+from human_edge_detection.core.defaults import usable_cpus
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.small_rois import head_feeds
+from human_edge_detection.core.spec import HeadFacts
+from human_edge_detection.core.structures import FloatArray, MaskClass
 from human_edge_detection.masks import softmax
 from human_edge_detection.runtime import CPU, TENSORRT, Provider, open_session
-from human_edge_detection.small_rois import head_feeds
-from human_edge_detection.structures import FloatArray, MaskClass
 
 Feeds = dict[str, NDArray[np.floating]]
 Finish = Callable[[FloatArray], FloatArray]

@@ -10,8 +10,8 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from human_edge_detection.errors import InputError
-from human_edge_detection.structures import FloatArray
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.structures import FloatArray
 
 Entry = TypeVar("Entry")
 

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from human_edge_detection.batches import collate
+from human_edge_detection.core.structures import FloatArray, RoiSample
 from human_edge_detection.evaluate import Infer
 from human_edge_detection.features import FeatureSource
-from human_edge_detection.structures import FloatArray, RoiSample
 
 
 def inference(model: nn.Module, features: FeatureSource, device: torch.device) -> Infer:

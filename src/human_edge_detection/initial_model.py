@@ -8,8 +8,8 @@ from pathlib import Path
 from torch import nn
 
 from human_edge_detection.config import TrainOptions
-from human_edge_detection.defaults import BUILTIN
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.defaults import BUILTIN
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.model import ModelSpec, build_head
 from human_edge_detection.open_model import shipped_weights
 from human_edge_detection.person_extractor import PersonExtractor, new_person_extractor

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from human_edge_detection import geometry, masks, visualize
-from human_edge_detection.errors import InputError
-from human_edge_detection.mask_formats import cut_out, encode_rle, outlines
-from human_edge_detection.odds import paste_masks
-from human_edge_detection.structures import (
+from human_edge_detection import masks, visualize
+from human_edge_detection.core import geometry
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.structures import (
     Bounds,
     FloatArray,
     ImageArray,
@@ -21,6 +20,8 @@ from human_edge_detection.structures import (
     MaskClass,
     as_boxes,
 )
+from human_edge_detection.mask_formats import cut_out, encode_rle, outlines
+from human_edge_detection.odds import paste_masks
 
 if TYPE_CHECKING:
     import supervision

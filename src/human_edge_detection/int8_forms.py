@@ -17,7 +17,7 @@ import onnx
 from numpy.typing import ArrayLike
 from onnx import helper, numpy_helper
 
-from human_edge_detection.structures import FloatArray
+from human_edge_detection.core.structures import FloatArray
 
 FEW_CHANNELS, JOINED = 4, 4
 """A 1x1 convolution to at most so many channels works on so many pixels of a row as on one."""

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from human_edge_detection.core.small_rois import are_small
 from human_edge_detection.depthwise import conv_norm
 from human_edge_detection.mask_trunk import Block, MaskTrunk
-from human_edge_detection.small_rois import are_small
 
 LITE_WIDTHS = (64, 96, 16)
 """Channels of a lite head at 28x28, 14x14 and 56x56, where nothing else is asked for."""

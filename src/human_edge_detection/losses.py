@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from human_edge_detection.structures import IGNORE_INDEX, NOT_TARGET_INDEX, MaskClass
+from human_edge_detection.core.structures import IGNORE_INDEX, NOT_TARGET_INDEX, MaskClass
 
 
 class LossParts(NamedTuple):

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from human_edge_detection.structures import Bounds, FloatArray, ImageArray
+from human_edge_detection.core.structures import Bounds, FloatArray, ImageArray
 
 
 def run_lengths(mask: NDArray[np.bool_], bounds: Bounds, size_hw: tuple[int, int]) -> list[int]:

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from human_edge_detection.core.structures import MaskClass
 from human_edge_detection.depthwise import conv_norm
 from human_edge_detection.roi_align import DynamicRoIAlign
-from human_edge_detection.structures import MaskClass
 
 
 class Block(nn.Module):

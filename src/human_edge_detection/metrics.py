@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from human_edge_detection.structures import MaskClass
+from human_edge_detection.core.structures import MaskClass
 
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.lite_head import LITE_WIDTHS, LiteHead
 from human_edge_detection.spec_head import SpecHead
 

@@ -11,18 +11,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from human_edge_detection.closable import Closable
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.closable import Closable
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.spec import HeadFacts
+from human_edge_detection.core.structures import FloatArray, RoiSample
 from human_edge_detection.evaluate import Infer
 from human_edge_detection.feature_cache import as_network_input
 from human_edge_detection.features import MapSource, extracted_features, trained_features
-from human_edge_detection.head_facts import HeadFacts
 from human_edge_detection.head_session import HeadSession
 from human_edge_detection.inference import inference
 from human_edge_detection.losses import RoiMaskLoss
 from human_edge_detection.model import ModelSpec
 from human_edge_detection.open_model import own_extractor
-from human_edge_detection.structures import FloatArray, RoiSample
 from human_edge_detection.trained_weights import (
     WEIGHTS_SUFFIXES,
     TrainedWeights,

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.spec import HeadFacts
 from human_edge_detection.detector import PersonDetector, holds_detector
 from human_edge_detection.encoders import (
     ExtractorEncoder,
@@ -16,9 +18,7 @@ from human_edge_detection.encoders import (
     warn_if_foreign,
 )
 from human_edge_detection.ensemble import Ensemble, Member
-from human_edge_detection.errors import InputError
 from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
-from human_edge_detection.head_facts import HeadFacts
 from human_edge_detection.head_session import HeadSession
 from human_edge_detection.open_model import ModelFiles, own_extractor
 from human_edge_detection.runtime import Provider

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from human_edge_detection.core.structures import ImageArray
 from human_edge_detection.metrics import BoolArray
-from human_edge_detection.structures import ImageArray
 
 POSITIONS = 120
 """Places tried across a person, from just beside to just past."""

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from human_edge_detection.errors import InputError
-from human_edge_detection.head_facts import HeadFacts
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.spec import HeadFacts
 from human_edge_detection.runtime import CPU, Provider, choose_providers, read_model, short_hash
 
 WEIGHTS_DIR = Path(__file__).parent / "weights"

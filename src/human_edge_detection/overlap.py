@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 
 from human_edge_detection.coco import Photo
-from human_edge_detection.errors import InputError
-from human_edge_detection.images import read_image, save_image
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.images import read_image, save_image
+from human_edge_detection.core.structures import ImageArray
 from human_edge_detection.person_scores import PersonScore
-from human_edge_detection.structures import ImageArray
 from human_edge_detection.targets import PhotoMasks, roi_targets
 from human_edge_detection.visualize import panel
 

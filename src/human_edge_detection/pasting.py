@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from human_edge_detection.geometry import cover_weights, roi_bounds
+from human_edge_detection.core.geometry import cover_weights, roi_bounds
+from human_edge_detection.core.structures import Bounds, FloatArray
 from human_edge_detection.scratch import Scratch
-from human_edge_detection.structures import Bounds, FloatArray
 
 
 class Taps(NamedTuple):

@@ -14,6 +14,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from human_edge_detection.core.images import write_atomically
 from human_edge_detection.export_onnx import (
     OPSET,
     export_head,
@@ -22,7 +23,6 @@ from human_edge_detection.export_onnx import (
     report,
 )
 from human_edge_detection.export_parity import ParityCheck
-from human_edge_detection.images import write_atomically
 from human_edge_detection.model import ModelSpec
 from human_edge_detection.open_model import EXTRACTOR_NAME, HEAD_NAME
 from human_edge_detection.person_extractor import LAYERS, PersonExtractor

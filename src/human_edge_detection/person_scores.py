@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from pycocotools import mask as mask_api
 
 from human_edge_detection.coco import Person, Photo
-from human_edge_detection.geometry import box_iou
+from human_edge_detection.core.geometry import box_iou
+from human_edge_detection.core.structures import FloatArray, MaskClass
 from human_edge_detection.metrics import (
     BoolArray,
     IntArray,
@@ -18,7 +19,6 @@ from human_edge_detection.metrics import (
     class_ious,
     image_iou,
 )
-from human_edge_detection.structures import FloatArray, MaskClass
 
 Rle = dict[str, Any]
 """``size`` [height, width] and ``counts``, COCO's compressed run lengths as text."""

@@ -17,7 +17,7 @@ from human_edge_detection.archives import (
     list_members,
     read_member,
 )
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
 
 _WIDTH = len(Member._fields)  # the archive's number takes the place of the name
 IMAGE_SUFFIXES = frozenset(

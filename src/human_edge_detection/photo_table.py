@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from human_edge_detection.coco import Person, Photo
 from human_edge_detection.coco_json import ImageColumns
+from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.packed import PackedTexts
 from human_edge_detection.photo_store import PhotoStore
-from human_edge_detection.structures import FloatArray
 
 IntArray = NDArray[np.int64]
 

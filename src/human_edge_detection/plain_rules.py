@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from human_edge_detection.core.structures import Bounds, FloatArray, LabelMap, MaskClass
 from human_edge_detection.odds import LEAST_PROBABILITY, cut, log_odds
 from human_edge_detection.pasting import paste_at
-from human_edge_detection.structures import Bounds, FloatArray, LabelMap, MaskClass
 
 
 @dataclass(frozen=True)

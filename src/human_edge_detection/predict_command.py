@@ -8,7 +8,7 @@ from typing import Any
 
 from human_edge_detection.box_files import open_boxes
 from human_edge_detection.config import PredictOptions
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.image_boxes import BoxFile
 from human_edge_detection.ledger import Ledger
 from human_edge_detection.open_model import ModelFiles, name_files

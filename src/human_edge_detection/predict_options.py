@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from human_edge_detection.defaults import DEVICES, require_at_least
-from human_edge_detection.errors import InputError
-from human_edge_detection.options import option
+from human_edge_detection.core.defaults import DEVICES, require_at_least
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.options import option
 
 FUSE_RULES = ("arbitrate", "max", "mean", "priority")
 SAVE_KINDS = ("overlay", "coco", "labels", "cutouts", "polygons")

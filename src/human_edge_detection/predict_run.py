@@ -13,17 +13,17 @@ from functools import partial
 from tqdm import tqdm
 
 from human_edge_detection.config import PredictOptions
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.images import read_image
+from human_edge_detection.core.network_input import PreparedImage
+from human_edge_detection.core.structures import ImageArray
 from human_edge_detection.image_boxes import BoxFile, ImageBoxes
-from human_edge_detection.images import read_image
 from human_edge_detection.instance_masks import InstanceMasks
 from human_edge_detection.ledger import Ledger
 from human_edge_detection.overlap import BackgroundWriter, read_ahead
 from human_edge_detection.predictor import MaskPredictor
-from human_edge_detection.prepared_image import PreparedImage
 from human_edge_detection.result_files import FusedOnce, ResultFiles
 from human_edge_detection.sources import Source
-from human_edge_detection.structures import ImageArray
 from human_edge_detection.video import Frame, VideoReader, VideoWriter
 
 

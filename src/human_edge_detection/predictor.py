@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from human_edge_detection.closable import Closable
+from human_edge_detection.core.boxes import check_boxes, check_ids, check_scores
+from human_edge_detection.core.closable import Closable
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.geometry import padded_rois
+from human_edge_detection.core.network_input import PreparedImage, check_image
+from human_edge_detection.core.structures import Detections, FloatArray, ImageArray
 from human_edge_detection.detector import DEFAULT_SCORE
 from human_edge_detection.encoders import EncodedImage
-from human_edge_detection.errors import InputError
-from human_edge_detection.geometry import padded_rois
-from human_edge_detection.given_boxes import check_boxes, check_ids, check_scores
 from human_edge_detection.instance_masks import InstanceMasks
 from human_edge_detection.networks import Place, open_networks
 from human_edge_detection.open_model import FileName, name_files
 from human_edge_detection.predict_options import FUSE_RULES
-from human_edge_detection.prepared_image import PreparedImage, check_image
 from human_edge_detection.runtime import Provider
-from human_edge_detection.structures import Detections, FloatArray, ImageArray
 
 
 class MaskPredictor(Closable):

@@ -15,8 +15,8 @@ from tempfile import TemporaryDirectory
 import onnx
 from onnx import helper
 
+from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.int8_forms import in_int8_forms
-from human_edge_detection.structures import FloatArray
 
 Feeds = dict[str, FloatArray]
 """One float32 array per input of a model."""

@@ -13,17 +13,17 @@ import onnx
 from human_edge_detection.coco import Photo
 from human_edge_detection.coco_reader import load_photos
 from human_edge_detection.config import QuantizeOptions
-from human_edge_detection.errors import InputError
-from human_edge_detection.geometry import padded_rois
-from human_edge_detection.head_facts import HeadFacts
-from human_edge_detection.images import read_image, write_atomically
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.geometry import padded_rois
+from human_edge_detection.core.images import read_image, write_atomically
+from human_edge_detection.core.small_rois import head_feeds
+from human_edge_detection.core.spec import HeadFacts
+from human_edge_detection.core.structures import FloatArray, MaskClass
 from human_edge_detection.masks import softmax
 from human_edge_detection.photo_store import open_photos
 from human_edge_detection.predictor import MaskPredictor
 from human_edge_detection.quantize import Feeds, quantized
 from human_edge_detection.runtime import open_session, read_model
-from human_edge_detection.small_rois import head_feeds
-from human_edge_detection.structures import FloatArray, MaskClass
 
 LOG = logging.getLogger(__name__)
 LEAST_AGREEMENT = 0.95

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from human_edge_detection.images import save_image, write_atomically
+from human_edge_detection.core.images import save_image, write_atomically
+from human_edge_detection.core.structures import ImageArray, LabelMap
 from human_edge_detection.instance_masks import InstanceMasks
-from human_edge_detection.structures import ImageArray, LabelMap
 
 
 class FusedOnce(InstanceMasks):

@@ -10,9 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from human_edge_detection.images import save_image
+from human_edge_detection.core.images import save_image
+from human_edge_detection.core.structures import ImageArray, MaskClass
 from human_edge_detection.metrics import IntArray
-from human_edge_detection.structures import ImageArray, MaskClass
 
 Curve = dict[int, float]
 """A value for each epoch that has one."""

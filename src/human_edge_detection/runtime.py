@@ -15,7 +15,7 @@ from typing import Any
 
 import onnxruntime as ort
 
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
 
 logger = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from human_edge_detection.core.structures import FloatArray, ImageArray
 from human_edge_detection.drawn_scene import draw_scene
-from human_edge_detection.structures import FloatArray, ImageArray
 
 logger = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 
 from human_edge_detection.coco import Photo
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.images import save_image
+from human_edge_detection.core.structures import ImageArray
 from human_edge_detection.gallery import GAP, person_picture
-from human_edge_detection.images import save_image
 from human_edge_detection.person_scores import PersonScore
-from human_edge_detection.structures import ImageArray
 
 LOG = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from human_edge_detection.core.structures import MaskClass
 from human_edge_detection.roi_align import DynamicRoIAlign
-from human_edge_detection.structures import MaskClass
 
 
 class _LayerNorm(nn.Module):

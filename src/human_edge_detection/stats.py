@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from human_edge_detection.coco import Photo
 from human_edge_detection.coco_reader import load_photos
 from human_edge_detection.config import StatsOptions
-from human_edge_detection.errors import InputError
-from human_edge_detection.geometry import box_iou, padded_rois
-from human_edge_detection.images import write_atomically
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.geometry import box_iou, padded_rois
+from human_edge_detection.core.images import write_atomically
+from human_edge_detection.core.structures import FloatArray, MaskClass
 from human_edge_detection.photo_table import joined
-from human_edge_detection.structures import FloatArray, MaskClass
 from human_edge_detection.targets import PhotoMasks, roi_targets
 
 _LOGGER = logging.getLogger(__name__)

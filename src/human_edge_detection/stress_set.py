@@ -13,8 +13,8 @@ import numpy as np
 from pycocotools import mask as mask_api
 
 from human_edge_detection.coco import Person, Photo, decode_mask
-from human_edge_detection.errors import InputError
-from human_edge_detection.images import read_image, save_image, write_atomically
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.images import read_image, save_image, write_atomically
 from human_edge_detection.metrics import BoolArray
 from human_edge_detection.occlusion import Cutout, cut_person, find_places, paste_person, placed
 from human_edge_detection.person_scores import encode_mask, nearest_overlap, reaches_edge

@@ -18,8 +18,8 @@ from human_edge_detection.coco_json import (
     reading,
 )
 from human_edge_detection.config import SubsetOptions
-from human_edge_detection.errors import InputError
-from human_edge_detection.images import write_atomically
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.images import write_atomically
 
 _LOGGER = logging.getLogger(__name__)
 SUFFIX = "_person_only_no_crowd"

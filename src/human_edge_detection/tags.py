@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from human_edge_detection.structures import ImageArray
+from human_edge_detection.core.structures import ImageArray
 
 LEAST_SIZE, MOST_SIZE = 8, 40
 """Font sizes in pixels; nobody can read a smaller one."""

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from human_edge_detection.coco import Person, Photo, decode_mask
-from human_edge_detection.errors import InputError
-from human_edge_detection.geometry import crop_mask, pixel_bounds
-from human_edge_detection.structures import (
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.geometry import crop_mask, pixel_bounds
+from human_edge_detection.core.structures import (
     IGNORE_INDEX,
     NOT_TARGET_INDEX,
     FloatArray,

@@ -14,9 +14,9 @@ import numpy as np
 from pycocotools import mask as mask_api
 
 from human_edge_detection.coco import Photo
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.person_scores import Rle, encode_mask
-from human_edge_detection.structures import FloatArray
 
 LOG = logging.getLogger(__name__)
 

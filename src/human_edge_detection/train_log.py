@@ -8,8 +8,8 @@ from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
-from human_edge_detection.closable import Closable
-from human_edge_detection.structures import ImageArray
+from human_edge_detection.core.closable import Closable
+from human_edge_detection.core.structures import ImageArray
 
 
 class TrainLog(Closable):

@@ -15,7 +15,7 @@ from human_edge_detection.checkpoint import (
     require,
     spec_from_dict,
 )
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.model import ModelSpec, build_head
 from human_edge_detection.person_extractor import MULTIPLE, PersonExtractor
 from human_edge_detection.weights_file import read_weights_file

@@ -12,7 +12,7 @@ import numpy as np
 from human_edge_detection.coco import Photo
 from human_edge_detection.coco_reader import load_photos
 from human_edge_detection.config import TrainOptions
-from human_edge_detection.defaults import (
+from human_edge_detection.core.defaults import (
     BUILTIN,
     DEFAULT_DATA_STATS,
     DEFAULT_ONNX_MODEL,
@@ -21,7 +21,7 @@ from human_edge_detection.defaults import (
     DEFAULT_VAL_ANN,
     DEFAULT_VAL_IMG_DIR,
 )
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
 from human_edge_detection.photo_store import PhotoStore, open_photos
 from human_edge_detection.photo_table import ChosenPhotos, chosen, joined

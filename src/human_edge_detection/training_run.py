@@ -25,9 +25,10 @@ from human_edge_detection.checkpoint import (
 from human_edge_detection.checkpoint_folder import BEST, LAST, CheckpointFolder
 from human_edge_detection.coco import Photo
 from human_edge_detection.config import TrainOptions
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.images import read_image
 from human_edge_detection.dataset import PhotoDataset
 from human_edge_detection.distributed import ALONE, Processes
-from human_edge_detection.errors import InputError
 from human_edge_detection.evaluate import Evaluation, evaluate
 from human_edge_detection.feature_cache import FeatureCache
 from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
@@ -36,7 +37,6 @@ from human_edge_detection.features import (
     cached_features,
     trained_features,
 )
-from human_edge_detection.images import read_image
 from human_edge_detection.inference import inference
 from human_edge_detection.initial_model import new_model
 from human_edge_detection.interrupt import StopRequest, ignore_signals, stop_on_signals

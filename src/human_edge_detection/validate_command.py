@@ -10,9 +10,9 @@ from pathlib import Path
 from human_edge_detection.coco import Photo
 from human_edge_detection.coco_reader import load_photos
 from human_edge_detection.config import ValidateOptions
-from human_edge_detection.defaults import BUILTIN, DEFAULT_VAL_ANN, DEFAULT_VAL_IMG_DIR
+from human_edge_detection.core.defaults import BUILTIN, DEFAULT_VAL_ANN, DEFAULT_VAL_IMG_DIR
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.ensemble_model import check_members
-from human_edge_detection.errors import InputError
 from human_edge_detection.handover import write_handover
 from human_edge_detection.open_model import default_model
 from human_edge_detection.panels import write_panels

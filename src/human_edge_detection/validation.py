@@ -14,6 +14,7 @@ from human_edge_detection.bootstrap import Estimate, estimate
 from human_edge_detection.coco import Photo
 from human_edge_detection.coco_reader import load_photos
 from human_edge_detection.config import ValidateOptions
+from human_edge_detection.core.structures import RoiSample
 from human_edge_detection.dataset import PhotoDataset
 from human_edge_detection.ensemble_model import open_ensemble
 from human_edge_detection.evaluate import evaluate
@@ -22,7 +23,6 @@ from human_edge_detection.report_data import ScoredModel
 from human_edge_detection.result_scores import evaluate_predictions
 from human_edge_detection.robustness import JITTER_AMOUNTS, JitteredPhotos
 from human_edge_detection.stress_curve import StressPoint, stress_curve
-from human_edge_detection.structures import RoiSample
 from human_edge_detection.tool_results import read_predictions
 from human_edge_detection.training_inputs import find_class_weights
 

@@ -12,11 +12,11 @@ from typing import IO, Any
 import cv2
 import numpy as np
 
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.structures import ImageArray
 from human_edge_detection.instance_masks import InstanceMasks
 from human_edge_detection.ledger import replacing
 from human_edge_detection.result_files import FusedOnce, ResultFiles
-from human_edge_detection.structures import ImageArray
 
 MISSING_SHARE = 0.05
 """A container's frame count is often a little off; more missing than this is a cut-off file."""

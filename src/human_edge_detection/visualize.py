@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from human_edge_detection import geometry, masks
-from human_edge_detection.palette import person_colors
-from human_edge_detection.pasting import paste_window
-from human_edge_detection.structures import (
+from human_edge_detection import masks
+from human_edge_detection.core import geometry
+from human_edge_detection.core.structures import (
     IGNORE_INDEX,
     NOT_TARGET_INDEX,
     Bounds,
@@ -21,6 +20,8 @@ from human_edge_detection.structures import (
     MaskClass,
     as_boxes,
 )
+from human_edge_detection.palette import person_colors
+from human_edge_detection.pasting import paste_window
 from human_edge_detection.tags import Tag, draw_tags, place_tag
 
 TARGET_COLOR = (230, 30, 40)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from human_edge_detection.checkpoint import spec_from_dict, spec_to_dict
-from human_edge_detection.errors import InputError
-from human_edge_detection.images import write_atomically
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.images import write_atomically
 from human_edge_detection.model import ModelSpec
 
 FORMAT = "human_edge_detection.weights.2"

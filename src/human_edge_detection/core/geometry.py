@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from human_edge_detection.structures import FloatArray, ImageArray, as_boxes
+from human_edge_detection.core.structures import FloatArray, ImageArray, as_boxes
 
 PAD_VALUE = 114
 """Grey of the letterbox's border, as YOLO networks were trained with."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from human_edge_detection.structures import FloatArray
+from human_edge_detection.core.structures import FloatArray
 
 
 def are_small(rois: Any, small_side: float) -> Any:

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from human_edge_detection import geometry, pasting
-from human_edge_detection.geometry import AxisTransform
+from human_edge_detection import pasting
+from human_edge_detection.core import geometry
+from human_edge_detection.core.geometry import AxisTransform
 from human_edge_detection.scratch import Scratch
 
 

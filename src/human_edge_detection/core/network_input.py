@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from human_edge_detection.errors import InputError
-from human_edge_detection.geometry import AxisTransform, letterbox
-from human_edge_detection.structures import FloatArray, ImageArray
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.geometry import AxisTransform, letterbox
+from human_edge_detection.core.structures import FloatArray, ImageArray
 
 
 @dataclass(frozen=True)

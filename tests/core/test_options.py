@@ -11,8 +11,8 @@ import pytest
 
 from human_edge_detection import config
 from human_edge_detection.config import TrainOptions
-from human_edge_detection.errors import InputError
-from human_edge_detection.options import add_options, option, parse, read_options
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.options import add_options, option, parse, read_options
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
 
 HEAD_FORMAT = "human_edge_detection.head"
 END_TO_END_FORMAT = "human_edge_detection.end_to_end"

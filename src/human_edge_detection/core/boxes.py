@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from human_edge_detection.errors import InputError
-from human_edge_detection.structures import FloatArray, as_boxes
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.structures import FloatArray, as_boxes
 
 
 def check_boxes(boxes_xyxy: object) -> FloatArray:

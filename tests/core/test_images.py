@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from human_edge_detection.errors import InputError
-from human_edge_detection.geometry import PAD_VALUE
-from human_edge_detection.images import (
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.geometry import PAD_VALUE
+from human_edge_detection.core.images import (
     encode_image,
     read_image,
     read_size,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from human_edge_detection.errors import InputError
+from human_edge_detection.core.errors import InputError
 
 DEFAULT_TRAIN_ANN = Path("data/annotations/instances_train2017_person_only_no_crowd_100.json")
 DEFAULT_VAL_ANN = Path("data/annotations/instances_val2017_person_only_no_crowd_100.json")

@@ -1,0 +1,1 @@
+"""Plain data that every stage hands on: errors, boxes, geometry, images, options."""
