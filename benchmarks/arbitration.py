@@ -16,7 +16,7 @@ from human_edge_detection import MaskPredictor
 from human_edge_detection.coco import decode_mask
 from human_edge_detection.coco_reader import load_photos
 from human_edge_detection.core.images import read_image
-from human_edge_detection.masks import RULES
+from human_edge_detection.masks.fusion import RULES
 from human_edge_detection.metrics import image_iou
 from human_edge_detection.person_scores import nearest_overlap
 

@@ -18,8 +18,8 @@ from human_edge_detection.average_precision import average_precision
 from human_edge_detection.coco import Photo, decode_mask
 from human_edge_detection.coco_reader import load_photos
 from human_edge_detection.core.images import read_image
-from human_edge_detection.instance_masks import InstanceMasks
-from human_edge_detection.mask_formats import encode_rle
+from human_edge_detection.masks.instance_masks import InstanceMasks
+from human_edge_detection.masks.mask_formats import encode_rle
 from human_edge_detection.metrics import image_iou
 from human_edge_detection.person_scores import decode_rle, nearest_overlap
 from human_edge_detection.result_scores import match_people

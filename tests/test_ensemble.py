@@ -23,8 +23,8 @@ from human_edge_detection.core.images import save_image
 from human_edge_detection.core.options import parse
 from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
-from human_edge_detection.instance_masks import InstanceMasks
-from human_edge_detection.odds import paste_mask
+from human_edge_detection.masks.instance_masks import InstanceMasks
+from human_edge_detection.masks.probabilities import paste_mask
 from human_edge_detection.predictor import MaskPredictor
 from tiny_command import ENVIRONMENT
 

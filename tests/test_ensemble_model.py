@@ -21,7 +21,7 @@ from human_edge_detection.dataset import PhotoDataset
 from human_edge_detection.ensemble_model import check_members, mean_logits, open_ensemble
 from human_edge_detection.export_onnx import export_end_to_end, export_head
 from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
-from human_edge_detection.masks import softmax
+from human_edge_detection.masks.fusion import softmax
 from human_edge_detection.model import ModelSpec, build_head
 from human_edge_detection.model_files import open_model_file
 from human_edge_detection.shared_extractor import SharedExtractor

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from human_edge_detection.core.errors import InputError
     from human_edge_detection.core.structures import Detections, MaskClass
     from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
-    from human_edge_detection.instance_masks import InstanceMasks
+    from human_edge_detection.masks.instance_masks import InstanceMasks
+    from human_edge_detection.masks.overlay import overlay_masks_on_image
     from human_edge_detection.predictor import MaskPredictor
-    from human_edge_detection.visualize import overlay_masks_on_image
 
 __all__ = [
     "Detections",
@@ -30,11 +30,11 @@ __all__ = [
 _HOMES = {
     "Detections": "core.structures",
     "InputError": "core.errors",
-    "InstanceMasks": "instance_masks",
+    "InstanceMasks": "masks.instance_masks",
     "MaskClass": "core.structures",
     "MaskPredictor": "predictor",
     "YOLOv9FeatureExtractor": "feature_extractor",
-    "overlay_masks_on_image": "visualize",
+    "overlay_masks_on_image": "masks.overlay",
 }
 
 

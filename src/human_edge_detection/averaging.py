@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from human_edge_detection.core.geometry import AxisTransform, box_areas
 from human_edge_detection.core.structures import FloatArray, MaskClass
-from human_edge_detection.pasting import paste_at
+from human_edge_detection.masks.paste import paste_at
 
 
 @dataclass(frozen=True)

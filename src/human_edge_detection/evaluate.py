@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from human_edge_detection.coco import Person, Photo, decode_mask
 from human_edge_detection.core.structures import FloatArray, MaskClass, RoiSample
-from human_edge_detection.masks import softmax
+from human_edge_detection.masks.fusion import softmax
+from human_edge_detection.masks.probabilities import paste_mask
 from human_edge_detection.metrics import (
     BoolArray,
     IntArray,
     MaskConfusion,
     confusion_matrix,
 )
-from human_edge_detection.odds import paste_mask
 from human_edge_detection.person_scores import PersonScore, score_person
 
 Infer = Callable[[Sequence[RoiSample]], FloatArray]

@@ -18,10 +18,10 @@ from human_edge_detection.core.geometry import (
 )
 from human_edge_detection.core.images import read_image
 from human_edge_detection.core.structures import FloatArray, ImageArray, MaskClass
+from human_edge_detection.masks.overlay import BOX_COLOR, NON_TARGET_COLOR, TARGET_COLOR
+from human_edge_detection.masks.paste import paste_window
 from human_edge_detection.metrics import BoolArray
-from human_edge_detection.pasting import paste_window
 from human_edge_detection.person_scores import PersonScore, decode_rle
-from human_edge_detection.visualize import BOX_COLOR, NON_TARGET_COLOR, TARGET_COLOR
 
 PANE_SIDE = 240
 """Height and width of each of a picture's three panes, pixels."""

@@ -18,8 +18,8 @@ from human_edge_detection.core.images import read_image
 from human_edge_detection.core.network_input import PreparedImage
 from human_edge_detection.core.structures import ImageArray
 from human_edge_detection.image_boxes import BoxFile, ImageBoxes
-from human_edge_detection.instance_masks import InstanceMasks
 from human_edge_detection.ledger import Ledger
+from human_edge_detection.masks.instance_masks import InstanceMasks
 from human_edge_detection.overlap import BackgroundWriter, read_ahead
 from human_edge_detection.predictor import MaskPredictor
 from human_edge_detection.result_files import FusedOnce, ResultFiles

@@ -19,7 +19,7 @@ from human_edge_detection.core.images import read_image, write_atomically
 from human_edge_detection.core.small_rois import head_feeds
 from human_edge_detection.core.spec import HeadFacts
 from human_edge_detection.core.structures import FloatArray, MaskClass
-from human_edge_detection.masks import softmax
+from human_edge_detection.masks.fusion import softmax
 from human_edge_detection.photo_store import open_photos
 from human_edge_detection.predictor import MaskPredictor
 from human_edge_detection.quantize import Feeds, quantized

@@ -12,7 +12,7 @@ import numpy as np
 
 from human_edge_detection.core.images import save_image, write_atomically
 from human_edge_detection.core.structures import ImageArray, LabelMap
-from human_edge_detection.instance_masks import InstanceMasks
+from human_edge_detection.masks.instance_masks import InstanceMasks
 
 
 class FusedOnce(InstanceMasks):

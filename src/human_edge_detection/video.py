@@ -14,8 +14,8 @@ import numpy as np
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.structures import ImageArray
-from human_edge_detection.instance_masks import InstanceMasks
 from human_edge_detection.ledger import replacing
+from human_edge_detection.masks.instance_masks import InstanceMasks
 from human_edge_detection.result_files import FusedOnce, ResultFiles
 
 MISSING_SHARE = 0.05

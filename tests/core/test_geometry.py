@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from human_edge_detection import pasting
 from human_edge_detection.core import geometry
 from human_edge_detection.core.geometry import AxisTransform
-from human_edge_detection.scratch import Scratch
+from human_edge_detection.masks import paste as pasting
+from human_edge_detection.masks.buffers import Scratch
 
 
 def ramp(size, slope_xy=(1.0, 0.0)):

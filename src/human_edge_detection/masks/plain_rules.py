@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from human_edge_detection.core.structures import Bounds, FloatArray, LabelMap, MaskClass
-from human_edge_detection.odds import LEAST_PROBABILITY, cut, log_odds
-from human_edge_detection.pasting import paste_at
+from human_edge_detection.masks.paste import paste_at
+from human_edge_detection.masks.probabilities import LEAST_PROBABILITY, cut, log_odds
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from human_edge_detection.core.geometry import all_roi_bounds
 from human_edge_detection.core.structures import Bounds, FloatArray
-from human_edge_detection.pasting import paste_grids, paste_on
-from human_edge_detection.scratch import kept_scratch
+from human_edge_detection.masks.buffers import kept_scratch
+from human_edge_detection.masks.paste import paste_grids, paste_on
 
 LEAST_PROBABILITY = 1e-3
 """The least that a ROI's word counts as, so that no single bin or ROI has a veto."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from human_edge_detection.core.geometry import cover_weights, roi_bounds
 from human_edge_detection.core.structures import Bounds, FloatArray
-from human_edge_detection.scratch import Scratch
+from human_edge_detection.masks.buffers import Scratch
 
 
 class Taps(NamedTuple):

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from human_edge_detection import masks
 from human_edge_detection.core import geometry
 from human_edge_detection.core.structures import (
     IGNORE_INDEX,
@@ -20,9 +19,10 @@ from human_edge_detection.core.structures import (
     MaskClass,
     as_boxes,
 )
-from human_edge_detection.palette import person_colors
-from human_edge_detection.pasting import paste_window
-from human_edge_detection.tags import Tag, draw_tags, place_tag
+from human_edge_detection.masks import fusion as masks
+from human_edge_detection.masks.palette import person_colors
+from human_edge_detection.masks.paste import paste_window
+from human_edge_detection.masks.tags import Tag, draw_tags, place_tag
 
 TARGET_COLOR = (230, 30, 40)
 NON_TARGET_COLOR = (40, 90, 255)

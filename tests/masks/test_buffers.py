@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from human_edge_detection import scratch
-from human_edge_detection.scratch import ALIGNMENT, Scratch, kept_scratch
+from human_edge_detection.masks import buffers as scratch
+from human_edge_detection.masks.buffers import ALIGNMENT, Scratch, kept_scratch
 
 
 def test_a_name_s_memory_is_used_again():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from human_edge_detection.mask_formats import cut_out, encode_rle, outlines, run_lengths
+from human_edge_detection.masks.mask_formats import cut_out, encode_rle, outlines, run_lengths
 
 
 def in_image(mask, bounds, size_hw):

@@ -3,10 +3,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from human_edge_detection import masks, pasting, predict_options
+from human_edge_detection import predict_options
 from human_edge_detection.core import geometry
-from human_edge_detection.masks import RULES, fuse
-from human_edge_detection.odds import LEAST_PROBABILITY, cut, log_odds, paste_mask
+from human_edge_detection.masks import fusion as masks
+from human_edge_detection.masks import paste as pasting
+from human_edge_detection.masks.fusion import RULES, fuse
+from human_edge_detection.masks.probabilities import LEAST_PROBABILITY, cut, log_odds, paste_mask
 
 LEAST = LEAST_PROBABILITY
 

@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from human_edge_detection import masks, visualize
 from human_edge_detection.core.structures import IGNORE_INDEX
-from human_edge_detection.palette import PALETTE_SIZE, oklab, person_colors
-from human_edge_detection.tags import LEAST_SIZE, place_tag
+from human_edge_detection.masks import fusion as masks
+from human_edge_detection.masks import overlay as visualize
+from human_edge_detection.masks.palette import PALETTE_SIZE, oklab, person_colors
+from human_edge_detection.masks.tags import LEAST_SIZE, place_tag
 
 GREY = np.full((40, 60, 3), 90, np.uint8)
 

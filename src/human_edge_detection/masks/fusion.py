@@ -39,12 +39,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from human_edge_detection.claims import Claims
 from human_edge_detection.core import geometry
 from human_edge_detection.core.structures import Bounds, FloatArray, LabelMap, MaskClass
-from human_edge_detection.existence import existence
-from human_edge_detection.odds import paste_masks
-from human_edge_detection.plain_rules import PlainRule
+from human_edge_detection.masks.arbitration import Claims
+from human_edge_detection.masks.existence import existence
+from human_edge_detection.masks.plain_rules import PlainRule
+from human_edge_detection.masks.probabilities import paste_masks
 
 RULES = ("arbitrate", "product", "mean", "max", "priority", "independent")
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from human_edge_detection import masks, visualize
 from human_edge_detection.core import geometry
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.structures import (
@@ -20,8 +19,10 @@ from human_edge_detection.core.structures import (
     MaskClass,
     as_boxes,
 )
-from human_edge_detection.mask_formats import cut_out, encode_rle, outlines
-from human_edge_detection.odds import paste_masks
+from human_edge_detection.masks import fusion as masks
+from human_edge_detection.masks import overlay as visualize
+from human_edge_detection.masks.mask_formats import cut_out, encode_rle, outlines
+from human_edge_detection.masks.probabilities import paste_masks
 
 if TYPE_CHECKING:
     import supervision

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from human_edge_detection import masks
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.geometry import AxisTransform
-from human_edge_detection.instance_masks import InstanceMasks
+from human_edge_detection.masks import fusion as masks
+from human_edge_detection.masks.instance_masks import InstanceMasks
 
 SIZE_HW = (60, 90)
 

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from human_edge_detection.core.structures import Bounds, FloatArray, LabelMap, MaskClass
-from human_edge_detection.odds import LEAST_PROBABILITY, cut, log_odds
-from human_edge_detection.pasting import paste_grids, paste_on
-from human_edge_detection.scratch import kept_scratch
+from human_edge_detection.masks.buffers import kept_scratch
+from human_edge_detection.masks.paste import paste_grids, paste_on
+from human_edge_detection.masks.probabilities import LEAST_PROBABILITY, cut, log_odds
 
 _CHUNK = 32
 """People whose bins are worked on at once, few enough for a processor's cache."""

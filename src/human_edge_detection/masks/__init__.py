@@ -1,0 +1,1 @@
+"""From a head's probabilities to people's pixels: paste, arbitrate, fuse, draw."""
