@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from human_edge_detection import MaskPredictor
-from human_edge_detection.coco import decode_mask
-from human_edge_detection.coco_reader import load_photos
 from human_edge_detection.core.images import read_image
+from human_edge_detection.data.annotations import decode_mask
+from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.masks.fusion import RULES
 from human_edge_detection.metrics import image_iou
 from human_edge_detection.person_scores import nearest_overlap

@@ -14,7 +14,7 @@ import zipfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from human_edge_detection.photo_store import PhotoFile, PhotoStore
+from human_edge_detection.data.photos import PhotoFile, PhotoStore
 
 COUNT, READ, LENGTH = 118_287, 5_000, 2_000
 NAMES = [f"{number:012d}.jpg" for number in range(1, COUNT + 1)]

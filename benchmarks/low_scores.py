@@ -15,9 +15,9 @@ import numpy as np
 
 from human_edge_detection import MaskPredictor
 from human_edge_detection.average_precision import average_precision
-from human_edge_detection.coco import Photo, decode_mask
-from human_edge_detection.coco_reader import load_photos
 from human_edge_detection.core.images import read_image
+from human_edge_detection.data.annotations import Photo, decode_mask
+from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.masks.instance_masks import InstanceMasks
 from human_edge_detection.masks.mask_formats import encode_rle
 from human_edge_detection.metrics import image_iou

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from human_edge_detection import MaskPredictor, runtime
-from human_edge_detection.drawn_scene import draw_scene
+from human_edge_detection.data.sample.scene import draw_scene
 
 WAYS = {"sleeping": "0", "spinning": "1"}
 KEY = "session.intra_op.allow_spinning"

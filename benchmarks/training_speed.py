@@ -26,9 +26,9 @@ import numpy as np
 
 from human_edge_detection.allocator import keep_freed_memory
 from human_edge_detection.config import SubsetOptions, TrainOptions
+from human_edge_detection.data.subset import run_subset
 from human_edge_detection.distributed import ALONE
 from human_edge_detection.progress import Means
-from human_edge_detection.subset import run_subset
 from human_edge_detection.train import assemble
 from human_edge_detection.trainer import Trainer
 

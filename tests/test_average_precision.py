@@ -20,8 +20,8 @@ from human_edge_detection.average_precision import (
     to_ground_truth,
     to_results,
 )
-from human_edge_detection.coco import Photo, decode_mask
-from human_edge_detection.coco_reader import load_photos
+from human_edge_detection.data.annotations import Photo, decode_mask
+from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.metrics import boundary_iou
 from human_edge_detection.person_scores import decode_rle, encode_mask
 from human_edge_detection.tool_results import Prediction, Predictions

@@ -12,10 +12,19 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_api
 
-from human_edge_detection.coco import Person, Photo
 from human_edge_detection.config import CheckDataOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import save_image
+from human_edge_detection.data.annotations import Person, Photo
+from human_edge_detection.data.checks import (
+    Finding,
+    file_findings,
+    mask_bounds,
+    people_findings,
+    repeated_ids,
+    same_content,
+)
+from human_edge_detection.data.photos import PhotoFile, open_photos
 from human_edge_detection.dataset_check import (
     ADVICE,
     LEAK,
@@ -24,15 +33,6 @@ from human_edge_detection.dataset_check import (
     leak_findings,
     run_check_data,
 )
-from human_edge_detection.dataset_faults import (
-    Finding,
-    file_findings,
-    mask_bounds,
-    people_findings,
-    repeated_ids,
-    same_content,
-)
-from human_edge_detection.photo_store import PhotoFile, open_photos
 
 SQUARE = [10.0, 10, 30, 10, 30, 40, 10, 40]
 

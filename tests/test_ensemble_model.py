@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from human_edge_detection.checkpoint import save_checkpoint, spec_to_dict
-from human_edge_detection.coco_reader import load_photos
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.structures import FloatArray, RoiSample
-from human_edge_detection.dataset import PhotoDataset
+from human_edge_detection.data.coco_reader import load_photos
+from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.ensemble_model import check_members, mean_logits, open_ensemble
 from human_edge_detection.export_onnx import export_end_to_end, export_head
 from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from human_edge_detection.coco import Person, Photo
 from human_edge_detection.core.geometry import crop_mask
 from human_edge_detection.core.structures import FloatArray, RoiSample
+from human_edge_detection.data.annotations import Person, Photo
 from human_edge_detection.evaluate import evaluate, image_mask
 from human_edge_detection.masks.fusion import softmax
 from human_edge_detection.masks.instance_masks import InstanceMasks

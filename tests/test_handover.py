@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from human_edge_detection.coco import Photo, decode_mask
-from human_edge_detection.coco_reader import load_photos
+from human_edge_detection.data.annotations import Photo, decode_mask
+from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.handover import write_handover
 from human_edge_detection.person_scores import PersonScore, decode_rle, encode_mask
 from human_edge_detection.result_scores import evaluate_predictions

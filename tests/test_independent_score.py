@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from human_edge_detection.coco_reader import load_photos
 from human_edge_detection.core.structures import FloatArray, RoiSample
-from human_edge_detection.dataset import PhotoDataset
+from human_edge_detection.data.coco_reader import load_photos
+from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.evaluate import evaluate
 from human_edge_detection.handover import results
 from human_edge_detection.headline import headline

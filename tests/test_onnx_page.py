@@ -12,8 +12,8 @@ import pytest
 
 from human_edge_detection import MaskPredictor
 from human_edge_detection.core.images import save_image
+from human_edge_detection.data.sample.sample_data import draw_crowd
 from human_edge_detection.open_model import EXTRACTOR_NAME, HEAD_NAME, WEIGHTS_DIR
-from human_edge_detection.sample_data import draw_crowd
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "onnx.md"
 

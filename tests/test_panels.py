@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from human_edge_detection.coco import Photo
 from human_edge_detection.core.structures import MaskClass
-from human_edge_detection.dataset import PhotoDataset
+from human_edge_detection.data.annotations import Photo
+from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.evaluate import evaluate
 from human_edge_detection.panels import FIXED_WIDTH, choose_photos, fixed_panels, fixed_photos
 from human_edge_detection.person_scores import PersonScore

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from human_edge_detection.augment import Augmentation
 from human_edge_detection.bad_steps import MAX_BAD_STEPS
-from human_edge_detection.coco import Photo
 from human_edge_detection.config import TrainOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.options import parse
+from human_edge_detection.data.annotations import Photo
+from human_edge_detection.data.augment import Augmentation
 from human_edge_detection.precision import Precision
 from human_edge_detection.progress import Means
 from human_edge_detection.trainer import Trainer

@@ -12,15 +12,15 @@ import pytest
 
 from human_edge_detection.average_precision import average_precision
 from human_edge_detection.bootstrap import estimate
-from human_edge_detection.coco import Photo, decode_mask
-from human_edge_detection.coco_reader import load_photos
+from human_edge_detection.data.annotations import Photo, decode_mask
+from human_edge_detection.data.coco_reader import load_photos
+from human_edge_detection.data.stress_curve import StressPoint
 from human_edge_detection.panels import choose_photos, write_panels
 from human_edge_detection.person_scores import encode_mask
 from human_edge_detection.report_data import ScoredModel, report_data
 from human_edge_detection.report_page import gallery_pictures, page_html, write_report
 from human_edge_detection.result_scores import evaluate_predictions
 from human_edge_detection.robustness import ceiling
-from human_edge_detection.stress_curve import StressPoint
 from human_edge_detection.tool_results import Prediction, Predictions
 from people_set import write_people_set
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from human_edge_detection.coco import Photo, decode_mask
-from human_edge_detection.coco_reader import load_photos
+from human_edge_detection.data.annotations import Photo, decode_mask
+from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.person_scores import encode_mask
 from human_edge_detection.result_scores import evaluate_predictions, match_people
 from human_edge_detection.tool_results import Prediction

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from human_edge_detection.coco import Photo
-from human_edge_detection.coco_reader import load_photos
-from human_edge_detection.dataset import PhotoDataset
+from human_edge_detection.data.annotations import Photo
+from human_edge_detection.data.coco_reader import load_photos
+from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.evaluate import evaluate
 from human_edge_detection.model import ModelSpec
 from human_edge_detection.robustness import JitteredPhotos, ceiling

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from human_edge_detection import score_sheet
-from human_edge_detection.coco import Photo
-from human_edge_detection.coco_reader import load_photos
 from human_edge_detection.core.images import read_image
+from human_edge_detection.data.annotations import Photo
+from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.gallery import GAP, PANE_SIDE
 from human_edge_detection.score_sheet import CAPTION, sheet, write_score_sheet
 from people_set import made_up_score, write_people_set

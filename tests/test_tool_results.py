@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from human_edge_detection.coco import Photo
-from human_edge_detection.coco_reader import load_photos
 from human_edge_detection.core.errors import InputError
+from human_edge_detection.data.annotations import Photo
+from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.person_scores import decode_rle, encode_mask
 from human_edge_detection.tool_results import compressed, read_predictions
 from people_set import write_people_set

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from human_edge_detection.augment import Augmentation
 from human_edge_detection.bad_steps import MAX_BAD_STEPS
-from human_edge_detection.coco import Photo
 from human_edge_detection.core.errors import InputError
+from human_edge_detection.data.annotations import Photo
+from human_edge_detection.data.augment import Augmentation
 from human_edge_detection.interrupt import StopRequest
 from human_edge_detection.lite_head import LiteHead
 from human_edge_detection.optimizer import make_optimizer

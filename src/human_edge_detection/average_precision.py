@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from human_edge_detection.coco import Person, Photo
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.geometry import pixel_bounds
+from human_edge_detection.data.annotations import Person, Photo
 from human_edge_detection.person_scores import encode_mask
 from human_edge_detection.tool_results import Predictions
 

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, Sampler
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.structures import RoiSample
-from human_edge_detection.dataset import Key, PhotoDataset
+from human_edge_detection.data.dataset import Key, PhotoDataset
 
 LOG = logging.getLogger(__name__)
 

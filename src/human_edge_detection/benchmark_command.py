@@ -22,10 +22,10 @@ from human_edge_detection.cold_start import ColdStart, measure_cold
 from human_edge_detection.config import BenchmarkOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import save_image, write_atomically
+from human_edge_detection.data.sample.sample_data import draw_crowd
 from human_edge_detection.machine_stamp import machine_stamp
 from human_edge_detection.open_model import default_model
 from human_edge_detection.runtime import choose_providers, read_model, short_hash
-from human_edge_detection.sample_data import draw_crowd
 from human_edge_detection.sources import find_sources
 
 MOST_PHOTOS = 50

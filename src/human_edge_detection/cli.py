@@ -33,8 +33,12 @@ COMMANDS = {
         "benchmark_command:run_benchmark",
         "time models, stage by stage",
     ),
-    "stats": ("StatsOptions", "stats:run_stats", "measure the classes of annotated photos"),
-    "subset": ("SubsetOptions", "subset:run_subset", "cut small person files from COCO's"),
+    "stats": (
+        "StatsOptions",
+        "data.statistics:run_stats",
+        "measure the classes of annotated photos",
+    ),
+    "subset": ("SubsetOptions", "data.subset:run_subset", "cut small person files from COCO's"),
 }
 """Name of a command → options in :mod:`config`, ``module:function``, one line of help."""
 

@@ -8,19 +8,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from human_edge_detection.coco import Photo
-from human_edge_detection.coco_reader import load_photos
 from human_edge_detection.config import CheckDataOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import write_atomically
-from human_edge_detection.dataset_faults import (
+from human_edge_detection.data.annotations import Photo
+from human_edge_detection.data.checks import (
     Finding,
     file_findings,
     people_findings,
     repeated_ids,
     same_content,
 )
-from human_edge_detection.photo_store import PhotoFile, PhotoStore, open_photos
+from human_edge_detection.data.coco_reader import load_photos
+from human_edge_detection.data.photos import PhotoFile, PhotoStore, open_photos
 
 LEAK = "photo in train and val"
 NOTES = ("crowd region", "tiny person", "name in train and val")

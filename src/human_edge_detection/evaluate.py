@@ -9,8 +9,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from human_edge_detection.coco import Person, Photo, decode_mask
 from human_edge_detection.core.structures import FloatArray, MaskClass, RoiSample
+from human_edge_detection.data.annotations import Person, Photo, decode_mask
 from human_edge_detection.masks.fusion import softmax
 from human_edge_detection.masks.probabilities import paste_mask
 from human_edge_detection.metrics import (

@@ -14,11 +14,11 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from human_edge_detection.coco import Photo, check_size
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.geometry import letterbox
 from human_edge_detection.core.images import read_image
 from human_edge_detection.core.structures import FloatArray, ImageArray
+from human_edge_detection.data.annotations import Photo, check_size
 from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
 
 LOG = logging.getLogger(__name__)

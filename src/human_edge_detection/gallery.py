@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from human_edge_detection.breakdowns import ASPECTS
-from human_edge_detection.coco import Photo, decode_mask
 from human_edge_detection.core.geometry import (
     AxisTransform,
     crop_mask,
@@ -18,6 +17,7 @@ from human_edge_detection.core.geometry import (
 )
 from human_edge_detection.core.images import read_image
 from human_edge_detection.core.structures import FloatArray, ImageArray, MaskClass
+from human_edge_detection.data.annotations import Photo, decode_mask
 from human_edge_detection.masks.overlay import BOX_COLOR, NON_TARGET_COLOR, TARGET_COLOR
 from human_edge_detection.masks.paste import paste_window
 from human_edge_detection.metrics import BoolArray

@@ -15,9 +15,9 @@ import numpy as np
 from pycocotools import mask as mask_api
 
 from human_edge_detection.average_precision import to_ground_truth
-from human_edge_detection.coco import Photo
 from human_edge_detection.core.images import write_atomically
 from human_edge_detection.core.structures import MaskClass
+from human_edge_detection.data.annotations import Photo
 from human_edge_detection.person_scores import PersonScore, encode_mask
 
 FAILURE_IOU = 0.5

@@ -9,13 +9,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from human_edge_detection.coco import Photo
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import read_image, save_image
 from human_edge_detection.core.structures import ImageArray
+from human_edge_detection.data.annotations import Photo
+from human_edge_detection.data.targets import PhotoMasks, roi_targets
 from human_edge_detection.masks.overlay import panel
 from human_edge_detection.person_scores import PersonScore
-from human_edge_detection.targets import PhotoMasks, roi_targets
 
 LOG = logging.getLogger(__name__)
 FIXED_COUNT, FIXED_WIDTH = 4, 1280

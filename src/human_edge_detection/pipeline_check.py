@@ -14,11 +14,12 @@ import numpy as np
 import torch
 
 from human_edge_detection.batches import collate
-from human_edge_detection.coco_reader import load_photos
 from human_edge_detection.config import CheckOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import read_image, save_image
-from human_edge_detection.dataset import PhotoDataset
+from human_edge_detection.data.coco_reader import load_photos
+from human_edge_detection.data.dataset import PhotoDataset
+from human_edge_detection.data.sample.sample_data import write_sample_set
 from human_edge_detection.evaluate import evaluate
 from human_edge_detection.export_onnx import export_head
 from human_edge_detection.features import extracted_features
@@ -26,7 +27,6 @@ from human_edge_detection.inference import inference
 from human_edge_detection.losses import RoiMaskLoss
 from human_edge_detection.model import ModelSpec, build_head
 from human_edge_detection.predictor import MaskPredictor
-from human_edge_detection.sample_data import write_sample_set
 from human_edge_detection.training_inputs import open_extractor
 
 

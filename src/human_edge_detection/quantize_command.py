@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from human_edge_detection.coco import Photo
-from human_edge_detection.coco_reader import load_photos
 from human_edge_detection.config import QuantizeOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.geometry import padded_rois
@@ -19,8 +17,10 @@ from human_edge_detection.core.images import read_image, write_atomically
 from human_edge_detection.core.small_rois import head_feeds
 from human_edge_detection.core.spec import HeadFacts
 from human_edge_detection.core.structures import FloatArray, MaskClass
+from human_edge_detection.data.annotations import Photo
+from human_edge_detection.data.coco_reader import load_photos
+from human_edge_detection.data.photos import open_photos
 from human_edge_detection.masks.fusion import softmax
-from human_edge_detection.photo_store import open_photos
 from human_edge_detection.predictor import MaskPredictor
 from human_edge_detection.quantize import Feeds, quantized
 from human_edge_detection.runtime import open_session, read_model

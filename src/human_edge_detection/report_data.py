@@ -11,11 +11,11 @@ import numpy as np
 from human_edge_detection.average_precision import KINDS, AveragePrecision
 from human_edge_detection.bootstrap import LEVEL, Estimate, estimate, paired_difference
 from human_edge_detection.breakdowns import ASPECTS, Group, break_down
-from human_edge_detection.coco import Photo
+from human_edge_detection.data.annotations import Photo
+from human_edge_detection.data.stress_curve import StressPoint
 from human_edge_detection.evaluate import Evaluation
 from human_edge_detection.headline import HEADLINES
 from human_edge_detection.person_scores import PersonScore
-from human_edge_detection.stress_curve import StressPoint
 
 GROUP_NUMBERS = ("target_iou_image", "boundary_iou", "separation_accuracy")
 DIGITS = 5

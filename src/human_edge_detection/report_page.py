@@ -13,9 +13,9 @@ from typing import Any
 import cv2
 
 from human_edge_detection.breakdowns import ASPECTS
-from human_edge_detection.coco import Photo
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import write_atomically
+from human_edge_detection.data.annotations import Photo
 from human_edge_detection.gallery import choose_people, person_picture
 from human_edge_detection.person_scores import PersonScore
 from human_edge_detection.report_data import Json, ScoredModel

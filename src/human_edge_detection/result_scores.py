@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as mask_api
 
-from human_edge_detection.coco import Person, Photo, decode_mask
 from human_edge_detection.core.geometry import crop_mask, padded_rois
 from human_edge_detection.core.structures import FloatArray, MaskClass
+from human_edge_detection.data.annotations import Person, Photo, decode_mask
+from human_edge_detection.data.targets import PhotoMasks, roi_targets
 from human_edge_detection.evaluate import MIN_SIDE, Evaluation
 from human_edge_detection.metrics import BoolArray, confusion_matrix
 from human_edge_detection.person_scores import (
@@ -24,7 +25,6 @@ from human_edge_detection.person_scores import (
     encode_mask,
     score_person,
 )
-from human_edge_detection.targets import PhotoMasks, roi_targets
 from human_edge_detection.tool_results import Prediction, Predictions
 
 ROI_PADDING = 0.1

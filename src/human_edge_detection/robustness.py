@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from human_edge_detection.augment import jitter_boxes
-from human_edge_detection.coco import Photo, check_size, decode_mask
 from human_edge_detection.core.geometry import crop_mask, letterbox, padded_rois
 from human_edge_detection.core.images import read_image
 from human_edge_detection.core.structures import FloatArray, MaskClass, RoiSample
-from human_edge_detection.dataset import PhotoDataset
+from human_edge_detection.data.annotations import Photo, check_size, decode_mask
+from human_edge_detection.data.augment import jitter_boxes
+from human_edge_detection.data.dataset import PhotoDataset
+from human_edge_detection.data.targets import PhotoMasks, roi_targets
 from human_edge_detection.evaluate import Evaluation, image_mask
 from human_edge_detection.metrics import confusion_matrix
 from human_edge_detection.model import ModelSpec
 from human_edge_detection.person_scores import score_person
-from human_edge_detection.targets import PhotoMasks, roi_targets
 
 JITTER_AMOUNTS = (0.05, 0.1, 0.2)
 """Parts of a box's side by which its edges are shifted at most."""

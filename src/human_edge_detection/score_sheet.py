@@ -9,10 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from human_edge_detection.coco import Photo
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import save_image
 from human_edge_detection.core.structures import ImageArray
+from human_edge_detection.data.annotations import Photo
 from human_edge_detection.gallery import GAP, person_picture
 from human_edge_detection.person_scores import PersonScore
 

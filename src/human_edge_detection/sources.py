@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from human_edge_detection.archives import ARCHIVE_SUFFIXES
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.photo_store import IMAGE_SUFFIXES, PhotoFile, PhotoStore
+from human_edge_detection.data.archives import ARCHIVE_SUFFIXES
+from human_edge_detection.data.photos import IMAGE_SUFFIXES, PhotoFile, PhotoStore
 
 VIDEO_SUFFIXES = frozenset(".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .wmv .flv .ts .mts".split())
 

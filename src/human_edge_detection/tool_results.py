@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from pycocotools import mask as mask_api
 
-from human_edge_detection.coco import Photo
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.structures import FloatArray
+from human_edge_detection.data.annotations import Photo
 from human_edge_detection.person_scores import Rle, encode_mask
 
 LOG = logging.getLogger(__name__)

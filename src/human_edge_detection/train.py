@@ -20,9 +20,9 @@ from human_edge_detection.checkpoint import (
     spec_from_dict,
 )
 from human_edge_detection.checkpoint_folder import BEST, LAST
-from human_edge_detection.coco import Photo
 from human_edge_detection.config import TrainOptions
 from human_edge_detection.core.errors import InputError
+from human_edge_detection.data.annotations import Photo
 from human_edge_detection.distributed import Processes, joined_processes
 from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
 from human_edge_detection.initial_model import find_start

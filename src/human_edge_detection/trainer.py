@@ -25,7 +25,7 @@ from human_edge_detection.batches import (
 )
 from human_edge_detection.compiled import compiled_parts
 from human_edge_detection.config import TrainOptions
-from human_edge_detection.dataset import PhotoDataset
+from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.detector_loss import detector_loss
 from human_edge_detection.distributed import ALONE, Processes
 from human_edge_detection.ema import MovingAverage

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from human_edge_detection.coco import Photo
-from human_edge_detection.coco_reader import load_photos
 from human_edge_detection.config import TrainOptions
 from human_edge_detection.core.defaults import (
     BUILTIN,
@@ -22,11 +20,13 @@ from human_edge_detection.core.defaults import (
     DEFAULT_VAL_IMG_DIR,
 )
 from human_edge_detection.core.errors import InputError
+from human_edge_detection.data.annotations import Photo
+from human_edge_detection.data.coco_reader import load_photos
+from human_edge_detection.data.photo_table import ChosenPhotos, chosen, joined
+from human_edge_detection.data.photos import PhotoStore, open_photos
+from human_edge_detection.data.sample.sample_data import write_sample_set
+from human_edge_detection.data.statistics import measure, read_weights
 from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
-from human_edge_detection.photo_store import PhotoStore, open_photos
-from human_edge_detection.photo_table import ChosenPhotos, chosen, joined
-from human_edge_detection.sample_data import write_sample_set
-from human_edge_detection.stats import measure, read_weights
 
 LOG = logging.getLogger(__name__)
 SAMPLE_ROOT = Path("data/sample")

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from human_edge_detection.augment import Augmentation
 from human_edge_detection.batches import ReadablePhotos
 from human_edge_detection.bound_features import BoundFeatures
 from human_edge_detection.checkpoint import (
@@ -23,11 +22,12 @@ from human_edge_detection.checkpoint import (
     spec_to_dict,
 )
 from human_edge_detection.checkpoint_folder import BEST, LAST, CheckpointFolder
-from human_edge_detection.coco import Photo
 from human_edge_detection.config import TrainOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import read_image
-from human_edge_detection.dataset import PhotoDataset
+from human_edge_detection.data.annotations import Photo
+from human_edge_detection.data.augment import Augmentation
+from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.distributed import ALONE, Processes
 from human_edge_detection.evaluate import Evaluation, evaluate
 from human_edge_detection.feature_cache import FeatureCache

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from human_edge_detection.augment import Augmentation
-from human_edge_detection.coco import Photo
+from human_edge_detection.data.annotations import Photo
+from human_edge_detection.data.augment import Augmentation
 from human_edge_detection.distributed import Processes, joined_processes
 from human_edge_detection.interrupt import StopRequest
 from human_edge_detection.trainer import Trainer

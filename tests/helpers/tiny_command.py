@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from human_edge_detection.coco import Photo
+from human_edge_detection.data.annotations import Photo
 from stand_in import write_stand_in
 from tiny_run import SIZE, write_photos
 

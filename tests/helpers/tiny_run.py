@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from human_edge_detection.augment import Augmentation
 from human_edge_detection.batches import Batch
-from human_edge_detection.coco import Person, Photo
 from human_edge_detection.config import TrainOptions
-from human_edge_detection.dataset import PhotoDataset
+from human_edge_detection.data.annotations import Person, Photo
+from human_edge_detection.data.augment import Augmentation
+from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.distributed import ALONE, Processes
 from human_edge_detection.lite_head import LiteHead
 from human_edge_detection.losses import RoiMaskLoss

@@ -15,7 +15,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.geometry import PAD_VALUE
 from human_edge_detection.core.structures import ImageArray
-from human_edge_detection.photo_store import PhotoFile
+from human_edge_detection.data.photos import PhotoFile
 
 _DECODE_ERRORS = (
     OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error,

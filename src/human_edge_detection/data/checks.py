@@ -1,0 +1,147 @@
+"""What can be wrong with photos and people that a COCO file describes, each kind a function."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pycocotools import mask as mask_api
+
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.images import read_image, read_size
+from human_edge_detection.core.structures import FloatArray
+from human_edge_detection.data.annotations import Person, Photo
+from human_edge_detection.data.photos import PhotoFile
+
+BOX_MASK_IOU = 0.7
+BOX_MASK_SLACK = 3.0
+"""Pixels that a box's edge may lie off its mask, however small the person is."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something to know about a data set.
+
+    Attributes:
+        kind: what it is, the same words for all of its kind.
+        where: the photo or annotation.
+        text: what was found there.
+    """
+
+    kind: str
+    where: str
+    text: str
+
+
+def file_findings(photo: Photo, *, decode: bool = False) -> Iterator[Finding]:
+    """Whether the photo is there, can be read, and has the size that its annotations are for.
+
+    Args:
+        photo: the photo.
+        decode: read the pixels too, which finds files that end too early.
+    """
+    where = f"image {photo.id} ({photo.file_name})"
+    if not photo.file.exists():
+        yield Finding("missing photo", where, "in none of the folders and archives")
+        return
+    try:
+        size_hw = read_image(photo.file).shape[:2] if decode else read_size(photo.file)
+    except InputError as error:
+        yield Finding("unreadable photo", where, str(error))
+        return
+    if size_hw != photo.size_hw:
+        turned = " (turned: EXIF?)" if size_hw == photo.size_hw[::-1] else ""
+        text = f"is {size_hw[1]}x{size_hw[0]}, annotated as {photo.size_hw[1]}x{photo.size_hw[0]}"
+        yield Finding("wrong size", where, text + turned)
+
+
+def people_findings(photo: Photo, min_side: float) -> Iterator[Finding]:
+    """Crowds, tiny people, people annotated twice, and boxes that do not hold their mask."""
+    seen: dict[bytes, int] = {}
+    for person in photo.people:
+        where = f"annotation {person.id} (image {photo.id})"
+        if person.is_crowd:
+            yield Finding("crowd region", where, "left out of training and scores, not learned")
+            continue
+        key = person.box_xyxy.tobytes() + np.float32(person.area).tobytes()
+        if key in seen:
+            text = f"has the box and area of annotation {seen[key]}"
+            yield Finding("person annotated twice", where, text)
+        seen.setdefault(key, person.id)
+        width, height = (float(side) for side in person.box_xyxy[2:] - person.box_xyxy[:2])
+        if min(width, height) < min_side:
+            text = f"box of {width:.0f}x{height:.0f} pixels"
+            yield Finding("tiny person", where, text)
+        if text := _box_against_mask(person, photo.size_hw):
+            yield Finding("box does not fit its mask", where, text)
+
+
+def _box_against_mask(person: Person, size_hw: tuple[int, int]) -> str:
+    mask_box = mask_bounds(person, size_hw)
+    if mask_box is None:
+        return ""
+    box = person.box_xyxy
+    if np.abs(box - mask_box).max() <= BOX_MASK_SLACK:
+        return ""
+    sides = np.minimum(box[2:], mask_box[2:]) - np.maximum(box[:2], mask_box[:2])
+    shared = float(np.prod(np.maximum(sides, 0)))
+    areas = [float(np.prod(b[2:] - b[:2])) for b in (box, mask_box)]
+    iou = shared / max(sum(areas) - shared, 1e-9)
+    if iou >= BOX_MASK_IOU:
+        return ""
+    shown = ", ".join(f"{value:.0f}" for value in mask_box)
+    stated = ", ".join(f"{value:.0f}" for value in box)
+    return f"the box is {stated} but the mask lies in {shown} (IoU {iou:.2f})"
+
+
+def mask_bounds(person: Person, size_hw: tuple[int, int]) -> FloatArray | None:
+    """The box around the person's mask, float32 [4] xyxy, clipped to the photo; nothing decoded.
+
+    None where there is no mask, or none that can be read.
+    """
+    shape = person.segmentation
+    if isinstance(shape, list):
+        points = np.concatenate([np.asarray(part, np.float32) for part in shape]).reshape(-1, 2)
+        corners = np.concatenate([points.min(axis=0), points.max(axis=0)])
+    elif shape is not None:
+        try:
+            rle = shape
+            if isinstance(shape["counts"], list):
+                rle = mask_api.frPyObjects(shape, *size_hw)
+            x, y, width, height = mask_api.toBbox(rle)
+        except (ValueError, TypeError, KeyError, RuntimeError):
+            return None
+        corners = np.array([x, y, x + width, y + height], np.float32)
+    else:
+        return None
+    limit = np.array([size_hw[1], size_hw[0]] * 2, np.float32)
+    clipped: FloatArray = np.clip(corners, 0, limit).astype(np.float32)
+    return clipped
+
+
+def repeated_ids(photos: Iterable[Photo]) -> Iterator[Finding]:
+    """Annotations that share their id."""
+    first: dict[int, int] = {}
+    for photo in photos:
+        for person in photo.people:
+            if person.id in first:
+                text = f"in the images {first[person.id]} and {photo.id}"
+                yield Finding("annotation id twice", f"annotation {person.id}", text)
+            first.setdefault(person.id, photo.id)
+
+
+def same_content(files: Iterable[PhotoFile]) -> list[list[Path]]:
+    """Groups of files with the same bytes; only files of equal length are read."""
+    by_size: dict[int, list[PhotoFile]] = defaultdict(list)
+    for file in {file.path: file for file in files}.values():
+        by_size[file.size()].append(file)
+    by_hash: dict[bytes, list[Path]] = defaultdict(list)
+    for group in by_size.values():
+        if len(group) > 1:
+            for file in group:
+                by_hash[hashlib.sha256(file.read()).digest()].append(file.path)
+    return [group for group in by_hash.values() if len(group) > 1]

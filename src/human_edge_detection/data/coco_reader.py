@@ -1,0 +1,187 @@
+"""Reads COCO-format annotations of people; what is faulty is named, skipped and counted."""
+
+from __future__ import annotations
+
+import json
+import logging
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.data.annotation_faults import box_fault, record_fault, shape_fault
+from human_edge_detection.data.annotations import Photo
+from human_edge_detection.data.coco_index import AnnotationIndex, read_index, read_parts, reading
+from human_edge_detection.data.packed import PackedTexts
+from human_edge_detection.data.photo_table import PeopleColumns, PhotoTable
+from human_edge_detection.data.photos import PhotoFile, PhotoStore
+
+_LOGGER = logging.getLogger(__name__)
+_FAULTS_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something wrong in an annotation file: its kind, the ids it concerns, what was found."""
+
+    kind: str
+    where: str
+    text: str
+
+
+def load_photos(
+    ann_path: Path | str,
+    image_dir: Path | str | PhotoStore,
+    *,
+    check_files: bool = True,
+    max_fault_share: float = 0.1,
+) -> tuple[Sequence[Photo], list[Fault]]:
+    """The photos in which somebody has a mask, and the faults that were found and skipped.
+
+    The file is read in pieces and its annotations of people are kept as they stand in it, so that
+    COCO's own fits in a quarter of a gigabyte. Masks are not decoded here. A person whose mask is
+    faulty stays as one known by the box.
+
+    Args:
+        ann_path: COCO-format JSON; other categories than ``person`` are left out.
+        image_dir: folder that the images' ``file_name`` starts from, or folders and archives.
+        check_files: look whether each photo with people exists.
+        max_fault_share: largest part of faulty photos, or of faulty people, to go on with.
+
+    Raises:
+        InputError: if the file is not COCO annotations, holds no people, or has too many faults.
+    """
+    index = read_index(ann_path)
+    folder = Path(image_dir) if isinstance(image_dir, str) else image_dir
+    if check_files and isinstance(folder, Path) and not folder.is_dir():
+        raise InputError(f"{folder}: no such folder of photos (for {ann_path})")
+    reader = _PeopleReader(index)
+    people, faults = reader.read(), reader.faults
+    _refuse_many(faults, reader.count, "people", max_fault_share, ann_path)
+    rows = np.unique(people.image_rows[people.is_target])
+    missing = _missing_files(index, rows.tolist(), folder) if check_files else {}
+    _refuse_many([*missing.values()], len(rows), "photos", max_fault_share, ann_path)
+    kept = rows[~np.isin(rows, list(missing))]
+    if not len(kept):
+        raise InputError(f"{ann_path}: nobody in it has a mask, so there is nothing to use")
+    faults += missing.values()
+    _report(faults, ann_path)
+    return PhotoTable(index.images, people, kept, folder), faults
+
+
+class _PeopleReader:
+    """Reads the annotations of people one by one into columns, and notes what is wrong."""
+
+    def __init__(self, index: AnnotationIndex) -> None:
+        self._index, self._category = index, index.person_category()
+        self._row_of = {identity: row for row, identity in enumerate(index.images.ids)}
+        self._rows, self._ids = array("q"), array("q")
+        self._boxes, self._areas = array("f"), array("d")
+        self._crowds, self._masks = bytearray(), bytearray()
+        self._records = PackedTexts()
+        self.faults: list[Fault] = []
+        self.count = 0
+
+    def read(self) -> PeopleColumns:
+        """All usable people, in the order of the file."""
+        index = self._index
+        numbers, starts, stops = index.places_of(self._category).T.tolist()
+        texts = read_parts(index.path, zip(starts, stops, strict=True))
+        with reading(index.path):
+            for number, text in zip(numbers, texts, strict=True):
+                self._add(json.loads(text), number, text)
+        boxes = np.array(self._boxes, np.float32).reshape(-1, 4)
+        boxes.setflags(write=False)  # people hold views of it
+        return PeopleColumns(
+            image_rows=np.array(self._rows, np.int64),
+            ids=np.array(self._ids, np.int64),
+            boxes_xyxy=boxes,
+            areas=np.array(self._areas, np.float64),
+            is_crowd=np.array(self._crowds, np.bool_),
+            has_mask=np.array(self._masks, np.bool_),
+            records=self._records,
+        )
+
+    def _add(self, record: Any, number: int, text: bytes) -> None:
+        if isinstance(record, dict) and record.get("category_id") != self._category:
+            return
+        self.count += 1
+        if not isinstance(record, dict):
+            self._note("bad record", f"annotation number {number}", f"is {record}, not an object")
+            return
+        image_id = record.get("image_id")
+        row = self._row_of.get(image_id) if isinstance(image_id, int) else None
+        where = f"annotation {record.get('id', f'number {number}')}"
+        if row is None:
+            self._note("unknown image", where, f"image_id {image_id} is not in 'images'")
+            return
+        where = f"{where} (image {image_id})"
+        size_hw = self._index.images.size_hw(row)
+        if fault := record_fault(record):
+            self._note("bad record", where, fault)
+        elif fault := box_fault(record.get("bbox"), size_hw):
+            self._note("bad box", where, fault)
+        else:
+            shape = record.get("segmentation") or None
+            if shape is not None and (fault := shape_fault(shape, size_hw)):
+                self._note("bad mask", where, f"{fault}; kept as a box of unknown shape")
+                shape = None
+            self._keep(record, row, size_hw, number, b"" if shape is None else text)
+
+    def _keep(
+        self,
+        record: Mapping[str, Any],
+        row: int,
+        size_hw: tuple[int, int],
+        number: int,
+        text: bytes,
+    ) -> None:
+        x, y, width, height = (float(value) for value in record["bbox"])
+        right, bottom = min(x + width, size_hw[1]), min(y + height, size_hw[0])
+        self._rows.append(row)
+        self._ids.append(int(record.get("id", number)))
+        self._boxes.extend((max(x, 0), max(y, 0), right, bottom))
+        self._areas.append(float(record.get("area") or width * height))
+        self._crowds.append(bool(record.get("iscrowd", 0)))
+        self._masks.append(bool(text))
+        self._records.append(text)
+
+    def _note(self, kind: str, where: str, text: str) -> None:
+        self.faults.append(Fault(kind, where, text))
+
+
+def _missing_files(
+    index: AnnotationIndex, rows: Iterable[int], folder: Path | PhotoStore
+) -> dict[int, Fault]:
+    """Photos that are not in the folder, by their row."""
+    missing = {}
+    for row in rows:
+        file = PhotoFile(folder, index.images.name(row))
+        if not file.exists():
+            where = f"image {index.images.ids[row]}"
+            missing[row] = Fault("missing image", where, f"{file} does not exist")
+    return missing
+
+
+def _refuse_many(
+    faults: Sequence[Fault], total: int, what: str, max_share: float, ann_path: Path | str
+) -> None:
+    if len(faults) > max_share * total:
+        first = f"{faults[0].where}: {faults[0].text}"
+        raise InputError(
+            f"{ann_path}: {len(faults)} of {total} {what} are faulty, more than the "
+            f"{max_share:.0%} that can be skipped; the first is {first}"
+        )
+
+
+def _report(faults: Sequence[Fault], ann_path: Path | str) -> None:
+    for kind, count in Counter(fault.kind for fault in faults).items():
+        some = [fault for fault in faults if fault.kind == kind][:_FAULTS_SHOWN]
+        shown = "; ".join(f"{fault.where}: {fault.text}" for fault in some)
+        more = f"; and {count - len(some)} more" if count > len(some) else ""
+        _LOGGER.warning("%s: skipped %d x %s: %s%s", ann_path, count, kind, shown, more)

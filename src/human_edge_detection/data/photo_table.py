@@ -1,0 +1,134 @@
+"""Annotated photos as columns: hundreds of thousands of people that loader workers share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from human_edge_detection.core.structures import FloatArray
+from human_edge_detection.data.annotations import Person, Photo
+from human_edge_detection.data.coco_index import ImageColumns
+from human_edge_detection.data.packed import PackedTexts
+from human_edge_detection.data.photos import PhotoStore
+
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class PeopleColumns:
+    """Annotated people, one a row.
+
+    Attributes:
+        image_rows: int64 [P], the row of each one's photo in ``images``.
+        ids: int64 [P], annotation ids.
+        boxes_xyxy: float32 [P, 4], source pixels, end-exclusive, clipped to the photo.
+        areas: float64 [P], square pixels.
+        is_crowd: bool [P].
+        has_mask: bool [P].
+        records: the annotation of each person with a mask as JSON, nothing for the others.
+    """
+
+    image_rows: IntArray
+    ids: IntArray
+    boxes_xyxy: FloatArray
+    areas: NDArray[np.float64]
+    is_crowd: NDArray[np.bool_]
+    has_mask: NDArray[np.bool_]
+    records: PackedTexts
+
+    @property
+    def is_target(self) -> NDArray[np.bool_]:
+        """Whether a mask can be learned from each one, bool [P]."""
+        return self.has_mask & ~self.is_crowd
+
+    def person(self, row: int) -> Person:
+        """One of them, the segmentation parsed."""
+        shape = json.loads(self.records[row])["segmentation"] if self.has_mask[row] else None
+        return Person(
+            int(self.ids[row]), self.boxes_xyxy[row], shape, bool(self.is_crowd[row]),
+            float(self.areas[row]),
+        )  # fmt: skip
+
+
+class PhotoTable(Sequence[Photo]):
+    """Photos of one annotation file. Each is put together when it is asked for.
+
+    Args:
+        images: the file's images.
+        people: the people in them.
+        rows: int64 [N], the image of each photo.
+        image_dir: folder of the photos, or folders and archives.
+    """
+
+    def __init__(
+        self,
+        images: ImageColumns,
+        people: PeopleColumns,
+        rows: IntArray,
+        image_dir: Path | PhotoStore,
+    ) -> None:
+        self._images, self._people, self._rows = images, people, rows
+        self._image_dir = image_dir
+        self._order = np.argsort(people.image_rows, kind="stable")
+        in_order = people.image_rows[self._order]
+        self._first = np.searchsorted(in_order, rows, "left")
+        self._last = np.searchsorted(in_order, rows, "right")
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    # Sequence[Photo], as which callers hold it, tells the types of the two apart.
+    def __getitem__(self, position: int | slice) -> Any:
+        if isinstance(position, slice):
+            return ChosenPhotos((self,), chosen(0, np.arange(len(self))[position]))
+        row, images = int(self._rows[position]), self._images
+        people = self._order[self._first[position] : self._last[position]]
+        return Photo(
+            id=images.ids[row],
+            file_name=images.name(row),
+            size_hw=images.size_hw(row),
+            people=tuple(self._people.person(int(person)) for person in people),
+            image_dir=self._image_dir,
+            source=images.sources[row].decode("utf-8", "surrogatepass"),
+            exhaustive=bool(images.exhaustive[row]),
+        )
+
+
+class ChosenPhotos(Sequence[Photo]):
+    """Photos of several sequences in any order, as often as wished; nothing is copied.
+
+    Args:
+        parts: where the photos are.
+        places: int64 [N, 2], the part of each photo and its position there.
+    """
+
+    def __init__(self, parts: Sequence[Sequence[Photo]], places: IntArray) -> None:
+        self._parts, self._places = tuple(parts), places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, position: int | slice) -> Any:
+        if isinstance(position, slice):
+            return ChosenPhotos(self._parts, self._places[position])
+        part, place = self._places[position].tolist()
+        return self._parts[part][place]
+
+
+def chosen(part: int, positions: NDArray[np.integer]) -> IntArray:
+    """int64 [N, 2] for :class:`ChosenPhotos`: some positions of one part."""
+    return np.stack([np.full(len(positions), part, np.int64), positions.astype(np.int64)], axis=1)
+
+
+def joined(parts: Sequence[Sequence[Photo]]) -> Sequence[Photo]:
+    """All photos of several sequences, in order."""
+    if len(parts) == 1:
+        return parts[0]
+    places = [chosen(part, np.arange(len(photos))) for part, photos in enumerate(parts)]
+    return ChosenPhotos(parts, np.concatenate(places or [np.zeros((0, 2), np.int64)]))

@@ -1,0 +1,174 @@
+"""Measures a data set: how many people, how large, how close, and how much of each class."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from human_edge_detection.config import StatsOptions
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.geometry import box_iou, padded_rois
+from human_edge_detection.core.images import write_atomically
+from human_edge_detection.core.structures import FloatArray, MaskClass
+from human_edge_detection.data.annotations import Photo
+from human_edge_detection.data.coco_reader import load_photos
+from human_edge_detection.data.photo_table import joined
+from human_edge_detection.data.targets import PhotoMasks, roi_targets
+
+_LOGGER = logging.getLogger(__name__)
+SEPARATION = 1.2
+"""Extra weight of non-target pixels: they are what keeps touching people apart."""
+
+_CLASS_NAMES = [kind.name.lower() for kind in MaskClass]
+_OVERLAPS = (0.1, 0.3, 0.5)
+_PERCENTILES = (5, 25, 50, 75, 95)
+
+
+def measure(photos: Sequence[Photo], size: int = 56, padding: float = 0.1) -> dict[str, Any]:
+    """The statistics of a data set, ready for JSON.
+
+    ``pixel_counts`` and what follows from them are over the bins of every person's ROI, as
+    training sees them; ``box_sizes`` is in source pixels; ``overlaps`` counts the people whose
+    box overlaps somebody else's by more than the given IoU.
+
+    Args:
+        photos: annotated photos; no image is opened.
+        size: bins along a mask's side.
+        padding: margin around a box on each side, as a part of its side.
+    """
+    counts = np.zeros(len(MaskClass), np.int64)
+    sides: list[FloatArray] = []
+    closeness: list[FloatArray] = []
+    for done, photo in enumerate(photos, start=1):
+        boxes, part = _measure_photo(photo, size, padding)
+        counts += part
+        sides.append(boxes[:, 2:] - boxes[:, :2])
+        closeness.append(_closest(boxes))
+        if done % 5000 == 0:
+            _LOGGER.info("measured %d of %d photos", done, len(photos))
+    ratios = counts / max(int(counts.sum()), 1)
+    people = [len(part) for part in sides]
+    return {
+        "total_images": len(photos),
+        "total_instances": sum(people),
+        "images_with_multiple_instances": sum(count > 1 for count in people),
+        "pixel_counts": _by_class(counts.tolist()),
+        "pixel_ratios": _by_class(ratios.tolist()),
+        "instance_count_distribution": {
+            str(count): images for count, images in sorted(Counter(people).items())
+        },
+        "separation_aware_weights": _by_class(separation_aware_weights(ratios).tolist()),
+        "box_sizes": _box_sizes(np.concatenate([np.zeros((0, 2), np.float32), *sides])),
+        "overlaps": _overlaps(np.concatenate([np.zeros(0, np.float32), *closeness])),
+        "mask_size": size,
+        "roi_padding": padding,
+    }
+
+
+def _measure_photo(photo: Photo, size: int, padding: float) -> tuple[FloatArray, NDArray[np.int64]]:
+    masks = PhotoMasks(photo)
+    index = np.flatnonzero(masks.known)
+    boxes = np.array([photo.people[i].box_xyxy for i in index], np.float32).reshape(-1, 4)
+    labels = roi_targets(masks, padded_rois(boxes, padding, photo.size_hw), index, size)
+    counted = np.bincount(labels.ravel(), minlength=256)[: len(MaskClass)]
+    return boxes, counted.astype(np.int64)
+
+
+def _closest(boxes: FloatArray) -> FloatArray:
+    iou = box_iou(boxes, boxes)
+    np.fill_diagonal(iou, 0)
+    return np.asarray(iou.max(axis=1, initial=0), np.float32)
+
+
+def _by_class(values: Sequence[float]) -> dict[str, float]:
+    return dict(zip(_CLASS_NAMES, values, strict=True))
+
+
+def _box_sizes(sides: FloatArray) -> dict[str, Any]:
+    if not len(sides):
+        return {}
+    shorter = sides.min(axis=1)
+    columns = {"width": sides[:, 0], "height": sides[:, 1], "shorter_side": shorter}
+    sizes: dict[str, Any] = {
+        name: {f"p{p}": round(float(np.percentile(values, p)), 1) for p in _PERCENTILES}
+        for name, values in columns.items()
+    }
+    return sizes | {f"shorter_side_below_{px}": int((shorter < px).sum()) for px in (12, 16, 32)}
+
+
+def _overlaps(closeness: FloatArray) -> dict[str, int]:
+    return {f"iou_above_{limit}": int((closeness > limit).sum()) for limit in _OVERLAPS}
+
+
+def separation_aware_weights(ratios: object) -> NDArray[np.float64]:
+    """Class weights float64 [3] of mean 1: minus log of the pixel ratio, non-target times 1.2.
+
+    A class without pixels weighs 1, the mean of the others: its ratio says nothing.
+
+    Raises:
+        ValueError: if the ratios are not three shares of one whole.
+    """
+    shares = np.asarray(ratios, np.float64)
+    if shares.shape != (len(MaskClass),) or (shares < 0).any() or shares.sum() > 1.01:
+        raise ValueError(f"ratios must be 3 shares of one whole, but got {shares.tolist()}")
+    weights = np.ones(len(MaskClass))
+    present = (shares > 0) & (shares < 1)
+    weights[present] = -np.log(shares[present])
+    weights[MaskClass.NON_TARGET] *= SEPARATION
+    weights[present] /= weights[present].mean() if present.any() else 1.0
+    weights[~present] = 1.0
+    return weights
+
+
+def read_weights(path: Path | str) -> NDArray[np.float64]:
+    """Class weights float64 [3] of a statistics file, as written or found from its ratios.
+
+    Raises:
+        InputError: if the file is no statistics file, or its weights are not three above zero.
+    """
+    try:
+        content = json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON ({error}): make it anew with 'stats'") from error
+    content = content if isinstance(content, dict) else {}
+    if "separation_aware_weights" in content:
+        return _three(content["separation_aware_weights"], path, "separation_aware_weights")
+    if "pixel_ratios" in content:
+        return separation_aware_weights(_three(content["pixel_ratios"], path, "pixel_ratios"))
+    raise InputError(f"{path} has no 'separation_aware_weights': make it anew with 'stats'")
+
+
+def _three(values: Any, path: Path | str, key: str) -> NDArray[np.float64]:
+    if isinstance(values, dict):
+        values = [values.get(name, values.get(str(i))) for i, name in enumerate(_CLASS_NAMES)]
+    try:
+        found = np.asarray(values, np.float64)
+    except (TypeError, ValueError):
+        found = np.zeros(0)
+    if found.shape != (3,) or not (np.isfinite(found) & (found > 0)).all():
+        raise InputError(f"{path}: '{key}' must be three numbers above 0, but got {values}")
+    return found
+
+
+def run_stats(options: StatsOptions) -> None:
+    """Measure annotation files together, write the statistics file and print the main numbers."""
+    parts = [load_photos(path, path.parent, check_files=False)[0] for path in options.ann]
+    result = measure(joined(parts), options.mask_size, options.roi_padding)
+    write_atomically(options.output, (json.dumps(result, indent=2) + "\n").encode())
+    print(
+        f"{result['total_images']} photos, {result['total_instances']} people, "
+        f"{result['images_with_multiple_instances']} photos with several"
+    )
+    for name in _CLASS_NAMES:
+        ratio, weight = result["pixel_ratios"][name], result["separation_aware_weights"][name]
+        print(f"{name:<11} {ratio:7.2%} of the pixels, weight {weight:.4f}")
+    print(f"written to {options.output}")

@@ -1,0 +1,140 @@
+"""Makes the people-only annotation files, whole and small, from an official COCO JSON."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from human_edge_detection.config import SubsetOptions
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.images import write_atomically
+from human_edge_detection.data.coco_index import (
+    AnnotationIndex,
+    IntArray,
+    read_index,
+    read_parts,
+    reading,
+)
+
+_LOGGER = logging.getLogger(__name__)
+SUFFIX = "_person_only_no_crowd"
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Part of a COCO file, by what it takes from where in the file.
+
+    Attributes:
+        index: the file.
+        category: id of the person category, the only one that is taken.
+        image_rows: int64 [N], the images, rising.
+        people: int64 [A, 3], the image, the start and the end of each annotation.
+    """
+
+    index: AnnotationIndex
+    category: int
+    image_rows: IntArray
+    people: IntArray
+
+
+def keep_people(index: AnnotationIndex) -> Subset:
+    """The part of a COCO file about people, without photos that show a crowd region."""
+    category = index.person_category()
+    row_of = {identity: row for row, identity in enumerate(index.images.ids)}
+    people, crowded = [], set()
+    places = index.places_of(category)[:, 1:].tolist()
+    with reading(index.path):
+        for (start, stop), text in zip(places, read_parts(index.path, places), strict=True):
+            item = json.loads(text)
+            if not isinstance(item, dict) or item.get("category_id") != category:
+                continue
+            image_id = item.get("image_id")
+            row = row_of.get(image_id) if isinstance(image_id, int) else None
+            if row is not None:
+                people.append((row, start, stop))
+                crowded.update([row] if item.get("iscrowd") else [])
+    found = np.array(people, np.int64).reshape(-1, 3)
+    found = found[~np.isin(found[:, 0], list(crowded))]
+    return Subset(index, category, np.unique(found[:, 0]), found)
+
+
+def draw_photos(subset: Subset, count: int, seed: int = 42) -> Subset:
+    """A subset with ``count`` of the photos, drawn at random, and their people.
+
+    With one seed a smaller subset is part of every larger one.
+
+    Raises:
+        InputError: if there are fewer photos.
+    """
+    rows = subset.image_rows
+    if count > len(rows):
+        raise InputError(f"a subset of {count} photos was asked for, but there are {len(rows)}")
+    kept = rows[np.sort(np.random.default_rng(seed).permutation(len(rows))[:count])]
+    return replace(
+        subset, image_rows=kept, people=subset.people[np.isin(subset.people[:, 0], kept)]
+    )
+
+
+def encode_subset(subset: Subset) -> bytes:
+    """The subset as a COCO file: each image and each person as it stands in the original."""
+    index = subset.index
+    images = np.asarray(index.images.places, np.int64).reshape(-1, 2)[subset.image_rows]
+    parts = {"images": images, "annotations": subset.people[:, 1:]}
+    categories = [
+        item for item in index.categories
+        if isinstance(item, dict) and item.get("id") == subset.category
+    ]  # fmt: skip
+    text = bytearray()
+    for key, span in index.spans.items():
+        text += b"," if text else b"{"
+        text += json.dumps(key).encode() + b":"
+        if key in parts:
+            _add_list(text, _utf8(index, parts[key].tolist()))
+        elif key == "categories":
+            text += json.dumps(categories, separators=(",", ":")).encode()
+        else:
+            text += next(_utf8(index, [span]))
+    text += b"}"
+    return bytes(text)
+
+
+def _add_list(text: bytearray, items: Iterable[bytes]) -> None:
+    """Add a JSON array; hundreds of thousands of items are never in memory one by one."""
+    text += b"["
+    for number, item in enumerate(items):
+        text += (b"," if number else b"") + item
+    text += b"]"
+
+
+def _utf8(index: AnnotationIndex, places: Iterable[Sequence[int]]) -> Iterator[bytes]:
+    for text in read_parts(index.path, places):
+        encoding = json.detect_encoding(text)
+        yield text.decode(encoding, "surrogatepass").encode("utf-8", "surrogatepass")
+
+
+def run_subset(options: SubsetOptions) -> None:
+    """Write ``NAME_person_only_no_crowd.json`` and its small versions, and print their names."""
+    for ann_path in options.ann:
+        people = keep_people(read_index(ann_path))
+        total = len(people.image_rows)
+        if not total:
+            raise InputError(f"{ann_path}: every photo is without people or shows a crowd region")
+        folder = options.output_dir or ann_path.parent
+        _write(folder / f"{ann_path.stem}{SUFFIX}.json", people)
+        for count in options.sizes:
+            if count > total:
+                _LOGGER.warning("%s: no subset of %d photos, there are only %d",
+                                ann_path, count, total)  # fmt: skip
+                continue
+            small = draw_photos(people, count, options.seed)
+            _write(folder / f"{ann_path.stem}{SUFFIX}_{count}.json", small)
+
+
+def _write(path: Path, subset: Subset) -> None:
+    write_atomically(path, encode_subset(subset))
+    print(f"{path}: {len(subset.image_rows)} photos, {len(subset.people)} people")

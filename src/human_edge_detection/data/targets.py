@@ -1,0 +1,147 @@
+"""Cuts the three-class targets of ROIs out of a photo's masks, in the source frame."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+from numpy.typing import NDArray
+
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.geometry import crop_mask, pixel_bounds
+from human_edge_detection.core.structures import (
+    IGNORE_INDEX,
+    NOT_TARGET_INDEX,
+    FloatArray,
+    MaskClass,
+    as_boxes,
+)
+from human_edge_detection.data.annotations import Person, Photo, decode_mask
+
+_LOGGER = logging.getLogger(__name__)
+_Window = tuple[int, int, int, int]
+
+
+class PhotoMasks:
+    """The decoded masks of one photo, made to be looked at through many ROIs.
+
+    Each person's mask is kept cut to its own extent, so that memory follows the people's areas.
+
+    Attributes:
+        size_hw: height and width of the photo.
+        exhaustive: whether everybody in the photo is annotated.
+        known: bool [P], True for the people of ``photo.people`` with a mask of their own.
+    """
+
+    def __init__(self, photo: Photo) -> None:
+        """Decode every mask of ``photo`` once."""
+        self.size_hw = photo.size_hw
+        self.exhaustive = photo.exhaustive
+        self._masks: list[tuple[_Window, NDArray[np.bool_]] | None] = []
+        self._count = np.zeros(photo.size_hw, np.uint16)
+        self._unknown = np.zeros(photo.size_hw, np.bool_)
+        for person in photo.people:
+            mask = _decode(person, photo)
+            trimmed = None
+            if mask is None:
+                x1, y1, x2, y2 = pixel_bounds(person.box_xyxy, photo.size_hw)
+                self._unknown[y1:y2, x1:x2] = True
+            elif person.is_crowd:
+                self._unknown |= mask
+            else:
+                trimmed = _trim(mask)
+                x1, y1, x2, y2 = trimmed[0]
+                self._count[y1:y2, x1:x2] += trimmed[1]
+            self._masks.append(trimmed)
+        self._unknown &= self._count == 0
+        self.known = np.array([mask is not None for mask in self._masks], np.bool_)
+
+    def target(self, index: int, window: _Window) -> NDArray[np.bool_]:
+        """Person ``index``'s mask in a window of whole pixels, bool [h, w]."""
+        found = self._masks[index]
+        if found is None:
+            raise ValueError(f"person {index} of the photo has no mask of its own")
+        (left, top, right, bottom), mask = found
+        x1, y1, x2, y2 = window
+        out = np.zeros((y2 - y1, x2 - x1), np.bool_)
+        low_x, low_y = max(x1, left), max(y1, top)
+        high_x, high_y = min(x2, right), min(y2, bottom)
+        if low_x < high_x and low_y < high_y:
+            part = mask[low_y - top : high_y - top, low_x - left : high_x - left]
+            out[low_y - y1 : high_y - y1, low_x - x1 : high_x - x1] = part
+        return out
+
+    def others(self, target: NDArray[np.bool_], window: _Window) -> NDArray[np.bool_]:
+        """Where somebody else's mask lies, bool [h, w], given :meth:`target`'s answer."""
+        x1, y1, x2, y2 = window
+        return np.asarray(self._count[y1:y2, x1:x2] > target, np.bool_)
+
+    def unknown(self, window: _Window) -> NDArray[np.bool_]:
+        """Where a crowd or somebody known only by a box may be, and no known mask is."""
+        x1, y1, x2, y2 = window
+        return self._unknown[y1:y2, x1:x2]
+
+
+def _decode(person: Person, photo: Photo) -> NDArray[np.bool_] | None:
+    if not person.has_mask:
+        return None
+    try:
+        mask = decode_mask(person, photo.size_hw)
+    except InputError as error:
+        _LOGGER.warning("%s: %s; taken as a box of unknown shape", photo.path, error)
+        return None
+    return mask if mask.any() else None
+
+
+def _trim(mask: NDArray[np.bool_]) -> tuple[_Window, NDArray[np.bool_]]:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    x1, x2 = int(columns[0]), int(columns[-1]) + 1
+    y1, y2 = int(rows[0]), int(rows[-1]) + 1
+    return (x1, y1, x2, y2), mask[y1:y2, x1:x2].copy()
+
+
+def roi_targets(
+    masks: PhotoMasks,
+    rois_source: FloatArray,
+    person_index: NDArray[np.integer],
+    size: int = 56,
+) -> NDArray[np.uint8]:
+    """The labels uint8 [N, size, size] of each ROI's bins.
+
+    A bin is TARGET if its person covers at least half of it. Otherwise it gets what covers most
+    of it: NON_TARGET (somebody else's mask), ``IGNORE_INDEX`` (a crowd, or somebody known only by
+    a box) or BACKGROUND, which in a photo that is not exhaustively annotated is only
+    ``NOT_TARGET_INDEX``.
+
+    Args:
+        masks: the photo's masks.
+        rois_source: float32 [N, 4] xyxy, source pixels.
+        person_index: int [N], position of each ROI's target in ``photo.people``.
+        size: bins along each side.
+    """
+    rois = as_boxes(rois_source, "rois_source")
+    labels = np.empty((len(rois), size, size), np.uint8)
+    for row, (roi, index) in enumerate(zip(rois, person_index, strict=True)):
+        labels[row] = _label_roi(masks, roi, int(index), size)
+    return labels
+
+
+def _label_roi(masks: PhotoMasks, roi: FloatArray, index: int, size: int) -> NDArray[np.uint8]:
+    window = pixel_bounds(roi, masks.size_hw)
+    local = roi - np.array([window[0], window[1], window[0], window[1]], np.float32)
+    target = masks.target(index, window)
+    target_part = _coverage(target, local, size)
+    others_part = _coverage(masks.others(target, window), local, size)
+    unknown_part = _coverage(masks.unknown(window), local, size)
+    # What is left of a bin; outlines may overlap a little, so it is not simply the rest.
+    nobody_part = np.maximum(1 - target_part - others_part - unknown_part, 0)
+    nobody = MaskClass.BACKGROUND if masks.exhaustive else NOT_TARGET_INDEX
+    order = np.array([MaskClass.NON_TARGET, IGNORE_INDEX, nobody], np.uint8)  # as ties fall
+    most = np.argmax([others_part, unknown_part, nobody_part], axis=0)
+    return np.where(target_part >= 0.5, np.uint8(MaskClass.TARGET), order[most])
+
+
+def _coverage(mask: NDArray[np.bool_], roi: FloatArray, size: int) -> FloatArray:
+    if not mask.any():  # most people stand alone, and weighing the bins is what takes the time
+        return np.zeros((size, size), np.float32)
+    return crop_mask(mask, roi, size)
