@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from human_edge_detection.detector import PersonDetector
-from human_edge_detection.head_session import HeadSession
-from human_edge_detection.open_model import EXTRACTOR_NAME, default_model
-from human_edge_detection.runtime import open_session
+from human_edge_detection.runtime.detector import PersonDetector
+from human_edge_detection.runtime.head import HeadSession
+from human_edge_detection.runtime.model_files import EXTRACTOR_NAME, default_model
+from human_edge_detection.runtime.sessions import open_session
 
 
 def milliseconds(work: Callable[[], object]) -> float:

@@ -24,8 +24,8 @@ from torch.nn import functional
 
 from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.export_onnx import head_model
-from human_edge_detection.head_session import HeadSession
 from human_edge_detection.model import ModelSpec
+from human_edge_detection.runtime.head import HeadSession
 from human_edge_detection.spec_head import SpecHead
 
 SPEC = ModelSpec("spec", ("map",), (1024,), (8.0,))

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from human_edge_detection import MaskPredictor, runtime
+from human_edge_detection import MaskPredictor
 from human_edge_detection.data.sample.scene import draw_scene
+from human_edge_detection.runtime import sessions as runtime
 
 WAYS = {"sleeping": "0", "spinning": "1"}
 KEY = "session.intra_op.allow_spinning"

@@ -22,16 +22,16 @@ from human_edge_detection.config import QuantizeOptions, TrainOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import write_atomically
 from human_edge_detection.export_onnx import git_revision, package_version
-from human_edge_detection.head_session import HeadSession
-from human_edge_detection.open_model import (
+from human_edge_detection.person_export import export_pair
+from human_edge_detection.quantize_command import run_quantize
+from human_edge_detection.runtime.head import HeadSession
+from human_edge_detection.runtime.model_files import (
     EXTRACTOR_NAME,
     HEAD_NAME,
     INT8_HEAD_NAME,
     WEIGHTS_DIR,
     WEIGHTS_NAME,
 )
-from human_edge_detection.person_export import export_pair
-from human_edge_detection.quantize_command import run_quantize
 from human_edge_detection.trained_weights import read_trained
 from human_edge_detection.weights_file import save_weights
 

@@ -138,7 +138,7 @@ def test_the_command_compares_two_models(files, tmp_path, capsys):
 
 
 def test_what_to_pass_is_said(files, tmp_path, monkeypatch):
-    monkeypatch.setattr("human_edge_detection.open_model.WEIGHTS_DIR", tmp_path)
+    monkeypatch.setattr("human_edge_detection.runtime.model_files.WEIGHTS_DIR", tmp_path)
     with pytest.raises(InputError, match="--model"):
         plan(BenchmarkOptions())
     for wrong, text in (

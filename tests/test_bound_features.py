@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from human_edge_detection.bound_features import BoundFeatures
-from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
+from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 from stand_in import write_stand_in
 
 

@@ -14,7 +14,7 @@ from human_edge_detection.cli import train_main
 from human_edge_detection.config import ExportOptions, TrainOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.initial_model import find_start, new_model
-from human_edge_detection.open_model import WEIGHTS_NAME
+from human_edge_detection.runtime.model_files import WEIGHTS_NAME
 from human_edge_detection.trained_weights import TrainedWeights, read_trained
 from human_edge_detection.weights_file import save_weights
 from tiny_command import outputs, write_inputs
@@ -61,7 +61,7 @@ def test_what_does_not_fit_is_named(start: TrainedWeights) -> None:
 def test_builtin_names_the_weights_that_ship(
     start: TrainedWeights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("human_edge_detection.open_model.WEIGHTS_DIR", tmp_path)
+    monkeypatch.setattr("human_edge_detection.runtime.model_files.WEIGHTS_DIR", tmp_path)
     options = replace(JOINT, init_from="builtin")
     with pytest.raises(InputError, match="no person model ships"):
         find_start(options)

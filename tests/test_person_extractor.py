@@ -15,8 +15,6 @@ from human_edge_detection.cli import main
 from human_edge_detection.config import TrainOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import save_image
-from human_edge_detection.head_session import HeadSession
-from human_edge_detection.open_model import EXTRACTOR_NAME, HEAD_NAME
 from human_edge_detection.optimizer import make_optimizer
 from human_edge_detection.person_export import export_person_model
 from human_edge_detection.person_extractor import (
@@ -26,6 +24,8 @@ from human_edge_detection.person_extractor import (
 from human_edge_detection.predictor import MaskPredictor
 from human_edge_detection.progress import Means
 from human_edge_detection.run_end import predict_command
+from human_edge_detection.runtime.head import HeadSession
+from human_edge_detection.runtime.model_files import EXTRACTOR_NAME, HEAD_NAME
 from tiny_person import SPEC, new_person_model
 from tiny_run import AMOUNT, write_photos
 

@@ -267,7 +267,7 @@ def test_a_head_that_does_not_fit_is_refused(files, tmp_path):
 
 def test_missing_parts_say_what_to_pass(files, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("human_edge_detection.open_model.WEIGHTS_DIR", tmp_path)
+        patch.setattr("human_edge_detection.runtime.model_files.WEIGHTS_DIR", tmp_path)
         with pytest.raises(InputError, match=r"no person model ships.*--model"):
             MaskPredictor(device="cpu")
     with pytest.raises(InputError, match="without --model"):

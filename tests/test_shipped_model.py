@@ -20,8 +20,9 @@ from human_edge_detection.config import ExportOptions, PredictOptions, ValidateO
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import save_image
 from human_edge_detection.export_command import run_export
-from human_edge_detection.head_session import HeadSession
-from human_edge_detection.open_model import (
+from human_edge_detection.predict_command import run_predict
+from human_edge_detection.runtime.head import HeadSession
+from human_edge_detection.runtime.model_files import (
     EXTRACTOR_NAME,
     HEAD_NAME,
     INT8_HEAD_NAME,
@@ -31,7 +32,6 @@ from human_edge_detection.open_model import (
     own_extractor,
     shipped_weights,
 )
-from human_edge_detection.predict_command import run_predict
 from human_edge_detection.trained_weights import read_trained
 from human_edge_detection.validate_command import run_validate
 from people_set import write_people_set
@@ -70,7 +70,7 @@ def shipped(release: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Pa
         device="cpu", bootstrap=50, no_visualization=True, val_output_dir=work / "out",
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("human_edge_detection.open_model.WEIGHTS_DIR", folder)
+        patch.setattr("human_edge_detection.runtime.model_files.WEIGHTS_DIR", folder)
         assert run_validate(measured) == 0
     release.write_card(checkpoint, work / "out" / "report.json", folder)
     for name in LICENCES:
@@ -125,7 +125,7 @@ def test_the_licences_are_there_in_either_state() -> None:
 def test_prediction_without_flags_uses_what_ships(
     shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("human_edge_detection.open_model.WEIGHTS_DIR", shipped)
+    monkeypatch.setattr("human_edge_detection.runtime.model_files.WEIGHTS_DIR", shipped)
     image = np.random.default_rng(0).integers(0, 255, (50, 70, 3), np.uint8)
     with MaskPredictor(device="cpu") as predictor:
         assert len(predictor.segment(image, score=0.0)) > 0
@@ -141,23 +141,23 @@ def test_prediction_without_flags_uses_what_ships(
 def test_the_shipped_weights_are_exported_at_another_size(
     shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("human_edge_detection.open_model.WEIGHTS_DIR", shipped)
+    monkeypatch.setattr("human_edge_detection.runtime.model_files.WEIGHTS_DIR", shipped)
     options = ExportOptions(Path("builtin"), output_dir=tmp_path, image_size=(32, 64))
     assert run_export(options) == 0
     assert HeadSession(tmp_path / HEAD_NAME, "cpu").facts.image_size_hw == (32, 64)
 
 
 def test_the_8_bit_head_is_for_cpus(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("human_edge_detection.open_model.WEIGHTS_DIR", shipped)
+    monkeypatch.setattr("human_edge_detection.runtime.model_files.WEIGHTS_DIR", shipped)
     assert default_model("cpu") == (shipped / INT8_HEAD_NAME, shipped / EXTRACTOR_NAME)
     assert default_model(providers=["CPUExecutionProvider"])[0] == shipped / INT8_HEAD_NAME
-    chosen = "human_edge_detection.open_model.choose_providers"
+    chosen = "human_edge_detection.runtime.model_files.choose_providers"
     monkeypatch.setattr(chosen, lambda device, providers: ["CUDAExecutionProvider"])
     assert default_model("auto") == (shipped / HEAD_NAME, shipped / EXTRACTOR_NAME)
 
 
 def test_absent_files_say_what_to_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("human_edge_detection.open_model.WEIGHTS_DIR", tmp_path)
+    monkeypatch.setattr("human_edge_detection.runtime.model_files.WEIGHTS_DIR", tmp_path)
     for call in (default_model, shipped_weights, lambda: MaskPredictor(device="cpu")):
         with pytest.raises(InputError, match="no person model ships"):
             call()

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from human_edge_detection.export_onnx import head_model
-from human_edge_detection.head_session import HeadSession
 from human_edge_detection.model import ModelSpec, build_head
+from human_edge_detection.runtime.head import HeadSession
 
 CHANNELS, STRIDE, SIDE = 32, 8.0, 160
 FEATURES = [np.zeros((1, CHANNELS, SIDE // 8, SIDE // 8), np.float32)]

@@ -15,8 +15,8 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.evaluate import Evaluation
 from human_edge_detection.export_onnx import export_end_to_end, export_head
 from human_edge_detection.model import ModelSpec, build_head
-from human_edge_detection.open_model import HEAD_NAME
 from human_edge_detection.report_data import ScoredModel, best_of
+from human_edge_detection.runtime.model_files import HEAD_NAME
 from human_edge_detection.trained_weights import read_trained
 from human_edge_detection.validate_command import find_models, run_validate
 from human_edge_detection.validation_text import comparison_text
@@ -105,8 +105,8 @@ def check_equal_scores(output: Path) -> None:
 def test_a_person_model_scores_the_same_from_every_file(
     options: ValidateOptions, person_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("human_edge_detection.open_model.WEIGHTS_DIR", person_folder)
-    monkeypatch.setattr("human_edge_detection.open_model.INT8_HEAD_NAME", HEAD_NAME)
+    monkeypatch.setattr("human_edge_detection.runtime.model_files.WEIGHTS_DIR", person_folder)
+    monkeypatch.setattr("human_edge_detection.runtime.model_files.INT8_HEAD_NAME", HEAD_NAME)
     files = (str(person_folder / "best_model.pth"), str(person_folder / HEAD_NAME), "builtin")
     given = replace(
         options, models=files, image_size=(96, 64), val_output_dir=tmp_path / "out",

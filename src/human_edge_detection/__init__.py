@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from human_edge_detection.core.errors import InputError
     from human_edge_detection.core.structures import Detections, MaskClass
-    from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
     from human_edge_detection.masks.instance_masks import InstanceMasks
     from human_edge_detection.masks.overlay import overlay_masks_on_image
     from human_edge_detection.predictor import MaskPredictor
+    from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 
 __all__ = [
     "Detections",
@@ -33,7 +33,7 @@ _HOMES = {
     "InstanceMasks": "masks.instance_masks",
     "MaskClass": "core.structures",
     "MaskPredictor": "predictor",
-    "YOLOv9FeatureExtractor": "feature_extractor",
+    "YOLOv9FeatureExtractor": "runtime.feature_extractor",
     "overlay_masks_on_image": "masks.overlay",
 }
 

@@ -16,7 +16,7 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import read_image, read_size
 from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.predictor import MaskPredictor
-from human_edge_detection.runtime import choose_providers
+from human_edge_detection.runtime.sessions import choose_providers
 
 STAGES = ("decode", "prepare", "extractor", "head", "paste")
 DEVICES = ("cpu", "cuda", "tensorrt")

@@ -24,8 +24,8 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import save_image, write_atomically
 from human_edge_detection.data.sample.sample_data import draw_crowd
 from human_edge_detection.machine_stamp import machine_stamp
-from human_edge_detection.open_model import default_model
-from human_edge_detection.runtime import choose_providers, read_model, short_hash
+from human_edge_detection.runtime.model_files import default_model
+from human_edge_detection.runtime.sessions import choose_providers, read_model, short_hash
 from human_edge_detection.sources import find_sources
 
 MOST_PHOTOS = 50

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from human_edge_detection.batches import Batch
-from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
 from human_edge_detection.features import network_images
+from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 
 
 class BoundFeatures:

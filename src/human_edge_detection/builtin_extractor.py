@@ -19,7 +19,7 @@ from human_edge_detection.backbone import (
 )
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import write_atomically
-from human_edge_detection.runtime import open_session, user_cache_dir
+from human_edge_detection.runtime.sessions import open_session, user_cache_dir
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from typing import Protocol
 from human_edge_detection.core.network_input import PreparedImage, prepare_image
 from human_edge_detection.core.spec import HeadFacts
 from human_edge_detection.core.structures import Detections, FloatArray, ImageArray
-from human_edge_detection.detector import PersonDetector
-from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
+from human_edge_detection.runtime.detector import PersonDetector
+from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 
 logger = logging.getLogger(__name__)
 

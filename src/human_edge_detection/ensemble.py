@@ -11,7 +11,7 @@ from human_edge_detection.averaging import Answer, mean_probs
 from human_edge_detection.core.geometry import box_areas, padded_rois
 from human_edge_detection.core.structures import FloatArray, MaskClass
 from human_edge_detection.encoders import EncodedImage
-from human_edge_detection.head_session import HeadSession
+from human_edge_detection.runtime.head import HeadSession
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from human_edge_detection.config import ExportOptions
 from human_edge_detection.core.defaults import BUILTIN
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.export_onnx import export_end_to_end, export_head, report
-from human_edge_detection.open_model import EXTRACTOR_NAME, HEAD_NAME, shipped_weights
 from human_edge_detection.person_export import export_pair
+from human_edge_detection.runtime.model_files import EXTRACTOR_NAME, HEAD_NAME, shipped_weights
 from human_edge_detection.trained_weights import read_trained
 
 

@@ -28,8 +28,8 @@ from human_edge_detection.export_parity import (
     refuse_errors,
 )
 from human_edge_detection.model import ModelSpec
-from human_edge_detection.onnx_graph import select_outputs
-from human_edge_detection.runtime import read_model
+from human_edge_detection.runtime.onnx_graph import select_outputs
+from human_edge_detection.runtime.sessions import read_model
 
 LOG = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from torch import nn
 from human_edge_detection.core.small_rois import head_feeds
 from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.model import ModelSpec
-from human_edge_detection.onnx_graph import select_outputs
-from human_edge_detection.runtime import open_session, read_model
+from human_edge_detection.runtime.onnx_graph import select_outputs
+from human_edge_detection.runtime.sessions import open_session, read_model
 
 TOLERANCE = 1e-3
 """Largest difference of a logit, ONNX Runtime against torch, that an export may show."""

@@ -19,7 +19,7 @@ from human_edge_detection.core.geometry import letterbox
 from human_edge_detection.core.images import read_image
 from human_edge_detection.core.structures import FloatArray, ImageArray
 from human_edge_detection.data.annotations import Photo, check_size
-from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
+from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 
 LOG = logging.getLogger(__name__)
 HALF_MAX = float(np.finfo(np.float16).max)

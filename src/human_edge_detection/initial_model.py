@@ -11,8 +11,8 @@ from human_edge_detection.config import TrainOptions
 from human_edge_detection.core.defaults import BUILTIN
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.model import ModelSpec, build_head
-from human_edge_detection.open_model import shipped_weights
 from human_edge_detection.person_extractor import PersonExtractor, new_person_extractor
+from human_edge_detection.runtime.model_files import shipped_weights
 from human_edge_detection.trained_weights import TrainedWeights, read_trained
 from human_edge_detection.widening import widened
 

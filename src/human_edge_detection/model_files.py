@@ -18,11 +18,11 @@ from human_edge_detection.core.structures import FloatArray, RoiSample
 from human_edge_detection.evaluate import Infer
 from human_edge_detection.feature_cache import as_network_input
 from human_edge_detection.features import MapSource, extracted_features, trained_features
-from human_edge_detection.head_session import HeadSession
 from human_edge_detection.inference import inference
 from human_edge_detection.losses import RoiMaskLoss
 from human_edge_detection.model import ModelSpec
-from human_edge_detection.open_model import own_extractor
+from human_edge_detection.runtime.head import HeadSession
+from human_edge_detection.runtime.model_files import own_extractor
 from human_edge_detection.trained_weights import (
     WEIGHTS_SUFFIXES,
     TrainedWeights,

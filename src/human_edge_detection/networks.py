@@ -8,7 +8,6 @@ from pathlib import Path
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.spec import HeadFacts
-from human_edge_detection.detector import PersonDetector, holds_detector
 from human_edge_detection.encoders import (
     ExtractorEncoder,
     ImageEncoder,
@@ -18,10 +17,11 @@ from human_edge_detection.encoders import (
     warn_if_foreign,
 )
 from human_edge_detection.ensemble import Ensemble, Member
-from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
-from human_edge_detection.head_session import HeadSession
-from human_edge_detection.open_model import ModelFiles, own_extractor
-from human_edge_detection.runtime import Provider
+from human_edge_detection.runtime.detector import PersonDetector, holds_detector
+from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
+from human_edge_detection.runtime.head import HeadSession
+from human_edge_detection.runtime.model_files import ModelFiles, own_extractor
+from human_edge_detection.runtime.sessions import Provider
 
 Source = tuple[Path | None, tuple[int, int]]
 """What a head reads: an extractor's file (None for the picture itself) at a height and width."""

@@ -11,10 +11,10 @@ from human_edge_detection.config import PredictOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.image_boxes import BoxFile
 from human_edge_detection.ledger import Ledger
-from human_edge_detection.open_model import ModelFiles, name_files
 from human_edge_detection.predict_run import Job, PredictRun, Tally
 from human_edge_detection.predictor import MaskPredictor
-from human_edge_detection.runtime import read_model, short_hash
+from human_edge_detection.runtime.model_files import ModelFiles, name_files
+from human_edge_detection.runtime.sessions import read_model, short_hash
 from human_edge_detection.sources import Source, find_sources
 
 

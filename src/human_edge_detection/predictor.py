@@ -11,13 +11,13 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.geometry import padded_rois
 from human_edge_detection.core.network_input import PreparedImage, check_image
 from human_edge_detection.core.structures import Detections, FloatArray, ImageArray
-from human_edge_detection.detector import DEFAULT_SCORE
 from human_edge_detection.encoders import EncodedImage
 from human_edge_detection.masks.instance_masks import InstanceMasks
 from human_edge_detection.networks import Place, open_networks
-from human_edge_detection.open_model import FileName, name_files
 from human_edge_detection.predict_options import FUSE_RULES
-from human_edge_detection.runtime import Provider
+from human_edge_detection.runtime.detector import DEFAULT_SCORE
+from human_edge_detection.runtime.model_files import FileName, name_files
+from human_edge_detection.runtime.sessions import Provider
 
 
 class MaskPredictor(Closable):

@@ -23,7 +23,7 @@ from human_edge_detection.data.photos import open_photos
 from human_edge_detection.masks.fusion import softmax
 from human_edge_detection.predictor import MaskPredictor
 from human_edge_detection.quantize import Feeds, quantized
-from human_edge_detection.runtime import open_session, read_model
+from human_edge_detection.runtime.sessions import open_session, read_model
 
 LOG = logging.getLogger(__name__)
 LEAST_AGREEMENT = 0.95

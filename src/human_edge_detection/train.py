@@ -24,7 +24,6 @@ from human_edge_detection.config import TrainOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.distributed import Processes, joined_processes
-from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
 from human_edge_detection.initial_model import find_start
 from human_edge_detection.model import ModelSpec
 from human_edge_detection.person_extractor import (
@@ -32,6 +31,7 @@ from human_edge_detection.person_extractor import (
     LAYERS,
     STRIDES,
 )
+from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 from human_edge_detection.training_inputs import (
     find_class_weights,
     find_photos,

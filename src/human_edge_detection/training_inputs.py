@@ -26,7 +26,7 @@ from human_edge_detection.data.photo_table import ChosenPhotos, chosen, joined
 from human_edge_detection.data.photos import PhotoStore, open_photos
 from human_edge_detection.data.sample.sample_data import write_sample_set
 from human_edge_detection.data.statistics import measure, read_weights
-from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
+from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 
 LOG = logging.getLogger(__name__)
 SAMPLE_ROOT = Path("data/sample")

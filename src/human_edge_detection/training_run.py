@@ -31,7 +31,6 @@ from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.distributed import ALONE, Processes
 from human_edge_detection.evaluate import Evaluation, evaluate
 from human_edge_detection.feature_cache import FeatureCache
-from human_edge_detection.feature_extractor import YOLOv9FeatureExtractor
 from human_edge_detection.features import (
     FeatureSource,
     cached_features,
@@ -45,6 +44,7 @@ from human_edge_detection.model import ModelSpec
 from human_edge_detection.panels import fixed_panels, write_panels
 from human_edge_detection.run_end import closing_words, export_best, take_best
 from human_edge_detection.run_pictures import read_curves, write_run_pictures
+from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 from human_edge_detection.train_log import TrainLog
 from human_edge_detection.trained_weights import TrainedWeights
 from human_edge_detection.trainer import Trainer

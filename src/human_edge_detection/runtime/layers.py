@@ -12,14 +12,14 @@ import numpy as np
 import onnxruntime as ort
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.onnx_graph import (
+from human_edge_detection.runtime.onnx_graph import (
     MalformedModel,
     Node,
     read_nodes,
     read_outputs,
     with_shape_outputs,
 )
-from human_edge_detection.runtime import open_session, read_model
+from human_edge_detection.runtime.sessions import open_session, read_model
 
 DEFAULT_LAYERS = (
     "segmentation_model_34_Concat_output_0",

@@ -8,9 +8,15 @@ from pathlib import Path
 import onnxruntime as ort
 import pytest
 
-from human_edge_detection import runtime
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.runtime import CPU, CUDA, TENSORRT, choose_providers, open_session
+from human_edge_detection.runtime import sessions as runtime
+from human_edge_detection.runtime.sessions import (
+    CPU,
+    CUDA,
+    TENSORRT,
+    choose_providers,
+    open_session,
+)
 from stand_in import write_stand_in
 
 
@@ -59,7 +65,7 @@ def test_providers_with_options_pass_through() -> None:
 
 
 def test_the_real_provider_is_logged(model: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "human_edge_detection.runtime"):
+    with caplog.at_level(logging.INFO, "human_edge_detection.runtime.sessions"):
         session = open_session(model, "cpu")
     assert session.get_providers() == [CPU]
     assert f"{model} runs on {CPU}" in caplog.text

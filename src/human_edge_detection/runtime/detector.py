@@ -14,21 +14,21 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.geometry import AxisTransform, box_areas, clip_boxes
 from human_edge_detection.core.network_input import PreparedImage, prepare_image
 from human_edge_detection.core.structures import Detections, FloatArray, ImageArray
-from human_edge_detection.detector_layouts import (
+from human_edge_detection.runtime.detector_layouts import (
     WHOLE_BODY_OUTPUT,
     Layout,
     class_names,
     person_candidates,
     recognise,
 )
-from human_edge_detection.onnx_graph import (
+from human_edge_detection.runtime.onnx_graph import (
     MalformedModel,
     read_nodes,
     read_outputs,
     select_outputs,
     with_shape_outputs,
 )
-from human_edge_detection.runtime import Provider, open_session, read_model, short_hash
+from human_edge_detection.runtime.sessions import Provider, open_session, read_model, short_hash
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from human_edge_detection.core.small_rois import head_feeds
 from human_edge_detection.core.spec import HeadFacts
 from human_edge_detection.core.structures import FloatArray, MaskClass
 from human_edge_detection.masks.fusion import softmax
-from human_edge_detection.runtime import CPU, TENSORRT, Provider, open_session
+from human_edge_detection.runtime.sessions import CPU, TENSORRT, Provider, open_session
 
 Feeds = dict[str, NDArray[np.floating]]
 Finish = Callable[[FloatArray], FloatArray]

@@ -8,9 +8,15 @@ from pathlib import Path
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.spec import HeadFacts
-from human_edge_detection.runtime import CPU, Provider, choose_providers, read_model, short_hash
+from human_edge_detection.runtime.sessions import (
+    CPU,
+    Provider,
+    choose_providers,
+    read_model,
+    short_hash,
+)
 
-WEIGHTS_DIR = Path(__file__).parent / "weights"
+WEIGHTS_DIR = Path(__file__).resolve().parents[1] / "weights"
 HEAD_NAME, EXTRACTOR_NAME = "person_head.onnx", "person_extractor.onnx"
 INT8_HEAD_NAME = "person_head_int8.onnx"
 WEIGHTS_NAME = "person_model.safetensors"

@@ -10,7 +10,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
-from human_edge_detection import onnx_graph
+from human_edge_detection.runtime import onnx_graph
 from stand_in import write_stand_in
 
 

@@ -12,7 +12,7 @@ import onnxruntime as ort
 from human_edge_detection.core.closable import Closable
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.structures import FloatArray
-from human_edge_detection.feature_layers import (
+from human_edge_detection.runtime.layers import (
     ModelFile,
     choose_layers,
     describe_layer,
@@ -21,8 +21,8 @@ from human_edge_detection.feature_layers import (
     is_map,
     layer_error,
 )
-from human_edge_detection.onnx_graph import select_outputs
-from human_edge_detection.runtime import CUDA, TENSORRT, Provider, open_session, short_hash
+from human_edge_detection.runtime.onnx_graph import select_outputs
+from human_edge_detection.runtime.sessions import CUDA, TENSORRT, Provider, open_session, short_hash
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ import pytest
 
 from analytic_model import write_constant_detector
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.detector import PersonDetector, holds_detector
-from human_edge_detection.detector_layouts import class_names, recognise, suppress
+from human_edge_detection.runtime.detector import PersonDetector, holds_detector
+from human_edge_detection.runtime.detector_layouts import class_names, recognise, suppress
 
 PHOTO = np.zeros((64, 128, 3), np.uint8)  # letterboxed into 128x128 with 32 rows above
 WHOLE_BODY = "yolov9_n_wholebody25_post_0100_1x3x480x640.onnx"

@@ -1,0 +1,1 @@
+"""Everything that opens an ONNX file: sessions, extractor, detector, head."""
