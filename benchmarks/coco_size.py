@@ -19,9 +19,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TextIO
 
-from human_edge_detection.cold_start import peak_memory_mb
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.coco_reader import load_photos
+from human_edge_detection.inference.cold_start import peak_memory_mb
 
 IMAGES, ANNOTATIONS, CATEGORIES = 118_287, 860_001, 80
 PEOPLE_PERCENT = 31

@@ -17,13 +17,13 @@ from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from human_edge_detection import MaskPredictor
-from human_edge_detection.box_files import open_boxes
 from human_edge_detection.cli import main as run_command
 from human_edge_detection.core.images import read_image, save_image
 from human_edge_detection.core.structures import ImageArray
-from human_edge_detection.result_files import FusedOnce
-from human_edge_detection.sources import find_sources
-from human_edge_detection.video import VideoReader
+from human_edge_detection.inference.box_files import open_boxes
+from human_edge_detection.inference.sources import find_sources
+from human_edge_detection.inference.video import VideoReader
+from human_edge_detection.inference.writers import FusedOnce
 
 Value = TypeVar("Value")
 

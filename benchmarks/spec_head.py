@@ -24,9 +24,9 @@ from torch.nn import functional
 
 from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.export_onnx import head_model
-from human_edge_detection.model import ModelSpec
+from human_edge_detection.modeling.heads import ModelSpec
+from human_edge_detection.modeling.reference_head import SpecHead
 from human_edge_detection.runtime.head import HeadSession
-from human_edge_detection.spec_head import SpecHead
 
 SPEC = ModelSpec("spec", ("map",), (1024,), (8.0,))
 ALL_AT_ONCE = 1000

@@ -22,6 +22,8 @@ from human_edge_detection.config import QuantizeOptions, TrainOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import write_atomically
 from human_edge_detection.export_onnx import git_revision, package_version
+from human_edge_detection.modeling.weights import read_trained
+from human_edge_detection.modeling.weights_file import save_weights
 from human_edge_detection.person_export import export_pair
 from human_edge_detection.quantize_command import run_quantize
 from human_edge_detection.runtime.head import HeadSession
@@ -32,8 +34,6 @@ from human_edge_detection.runtime.model_files import (
     WEIGHTS_DIR,
     WEIGHTS_NAME,
 )
-from human_edge_detection.trained_weights import read_trained
-from human_edge_detection.weights_file import save_weights
 
 NAMES = (HEAD_NAME, INT8_HEAD_NAME, EXTRACTOR_NAME, WEIGHTS_NAME)
 CARD_NAME = "MODEL_CARD.md"

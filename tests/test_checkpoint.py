@@ -21,8 +21,8 @@ from human_edge_detection.checkpoint import (
     spec_to_dict,
 )
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.model import ModelSpec, build_head
-from human_edge_detection.trained_weights import read_trained
+from human_edge_detection.modeling.heads import ModelSpec, build_head
+from human_edge_detection.modeling.weights import read_trained
 
 torch.set_num_threads(1)
 

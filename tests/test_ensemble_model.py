@@ -21,11 +21,11 @@ from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.ensemble_model import check_members, mean_logits, open_ensemble
 from human_edge_detection.export_onnx import export_end_to_end, export_head
 from human_edge_detection.masks.fusion import softmax
-from human_edge_detection.model import ModelSpec, build_head
 from human_edge_detection.model_files import open_model_file
+from human_edge_detection.modeling.heads import ModelSpec, build_head
+from human_edge_detection.modeling.weights import read_trained
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 from human_edge_detection.shared_extractor import SharedExtractor
-from human_edge_detection.trained_weights import read_trained
 from people_set import write_people_set
 from stand_in import write_stand_in
 from tiny_command import ENVIRONMENT, MAIN

@@ -15,11 +15,11 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.export_command import run_export
 from human_edge_detection.export_onnx import export_end_to_end, export_head
 from human_edge_detection.export_parity import TOLERANCE
-from human_edge_detection.model import ModelSpec, build_head
+from human_edge_detection.modeling.heads import ModelSpec, build_head
+from human_edge_detection.modeling.weights_file import save_weights
 from human_edge_detection.run_end import predict_command
 from human_edge_detection.runtime.head import HeadSession
 from human_edge_detection.runtime.model_files import EXTRACTOR_NAME, HEAD_NAME
-from human_edge_detection.weights_file import save_weights
 from stand_in import write_stand_in
 from tiny_person import write_person_checkpoint
 

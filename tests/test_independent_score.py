@@ -15,7 +15,7 @@ from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.evaluate import evaluate
 from human_edge_detection.handover import results
 from human_edge_detection.headline import headline
-from human_edge_detection.model import ModelSpec
+from human_edge_detection.modeling.heads import ModelSpec
 from independent_score import score
 from people_set import write_people_set
 

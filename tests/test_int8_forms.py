@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from human_edge_detection.export_onnx import head_model
 from human_edge_detection.int8_forms import in_int8_forms
-from human_edge_detection.model import ModelSpec, build_head
+from human_edge_detection.modeling.heads import ModelSpec, build_head
 
 
 def model_of(

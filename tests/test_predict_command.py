@@ -140,7 +140,7 @@ def test_one_bad_file_is_reported_and_the_rest_is_done(models, photos, capsys):
 
 
 def test_a_run_that_was_stopped_goes_on(models, photos, monkeypatch):
-    from human_edge_detection import predict_run
+    from human_edge_detection.inference import batch as predict_run
 
     real, calls = predict_run.PredictRun._segment, []
 

@@ -14,7 +14,7 @@ from human_edge_detection.cli import main
 from human_edge_detection.config import QuantizeOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.export_onnx import export_head
-from human_edge_detection.model import ModelSpec, build_head
+from human_edge_detection.modeling.heads import ModelSpec, build_head
 from human_edge_detection.quantize import Feeds, coordinate_nodes, quantized
 from human_edge_detection.quantize_command import compare, run_quantize
 from people_set import write_people_set

@@ -11,7 +11,7 @@ from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.evaluate import evaluate
-from human_edge_detection.model import ModelSpec
+from human_edge_detection.modeling.heads import ModelSpec
 from human_edge_detection.robustness import JitteredPhotos, ceiling
 from people_set import write_people_set
 

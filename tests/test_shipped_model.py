@@ -20,6 +20,7 @@ from human_edge_detection.config import ExportOptions, PredictOptions, ValidateO
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import save_image
 from human_edge_detection.export_command import run_export
+from human_edge_detection.modeling.weights import read_trained
 from human_edge_detection.predict_command import run_predict
 from human_edge_detection.runtime.head import HeadSession
 from human_edge_detection.runtime.model_files import (
@@ -32,7 +33,6 @@ from human_edge_detection.runtime.model_files import (
     own_extractor,
     shipped_weights,
 )
-from human_edge_detection.trained_weights import read_trained
 from human_edge_detection.validate_command import run_validate
 from people_set import write_people_set
 from tiny_person import write_person_checkpoint

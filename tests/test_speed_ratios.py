@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from human_edge_detection.export_onnx import head_model
-from human_edge_detection.model import ModelSpec, build_head
+from human_edge_detection.modeling.heads import ModelSpec, build_head
 from human_edge_detection.runtime.head import HeadSession
 
 CHANNELS, STRIDE, SIDE = 32, 8.0, 160

@@ -15,7 +15,7 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.augment import Augmentation
 from human_edge_detection.interrupt import StopRequest
-from human_edge_detection.lite_head import LiteHead
+from human_edge_detection.modeling.lite_head import LiteHead
 from human_edge_detection.optimizer import make_optimizer
 from human_edge_detection.progress import Means
 from human_edge_detection.trainer import Trainer

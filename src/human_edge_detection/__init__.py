@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from human_edge_detection.core.errors import InputError
     from human_edge_detection.core.structures import Detections, MaskClass
+    from human_edge_detection.inference.predictor import MaskPredictor
     from human_edge_detection.masks.instance_masks import InstanceMasks
     from human_edge_detection.masks.overlay import overlay_masks_on_image
-    from human_edge_detection.predictor import MaskPredictor
     from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 
 __all__ = [
@@ -32,7 +32,7 @@ _HOMES = {
     "InputError": "core.errors",
     "InstanceMasks": "masks.instance_masks",
     "MaskClass": "core.structures",
-    "MaskPredictor": "predictor",
+    "MaskPredictor": "inference.predictor",
     "YOLOv9FeatureExtractor": "runtime.feature_extractor",
     "overlay_masks_on_image": "masks.overlay",
 }

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from human_edge_detection.benchmark import STAGES, Laps, Ratio, Target
-from human_edge_detection.cold_start import ColdStart
+from human_edge_detection.inference.benchmark import STAGES, Laps, Ratio, Target
+from human_edge_detection.inference.cold_start import ColdStart
 
 _PROVIDERS = {"cpu": "CPU", "cuda": "CUDA", "tensorrt": "TensorRT"}
 

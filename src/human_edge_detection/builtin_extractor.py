@@ -11,14 +11,14 @@ import numpy as np
 import onnx
 import torch
 
-from human_edge_detection.backbone import (
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.images import write_atomically
+from human_edge_detection.modeling.efficientnet_lite import (
     STRIDES,
     EfficientNetLite0,
     imagenet_weights_path,
     load_imagenet_weights,
 )
-from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.images import write_atomically
 from human_edge_detection.runtime.sessions import open_session, user_cache_dir
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.model import ModelSpec
+from human_edge_detection.modeling.heads import ModelSpec
 
 FORMAT = "human_edge_detection.checkpoint.2"
 Payload = dict[str, Any]

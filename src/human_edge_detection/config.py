@@ -19,7 +19,7 @@ from human_edge_detection.core.defaults import (
 )
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.options import option
-from human_edge_detection.predict_options import PredictOptions as PredictOptions
+from human_edge_detection.inference.options import PredictOptions as PredictOptions
 from human_edge_detection.training_options import TrainOptions as TrainOptions
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.structures import FloatArray, RoiSample
 from human_edge_detection.masks.fusion import softmax
-from human_edge_detection.model import ModelSpec
 from human_edge_detection.model_files import MODEL_SUFFIXES, OpenModel, open_model_file
+from human_edge_detection.modeling.heads import ModelSpec
 from human_edge_detection.shared_extractor import SharedExtractors
 
 LEAST_PROBABILITY = 1e-30

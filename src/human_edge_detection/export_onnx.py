@@ -27,7 +27,7 @@ from human_edge_detection.export_parity import (
     random_features,
     refuse_errors,
 )
-from human_edge_detection.model import ModelSpec
+from human_edge_detection.modeling.heads import ModelSpec
 from human_edge_detection.runtime.onnx_graph import select_outputs
 from human_edge_detection.runtime.sessions import read_model
 

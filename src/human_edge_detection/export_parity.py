@@ -12,7 +12,7 @@ from torch import nn
 
 from human_edge_detection.core.small_rois import head_feeds
 from human_edge_detection.core.structures import FloatArray
-from human_edge_detection.model import ModelSpec
+from human_edge_detection.modeling.heads import ModelSpec
 from human_edge_detection.runtime.onnx_graph import select_outputs
 from human_edge_detection.runtime.sessions import open_session, read_model
 

@@ -17,17 +17,17 @@ from human_edge_detection.core.spec import HeadFacts
 from human_edge_detection.core.structures import FloatArray, RoiSample
 from human_edge_detection.evaluate import Infer
 from human_edge_detection.feature_cache import as_network_input
-from human_edge_detection.features import MapSource, extracted_features, trained_features
-from human_edge_detection.inference import inference
-from human_edge_detection.losses import RoiMaskLoss
-from human_edge_detection.model import ModelSpec
-from human_edge_detection.runtime.head import HeadSession
-from human_edge_detection.runtime.model_files import own_extractor
-from human_edge_detection.trained_weights import (
+from human_edge_detection.modeling.features import MapSource, extracted_features, trained_features
+from human_edge_detection.modeling.heads import ModelSpec
+from human_edge_detection.modeling.losses import RoiMaskLoss
+from human_edge_detection.modeling.torch_infer import inference
+from human_edge_detection.modeling.weights import (
     WEIGHTS_SUFFIXES,
     TrainedWeights,
     read_trained,
 )
+from human_edge_detection.runtime.head import HeadSession
+from human_edge_detection.runtime.model_files import own_extractor
 from human_edge_detection.training_inputs import open_extractor
 
 MODEL_SUFFIXES = (*WEIGHTS_SUFFIXES, ".onnx")

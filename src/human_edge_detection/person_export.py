@@ -23,11 +23,11 @@ from human_edge_detection.export_onnx import (
     report,
 )
 from human_edge_detection.export_parity import ParityCheck
-from human_edge_detection.model import ModelSpec
-from human_edge_detection.person_extractor import LAYERS, PersonExtractor
+from human_edge_detection.modeling.heads import ModelSpec
+from human_edge_detection.modeling.person_extractor import LAYERS, PersonExtractor
+from human_edge_detection.modeling.weights import TrainedWeights
 from human_edge_detection.runtime.model_files import EXTRACTOR_NAME, HEAD_NAME
 from human_edge_detection.runtime.sessions import open_session, short_hash
-from human_edge_detection.trained_weights import TrainedWeights
 
 LOG = logging.getLogger(__name__)
 

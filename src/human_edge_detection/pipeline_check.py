@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from human_edge_detection.batches import collate
 from human_edge_detection.config import CheckOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import read_image, save_image
@@ -22,11 +21,12 @@ from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.data.sample.sample_data import write_sample_set
 from human_edge_detection.evaluate import evaluate
 from human_edge_detection.export_onnx import export_head
-from human_edge_detection.features import extracted_features
-from human_edge_detection.inference import inference
-from human_edge_detection.losses import RoiMaskLoss
-from human_edge_detection.model import ModelSpec, build_head
-from human_edge_detection.predictor import MaskPredictor
+from human_edge_detection.inference.predictor import MaskPredictor
+from human_edge_detection.modeling.batches import collate
+from human_edge_detection.modeling.features import extracted_features
+from human_edge_detection.modeling.heads import ModelSpec, build_head
+from human_edge_detection.modeling.losses import RoiMaskLoss
+from human_edge_detection.modeling.torch_infer import inference
 from human_edge_detection.training_inputs import open_extractor
 
 

@@ -6,16 +6,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from human_edge_detection.box_files import open_boxes
 from human_edge_detection.config import PredictOptions
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.image_boxes import BoxFile
-from human_edge_detection.ledger import Ledger
-from human_edge_detection.predict_run import Job, PredictRun, Tally
-from human_edge_detection.predictor import MaskPredictor
+from human_edge_detection.inference.batch import Job, PredictRun, Tally
+from human_edge_detection.inference.box_files import open_boxes
+from human_edge_detection.inference.boxes import BoxFile
+from human_edge_detection.inference.predictor import MaskPredictor
+from human_edge_detection.inference.resume_log import Ledger
+from human_edge_detection.inference.sources import Source, find_sources
 from human_edge_detection.runtime.model_files import ModelFiles, name_files
 from human_edge_detection.runtime.sessions import read_model, short_hash
-from human_edge_detection.sources import Source, find_sources
 
 
 def run_predict(options: PredictOptions) -> int:

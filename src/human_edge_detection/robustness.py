@@ -15,7 +15,7 @@ from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.data.targets import PhotoMasks, roi_targets
 from human_edge_detection.evaluate import Evaluation, image_mask
 from human_edge_detection.metrics import confusion_matrix
-from human_edge_detection.model import ModelSpec
+from human_edge_detection.modeling.heads import ModelSpec
 from human_edge_detection.person_scores import score_person
 
 JITTER_AMOUNTS = (0.05, 0.1, 0.2)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from human_edge_detection.core.structures import FloatArray
-from human_edge_detection.features import MapSource
+from human_edge_detection.modeling.features import MapSource
 from human_edge_detection.training_inputs import open_extractor
 
 

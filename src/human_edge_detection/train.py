@@ -24,9 +24,9 @@ from human_edge_detection.config import TrainOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.distributed import Processes, joined_processes
-from human_edge_detection.initial_model import find_start
-from human_edge_detection.model import ModelSpec
-from human_edge_detection.person_extractor import (
+from human_edge_detection.modeling.heads import ModelSpec
+from human_edge_detection.modeling.initial import find_start
+from human_edge_detection.modeling.person_extractor import (
     CHANNELS,
     LAYERS,
     STRIDES,

@@ -16,24 +16,24 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from human_edge_detection.bad_steps import BadSteps
-from human_edge_detection.batches import (
+from human_edge_detection.config import TrainOptions
+from human_edge_detection.data.dataset import PhotoDataset
+from human_edge_detection.distributed import ALONE, Processes
+from human_edge_detection.ema import MovingAverage
+from human_edge_detection.interrupt import StopRequest, ignore_signals
+from human_edge_detection.modeling.batches import (
     Batch,
     EpochBatches,
     PresentBatches,
     ReadablePhotos,
     collate,
 )
-from human_edge_detection.compiled import compiled_parts
-from human_edge_detection.config import TrainOptions
-from human_edge_detection.data.dataset import PhotoDataset
-from human_edge_detection.detector_loss import detector_loss
-from human_edge_detection.distributed import ALONE, Processes
-from human_edge_detection.ema import MovingAverage
-from human_edge_detection.features import FeatureSource, network_images
-from human_edge_detection.interrupt import StopRequest, ignore_signals
-from human_edge_detection.losses import RoiMaskLoss
+from human_edge_detection.modeling.compiled import compiled_parts
+from human_edge_detection.modeling.detector_loss import detector_loss
+from human_edge_detection.modeling.features import FeatureSource, network_images
+from human_edge_detection.modeling.losses import RoiMaskLoss
+from human_edge_detection.modeling.person_extractor import Candidates
 from human_edge_detection.optimizer import make_optimizer
-from human_edge_detection.person_extractor import Candidates
 from human_edge_detection.precision import Precision
 from human_edge_detection.progress import Costs, Means, Progress
 from human_edge_detection.schedule import Schedule

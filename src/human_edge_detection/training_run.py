@@ -15,8 +15,6 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from human_edge_detection.batches import ReadablePhotos
-from human_edge_detection.bound_features import BoundFeatures
 from human_edge_detection.checkpoint import (
     require,
     spec_to_dict,
@@ -31,22 +29,24 @@ from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.distributed import ALONE, Processes
 from human_edge_detection.evaluate import Evaluation, evaluate
 from human_edge_detection.feature_cache import FeatureCache
-from human_edge_detection.features import (
+from human_edge_detection.interrupt import StopRequest, ignore_signals, stop_on_signals
+from human_edge_detection.modeling.batches import ReadablePhotos
+from human_edge_detection.modeling.bound_features import BoundFeatures
+from human_edge_detection.modeling.features import (
     FeatureSource,
     cached_features,
     trained_features,
 )
-from human_edge_detection.inference import inference
-from human_edge_detection.initial_model import new_model
-from human_edge_detection.interrupt import StopRequest, ignore_signals, stop_on_signals
-from human_edge_detection.losses import RoiMaskLoss
-from human_edge_detection.model import ModelSpec
+from human_edge_detection.modeling.heads import ModelSpec
+from human_edge_detection.modeling.initial import new_model
+from human_edge_detection.modeling.losses import RoiMaskLoss
+from human_edge_detection.modeling.torch_infer import inference
+from human_edge_detection.modeling.weights import TrainedWeights
 from human_edge_detection.panels import fixed_panels, write_panels
 from human_edge_detection.run_end import closing_words, export_best, take_best
 from human_edge_detection.run_pictures import read_curves, write_run_pictures
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 from human_edge_detection.train_log import TrainLog
-from human_edge_detection.trained_weights import TrainedWeights
 from human_edge_detection.trainer import Trainer
 
 LOG = logging.getLogger(__name__)

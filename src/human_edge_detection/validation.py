@@ -9,7 +9,6 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from human_edge_detection.average_precision import KINDS, average_precision
-from human_edge_detection.batches import ReadablePhotos
 from human_edge_detection.bootstrap import Estimate, estimate
 from human_edge_detection.config import ValidateOptions
 from human_edge_detection.core.structures import RoiSample
@@ -20,6 +19,7 @@ from human_edge_detection.data.stress_curve import StressPoint, stress_curve
 from human_edge_detection.ensemble_model import open_ensemble
 from human_edge_detection.evaluate import evaluate
 from human_edge_detection.model_files import MODEL_SUFFIXES, OpenModel, numpy_loss, open_model_file
+from human_edge_detection.modeling.batches import ReadablePhotos
 from human_edge_detection.report_data import ScoredModel
 from human_edge_detection.result_scores import evaluate_predictions
 from human_edge_detection.robustness import JITTER_AMOUNTS, JitteredPhotos

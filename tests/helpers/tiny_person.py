@@ -8,8 +8,13 @@ import torch
 from torch import nn
 
 from human_edge_detection.checkpoint import save_checkpoint, spec_to_dict
-from human_edge_detection.model import ModelSpec, build_head
-from human_edge_detection.person_extractor import CHANNELS, LAYERS, STRIDES, PersonExtractor
+from human_edge_detection.modeling.heads import ModelSpec, build_head
+from human_edge_detection.modeling.person_extractor import (
+    CHANNELS,
+    LAYERS,
+    STRIDES,
+    PersonExtractor,
+)
 
 SPEC = ModelSpec("lite", LAYERS, CHANNELS, STRIDES, image_size=(96, 64))
 

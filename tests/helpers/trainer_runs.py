@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from human_edge_detection.batches import Batch, collate
 from human_edge_detection.interrupt import StopRequest
+from human_edge_detection.modeling.batches import Batch, collate
 from human_edge_detection.trainer import Trainer
 from tiny_run import pooled_features
 

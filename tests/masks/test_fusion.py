@@ -3,8 +3,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from human_edge_detection import predict_options
 from human_edge_detection.core import geometry
+from human_edge_detection.inference import options as predict_options
 from human_edge_detection.masks import fusion as masks
 from human_edge_detection.masks import paste as pasting
 from human_edge_detection.masks.fusion import RULES, fuse

@@ -174,7 +174,8 @@ def test_a_closed_extractor_says_so(tmp_path: Path) -> None:
 def test_neither_torch_nor_onnx_is_loaded(tmp_path: Path) -> None:
     path = small(tmp_path, declared=False)
     code = (
-        "import sys; from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor; "
+        "import sys\n"
+        "from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor\n"
         f"YOLOv9FeatureExtractor({str(path)!r}, 'cpu', layers=['stem_relu']); "
         "print([name for name in ('torch', 'onnx') if name in sys.modules])"
     )

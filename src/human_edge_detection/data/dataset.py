@@ -23,7 +23,7 @@ from human_edge_detection.data.annotations import Person, Photo, check_size
 from human_edge_detection.data.augment import Augmentation, jitter_boxes, random_view
 from human_edge_detection.data.copy_paste import cut_person, paste_person
 from human_edge_detection.data.targets import PhotoMasks, roi_targets
-from human_edge_detection.model import ModelSpec
+from human_edge_detection.modeling.heads import ModelSpec
 
 LOG = logging.getLogger(__name__)
 MIN_VISIBLE = 0.4

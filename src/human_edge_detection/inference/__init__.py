@@ -1,0 +1,1 @@
+"""Boxes in, masks out: one photo (`predictor`) and many files (`batch`)."""

@@ -1,0 +1,206 @@
+"""Boxes in, masks out: the library's door to inference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from human_edge_detection.core.boxes import check_boxes, check_ids, check_scores
+from human_edge_detection.core.closable import Closable
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.geometry import padded_rois
+from human_edge_detection.core.network_input import PreparedImage, check_image
+from human_edge_detection.core.structures import Detections, FloatArray, ImageArray
+from human_edge_detection.inference.encoders import EncodedImage
+from human_edge_detection.inference.loading import Place, open_networks
+from human_edge_detection.inference.options import FUSE_RULES
+from human_edge_detection.masks.instance_masks import InstanceMasks
+from human_edge_detection.runtime.detector import DEFAULT_SCORE
+from human_edge_detection.runtime.model_files import FileName, name_files
+from human_edge_detection.runtime.sessions import Provider
+
+
+class MaskPredictor(Closable):
+    """One mask per person, from boxes of your own or of a detector.
+
+    Example::
+
+        with MaskPredictor("checkpoints/best_model.onnx", extractor="yolov9.onnx") as predictor:
+            predictor.set_image(image)            # uint8 [H, W, 3] RGB; the backbone runs once
+            masks = predictor.predict(boxes_xyxy) # float [N, 4] in the image's pixels
+            masks.binary(0.5)                     # bool [N, H, W]
+
+    Several models answer together: their probabilities are averaged, a model that covers less
+    around a box having no say beyond. A network that several of them read runs once a photo.
+
+    Threads: :meth:`set_image` and :meth:`predict` share the image that was set, so they belong to
+    one thread. :meth:`prepare`, :meth:`encode`, :meth:`decode`, :meth:`detect` and :meth:`segment`
+    keep nothing between calls and may be called by any number of threads at once.
+
+    Processes: pickling carries the file names alone; the copy opens its own sessions. Start worker
+    processes with ``spawn`` (sessions do not survive a fork), best by making the predictor in the
+    pool's initializer.
+    """
+
+    def __init__(
+        self,
+        model: FileName | Sequence[FileName] | None = None,
+        extractor: FileName | Sequence[FileName | None] | None = None,
+        detector: FileName | None = None,
+        *,
+        device: str = "auto",
+        providers: Sequence[Provider] | None = None,
+        max_rois: int | None = None,
+        fuse: str = "arbitrate",
+        layout: str = "auto",
+        person_class: int | None = None,
+        threads: int | None = None,
+    ) -> None:
+        """Open the model's files.
+
+        Args:
+            model: exported head, or end-to-end file, or several; None for the model that ships,
+                whose head is an 8-bit one on a CPU.
+            extractor: the network that the head was trained on, unless ``model`` holds it; of
+                several models one for all, or one for each, None for one that holds it.
+            detector: a YOLO export that finds people; if it is the extractor's own file, or no
+                extractor is named, one pass yields boxes and features.
+            device: ``auto``, ``cpu``, ``cuda`` or ``tensorrt``.
+            providers: ONNX Runtime's provider names, instead of ``device``.
+            max_rois: people that go through the head at once, None for 128, or 4 where it is
+                the spec head; bounds memory, not the result.
+            fuse: who gets a pixel that several people claim, see ``InstanceMasks``.
+            layout: how the detector's outputs are read, ``auto`` to recognise it.
+            person_class: the detector's class of people; None to read it from the file.
+            threads: CPU threads of one operation; None for ONNX Runtime's choice.
+
+        Raises:
+            InputError: a file is missing, damaged or does not fit the others, or the hardware
+                that was asked for is not there.
+        """
+        if fuse not in FUSE_RULES:
+            raise InputError(f"fuse '{fuse}' is not one of {', '.join(FUSE_RULES)}")
+        self._arguments: dict[str, Any] = {
+            "model": model, "extractor": extractor, "detector": detector, "device": device,
+            "providers": providers, "max_rois": max_rois, "fuse": fuse, "layout": layout,
+            "person_class": person_class, "threads": threads,
+        }  # fmt: skip
+        files = name_files(model, extractor, detector, layout, person_class, device, providers)
+        self.fuse = fuse
+        place = Place(device, providers, threads, max_rois)
+        self._encoder, self._heads, self._detector = open_networks(files, place)
+        self._current: EncodedImage | None = None
+
+    def set_image(self, image: ImageArray) -> None:
+        """Run the backbone on a photo uint8 [H, W, 3] RGB, for any number of :meth:`predict`."""
+        self._current = self.encode(self.prepare(image))
+
+    def predict(
+        self,
+        boxes_xyxy: FloatArray | Sequence[Sequence[float]],
+        scores: FloatArray | Sequence[float] | None = None,
+        ids: Sequence[int] | None = None,
+    ) -> InstanceMasks:
+        """The masks of the people in the boxes, in the photo of :meth:`set_image`.
+
+        See :meth:`decode` for the arguments.
+        """
+        if self._current is None:
+            raise RuntimeError("there is no image yet: call set_image(image) before predict(boxes)")
+        return self.decode(self._current, boxes_xyxy, scores, ids)
+
+    def prepare(self, image: ImageArray) -> PreparedImage:
+        """The photo uint8 [H, W, 3] RGB letterboxed for the network; cheap, runs no network."""
+        return self._encoder.prepare(check_image(image))
+
+    def encode(self, prepared: PreparedImage, score: float = DEFAULT_SCORE) -> EncodedImage:
+        """The photo's feature maps, for :meth:`decode`; boxes too where they come along."""
+        return self._encoder.encode(prepared, score)
+
+    def decode(
+        self,
+        encoded: EncodedImage,
+        boxes_xyxy: FloatArray | Sequence[Sequence[float]],
+        scores: FloatArray | Sequence[float] | None = None,
+        ids: Sequence[int] | None = None,
+    ) -> InstanceMasks:
+        """The masks of the people in the boxes.
+
+        Args:
+            encoded: a photo from :meth:`encode`.
+            boxes_xyxy: float [N, 4], pixels of the photo, end-exclusive; N may be 0. A box that
+                is empty or lies outside the photo gets an empty mask, so that rows stay aligned.
+            scores: float [N]; ones if not given.
+            ids: any numbers of yours, one per box, carried through.
+
+        Raises:
+            InputError: a box is reversed or not finite, or the counts differ.
+        """
+        boxes = check_boxes(boxes_xyxy)
+        size_hw = encoded.prepared.size_hw
+        rois = padded_rois(boxes, self._heads.roi_padding, size_hw)
+        return InstanceMasks(
+            probs=self._heads(encoded, boxes, rois),
+            rois_xyxy=rois,
+            boxes_xyxy=boxes,
+            scores=check_scores(scores, len(boxes)),
+            size_hw=size_hw,
+            fuse=self.fuse,
+            ids=check_ids(ids, len(boxes)),
+        )
+
+    def detect(self, image: ImageArray, score: float = DEFAULT_SCORE) -> Detections:
+        """The people in a photo uint8 [H, W, 3] RGB, best first.
+
+        Raises:
+            InputError: the model has no detector.
+        """
+        if self._detector is not None:
+            return self._detector(check_image(image), score)
+        return _people(self.encode(self.prepare(image), score))
+
+    def segment(
+        self,
+        image: ImageArray,
+        score: float = DEFAULT_SCORE,
+        *,
+        prepared: PreparedImage | None = None,
+    ) -> InstanceMasks:
+        """The masks of all people that the detector finds in a photo.
+
+        Args:
+            image: uint8 [H, W, 3] RGB.
+            score: lowest score of a person.
+            prepared: the same photo from :meth:`prepare`, if another thread did that already.
+
+        Raises:
+            InputError: the model has no detector.
+        """
+        encoded = self.encode(prepared or self.prepare(image), score)
+        people = self._detector(image, score) if self._detector else _people(encoded)
+        return self.decode(encoded, people.boxes_xyxy, people.scores)
+
+    def close(self) -> None:
+        """Free the sessions; the predictor cannot be used any more."""
+        self._current = None
+        self._heads.close()
+        self._encoder.close()
+        if self._detector is not None:
+            self._detector.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker process needs to open the same files."""
+        return self._arguments
+
+    def __setstate__(self, arguments: dict[str, Any]) -> None:
+        """Open the files again, in the process that unpickles."""
+        self.__init__(**arguments)  # type: ignore[misc]
+
+
+def _people(encoded: EncodedImage) -> Detections:
+    if encoded.people is None:
+        raise InputError(
+            "this model finds no people by itself: pass boxes (--boxes FILE, or predict(boxes)) "
+            "or a detector (--detector FILE.onnx)"
+        )
+    return encoded.people

@@ -1,0 +1,83 @@
+"""Weights from files: the model that they make, at which size, and what cannot be used."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from human_edge_detection.checkpoint import save_checkpoint, spec_to_dict
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.modeling.weights import read_trained
+from human_edge_detection.modeling.weights_file import save_weights
+from tiny_person import SPEC, new_person_model, write_person_checkpoint
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_person_checkpoint(tmp_path_factory.mktemp("weights") / "best_model.pth")
+
+
+def test_a_checkpoint_brings_extractor_and_detector_back(checkpoint: Path) -> None:
+    trained = read_trained(checkpoint)
+    assert trained.has_extractor and trained.has_detector and trained.spec == SPEC
+    found, wanted = trained.model().state_dict(), new_person_model().state_dict()
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_a_part_of_the_weights_is_refused(checkpoint: Path) -> None:
+    trained = read_trained(checkpoint)
+    some = {k: v for k, v in trained.weights.items() if "pyramid" not in k}
+    with pytest.raises(InputError, match="another model"):
+        replace(trained, weights=some).model()
+
+
+def test_half_precision_rounds_convolutions_and_nothing_else(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    trained = read_trained(checkpoint)
+    path = tmp_path / "half.safetensors"
+    save_weights(path, trained.weights, trained.spec, half=True)
+    again = read_trained(path)
+    assert again.spec == SPEC
+    assert path.stat().st_size < 0.55 * checkpoint.stat().st_size
+    for name, value in trained.weights.items():
+        found = again.weights[name]
+        assert found.dtype == value.dtype
+        if value.ndim > 1:
+            torch.testing.assert_close(found, value, rtol=1e-3, atol=1e-6)
+        else:
+            assert torch.equal(found, value)
+    again.model()
+
+
+def test_a_person_model_works_at_multiples_of_32(checkpoint: Path) -> None:
+    trained = read_trained(checkpoint)
+    assert trained.at_size(None) is trained
+    assert trained.at_size((32, 128)).spec.image_size == (32, 128)
+    with pytest.raises(InputError, match="--image_size 100 96 does not fit .* multiples of 32"):
+        trained.at_size((100, 96))
+
+
+def test_unusable_weights_files_are_told_apart(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    with pytest.raises(InputError, match="do not exist"):
+        read_trained(tmp_path / "no.safetensors")
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(b"\x00" * 20)
+    with pytest.raises(InputError, match=r"cut\.safetensors cannot be read"):
+        read_trained(cut)
+    other = tmp_path / "other.safetensors"
+    save_file({"a": torch.zeros(1)}, other)
+    with pytest.raises(InputError, match="not written by this project"):
+        read_trained(other)
+    bare = tmp_path / "bare.pth"
+    save_checkpoint(bare, {"spec": spec_to_dict(SPEC)})
+    with pytest.raises(InputError, match="lacks weights"):
+        read_trained(bare)
