@@ -21,11 +21,11 @@ from human_edge_detection.checkpoint import Payload, load_checkpoint, require
 from human_edge_detection.config import QuantizeOptions, TrainOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import write_atomically
-from human_edge_detection.export_onnx import git_revision, package_version
+from human_edge_detection.export.head import git_revision, package_version
+from human_edge_detection.export.person_model import export_pair
+from human_edge_detection.export.quantize_command import run_quantize
 from human_edge_detection.modeling.weights import read_trained
 from human_edge_detection.modeling.weights_file import save_weights
-from human_edge_detection.person_export import export_pair
-from human_edge_detection.quantize_command import run_quantize
 from human_edge_detection.runtime.head import HeadSession
 from human_edge_detection.runtime.model_files import (
     EXTRACTOR_NAME,

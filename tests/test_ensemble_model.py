@@ -19,7 +19,7 @@ from human_edge_detection.core.structures import FloatArray, RoiSample
 from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.ensemble_model import check_members, mean_logits, open_ensemble
-from human_edge_detection.export_onnx import export_end_to_end, export_head
+from human_edge_detection.export.head import export_end_to_end, export_head
 from human_edge_detection.masks.fusion import softmax
 from human_edge_detection.model_files import open_model_file
 from human_edge_detection.modeling.heads import ModelSpec, build_head

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from human_edge_detection.export_onnx import head_model
+from human_edge_detection.export.head import head_model
 from human_edge_detection.modeling.heads import ModelSpec, build_head
 from human_edge_detection.runtime.head import HeadSession
 

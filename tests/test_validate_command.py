@@ -13,7 +13,7 @@ from human_edge_detection.checkpoint import save_checkpoint, spec_to_dict
 from human_edge_detection.config import ValidateOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.evaluate import Evaluation
-from human_edge_detection.export_onnx import export_end_to_end, export_head
+from human_edge_detection.export.head import export_end_to_end, export_head
 from human_edge_detection.modeling.heads import ModelSpec, build_head
 from human_edge_detection.modeling.weights import read_trained
 from human_edge_detection.report_data import ScoredModel, best_of

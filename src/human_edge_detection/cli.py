@@ -21,7 +21,11 @@ COMMANDS = {
     "train": ("TrainOptions", "train:run_train", "train a head on COCO annotations"),
     "validate": ("ValidateOptions", "validate_command:run_validate", "score models on photos"),
     "export": ("ExportOptions", "export_command:run_export", "write a checkpoint as ONNX"),
-    "quantize": ("QuantizeOptions", "quantize_command:run_quantize", "make a head 8-bit, for CPUs"),
+    "quantize": (
+        "QuantizeOptions",
+        "export.quantize_command:run_quantize",
+        "make a head 8-bit, for CPUs",
+    ),
     "check": ("CheckOptions", "pipeline_check:run_check", "run every stage once and report"),
     "check_data": (
         "CheckDataOptions",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from human_edge_detection.config import ExportOptions
 from human_edge_detection.core.defaults import BUILTIN
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.export_onnx import export_end_to_end, export_head, report
+from human_edge_detection.export.head import export_end_to_end, export_head, report
+from human_edge_detection.export.person_model import export_pair
 from human_edge_detection.modeling.weights import read_trained
-from human_edge_detection.person_export import export_pair
 from human_edge_detection.runtime.model_files import EXTRACTOR_NAME, HEAD_NAME, shipped_weights
 
 

@@ -118,7 +118,7 @@ def open_extractor(
     if onnx_model == BUILTIN or (onnx_model is None and not path.exists()):
         if onnx_model is None:
             LOG.warning("%s not found (give --onnx_model FILE): using the built-in extractor", path)
-        from human_edge_detection.builtin_extractor import builtin_extractor_path
+        from human_edge_detection.export.extractors import builtin_extractor_path
 
         path = builtin_extractor_path(image_size)
     elif not path.exists():

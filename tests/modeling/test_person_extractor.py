@@ -15,13 +15,13 @@ from human_edge_detection.cli import main
 from human_edge_detection.config import TrainOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import save_image
+from human_edge_detection.export.person_model import export_person_model
 from human_edge_detection.inference.predictor import MaskPredictor
 from human_edge_detection.modeling.person_extractor import (
     LAYERS,
     new_person_extractor,
 )
 from human_edge_detection.optimizer import make_optimizer
-from human_edge_detection.person_export import export_person_model
 from human_edge_detection.progress import Means
 from human_edge_detection.run_end import predict_command
 from human_edge_detection.runtime.head import HeadSession

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from human_edge_detection.core.structures import FloatArray
-from human_edge_detection.export_onnx import export_end_to_end, export_head
+from human_edge_detection.export.head import export_end_to_end, export_head
 from human_edge_detection.masks.fusion import softmax
 from human_edge_detection.modeling.heads import ModelSpec, build_head
 from human_edge_detection.runtime import head as head_session

@@ -9,8 +9,8 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from human_edge_detection.export_onnx import head_model
-from human_edge_detection.int8_forms import in_int8_forms
+from human_edge_detection.export.head import head_model
+from human_edge_detection.export.int8_graph import in_int8_forms
 from human_edge_detection.modeling.heads import ModelSpec, build_head
 
 

@@ -16,7 +16,7 @@ import onnx
 from onnx import helper
 
 from human_edge_detection.core.structures import FloatArray
-from human_edge_detection.int8_forms import in_int8_forms
+from human_edge_detection.export.int8_graph import in_int8_forms
 
 Feeds = dict[str, FloatArray]
 """One float32 array per input of a model."""

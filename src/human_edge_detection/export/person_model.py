@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from human_edge_detection.core.images import write_atomically
-from human_edge_detection.export_onnx import (
+from human_edge_detection.export.head import (
     OPSET,
     export_head,
     git_revision,
     package_version,
     report,
 )
-from human_edge_detection.export_parity import ParityCheck
+from human_edge_detection.export.parity import ParityCheck
 from human_edge_detection.modeling.heads import ModelSpec
 from human_edge_detection.modeling.person_extractor import LAYERS, PersonExtractor
 from human_edge_detection.modeling.weights import TrainedWeights

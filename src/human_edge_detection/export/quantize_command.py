@@ -20,9 +20,9 @@ from human_edge_detection.core.structures import FloatArray, MaskClass
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.data.photos import open_photos
+from human_edge_detection.export.quantize import Feeds, quantized
 from human_edge_detection.inference.predictor import MaskPredictor
 from human_edge_detection.masks.fusion import softmax
-from human_edge_detection.quantize import Feeds, quantized
 from human_edge_detection.runtime.sessions import open_session, read_model
 
 LOG = logging.getLogger(__name__)

@@ -10,9 +10,9 @@ import onnx
 import pytest
 import torch
 
-from human_edge_detection import builtin_extractor
-from human_edge_detection.builtin_extractor import builtin_extractor_path
 from human_edge_detection.core.errors import InputError
+from human_edge_detection.export import extractors as builtin_extractor
+from human_edge_detection.export.extractors import builtin_extractor_path
 from human_edge_detection.modeling.efficientnet_lite import EfficientNetLite0, load_imagenet_weights
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 

@@ -18,7 +18,7 @@ from onnx import compose, version_converter
 from torch import Tensor, nn
 
 from human_edge_detection.core.images import write_atomically
-from human_edge_detection.export_parity import (
+from human_edge_detection.export.parity import (
     TOLERANCE,
     ParityCheck,
     check_end_to_end,

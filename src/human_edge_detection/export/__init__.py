@@ -1,0 +1,1 @@
+"""From torch to ONNX to 8 bits, with proof."""
