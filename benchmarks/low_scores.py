@@ -14,16 +14,16 @@ from pathlib import Path
 import numpy as np
 
 from human_edge_detection import MaskPredictor
-from human_edge_detection.average_precision import average_precision
 from human_edge_detection.core.images import read_image
 from human_edge_detection.data.annotations import Photo, decode_mask
 from human_edge_detection.data.coco_reader import load_photos
+from human_edge_detection.evaluation.average_precision import average_precision
+from human_edge_detection.evaluation.metrics import image_iou
+from human_edge_detection.evaluation.person_scores import decode_rle, nearest_overlap
+from human_edge_detection.evaluation.predictions import Prediction, Predictions
+from human_edge_detection.evaluation.result_scores import match_people
 from human_edge_detection.masks.instance_masks import InstanceMasks
 from human_edge_detection.masks.mask_formats import encode_rle
-from human_edge_detection.metrics import image_iou
-from human_edge_detection.person_scores import decode_rle, nearest_overlap
-from human_edge_detection.result_scores import match_people
-from human_edge_detection.tool_results import Prediction, Predictions
 
 LOWEST = (0.3, 0.1, 0.01)
 MIN_SIDE = 12.0

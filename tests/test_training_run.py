@@ -130,7 +130,8 @@ def test_a_better_validation_starts_the_wait_anew(
 ) -> None:
     scores = iter([0.1, 0.05, 0.2, 0.1, 0.2, 0.9])
     monkeypatch.setattr(
-        "human_edge_detection.evaluate.Evaluation.summary", lambda _self: {"miou": next(scores)}
+        "human_edge_detection.evaluation.evaluate.Evaluation.summary",
+        lambda _self: {"miou": next(scores)},
     )
     flags = ["--epochs", "9", "--early_stop", "2"]
     assert train_main([*inputs, *outputs(tmp_path), *flags]) == 0

@@ -19,7 +19,7 @@ from human_edge_detection.core.images import read_image, save_image
 from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.data.sample.sample_data import write_sample_set
-from human_edge_detection.evaluate import evaluate
+from human_edge_detection.evaluation.evaluate import evaluate
 from human_edge_detection.export.head import export_head
 from human_edge_detection.inference.predictor import MaskPredictor
 from human_edge_detection.modeling.batches import collate

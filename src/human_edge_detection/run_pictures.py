@@ -12,7 +12,7 @@ import numpy as np
 
 from human_edge_detection.core.images import save_image
 from human_edge_detection.core.structures import ImageArray, MaskClass
-from human_edge_detection.metrics import IntArray
+from human_edge_detection.evaluation.metrics import IntArray
 
 Curve = dict[int, float]
 """A value for each epoch that has one."""

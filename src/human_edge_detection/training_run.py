@@ -27,7 +27,8 @@ from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.augment import Augmentation
 from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.distributed import ALONE, Processes
-from human_edge_detection.evaluate import Evaluation, evaluate
+from human_edge_detection.evaluation.evaluate import Evaluation, evaluate
+from human_edge_detection.evaluation.pictures import fixed_panels, write_panels
 from human_edge_detection.feature_cache import FeatureCache
 from human_edge_detection.interrupt import StopRequest, ignore_signals, stop_on_signals
 from human_edge_detection.modeling.batches import ReadablePhotos
@@ -42,7 +43,6 @@ from human_edge_detection.modeling.initial import new_model
 from human_edge_detection.modeling.losses import RoiMaskLoss
 from human_edge_detection.modeling.torch_infer import inference
 from human_edge_detection.modeling.weights import TrainedWeights
-from human_edge_detection.panels import fixed_panels, write_panels
 from human_edge_detection.run_end import closing_words, export_best, take_best
 from human_edge_detection.run_pictures import read_curves, write_run_pictures
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from human_edge_detection.core.structures import ImageArray
-from human_edge_detection.metrics import BoolArray
+from human_edge_detection.evaluation.metrics import BoolArray
 
 POSITIONS = 120
 """Places tried across a person, from just beside to just past."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from human_edge_detection.bootstrap import Estimate, estimate
-from human_edge_detection.person_scores import PersonScore
+from human_edge_detection.evaluation.bootstrap import Estimate, estimate
+from human_edge_detection.evaluation.person_scores import PersonScore
 
 ROLES = ("behind", "front")
 

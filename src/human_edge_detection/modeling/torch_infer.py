@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from human_edge_detection.core.structures import FloatArray, RoiSample
-from human_edge_detection.evaluate import Infer
+from human_edge_detection.evaluation.evaluate import Infer
 from human_edge_detection.modeling.batches import collate
 from human_edge_detection.modeling.features import FeatureSource
 

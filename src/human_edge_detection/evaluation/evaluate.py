@@ -1,0 +1,167 @@
+"""Runs a model over a validation set and scores every person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from human_edge_detection.core.structures import FloatArray, MaskClass, RoiSample
+from human_edge_detection.data.annotations import Person, Photo, decode_mask
+from human_edge_detection.evaluation.metrics import (
+    BoolArray,
+    IntArray,
+    MaskConfusion,
+    confusion_matrix,
+)
+from human_edge_detection.evaluation.person_scores import PersonScore, score_person
+from human_edge_detection.masks.fusion import softmax
+from human_edge_detection.masks.probabilities import paste_mask
+
+Infer = Callable[[Sequence[RoiSample]], FloatArray]
+"""Logits float32 [ΣN, 3, M, M] of the ROIs of some prepared photos, in their order."""
+
+LossParts = Callable[[FloatArray, NDArray[np.uint8]], Mapping[str, float]]
+"""Mean loss parts by name, from logits [N, 3, M, M] and targets [N, M, M]."""
+
+MIN_SIDE = 12.0
+"""Shortest box side, source pixels, of a person who counts in ``target_iou_image``."""
+
+
+class RoiDataset(Protocol):
+    """What :func:`evaluate` needs of a data set in validation mode."""
+
+    @property
+    def photos(self) -> Sequence[Photo]:
+        """The photos, in the order of the samples' ``photo_index``."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> RoiSample: ...
+
+    def rois_source(self, sample: RoiSample) -> FloatArray:
+        """The sample's ROIs float32 [N, 4] in source pixels."""
+        ...
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The scores of every person of a validation set, and the mean losses.
+
+    Attributes:
+        scores: one per ROI, in the order of the photos.
+        losses: mean loss parts over the ROIs; empty when no loss was asked for.
+        min_side: shortest box side, source pixels, that counts in ``target_iou_image``.
+    """
+
+    scores: tuple[PersonScore, ...]
+    losses: dict[str, float] = field(default_factory=dict)
+    min_side: float = MIN_SIDE
+
+    @property
+    def counted(self) -> tuple[PersonScore, ...]:
+        """The people large enough for ``target_iou_image``."""
+        return tuple(score for score in self.scores if score.min_side >= self.min_side)
+
+    @property
+    def matrix(self) -> IntArray:
+        """Pooled confusion int64 [3, 3] of all ROIs, row the true class."""
+        return np.asarray(sum((s.confusion for s in self.scores), np.zeros((3, 3), np.int64)))
+
+    @property
+    def miou(self) -> float:
+        """The mean of target and non-target IoU, pooled over all ROIs."""
+        return self.summary()["miou"]
+
+    def summary(self) -> dict[str, float]:
+        """Loss parts, ``miou``, class IoUs, ``target_iou_roi`` and ``target_iou_image``."""
+        pooled = MaskConfusion()
+        pooled.matrix = self.matrix
+        return {
+            **self.losses,
+            **pooled.compute(),
+            "target_iou_roi": mean_of([score.iou_roi for score in self.scores]),
+            "target_iou_image": mean_of([score.iou for score in self.counted]),
+        }
+
+
+def mean_of(values: Sequence[float]) -> float:
+    """The mean of the values that are not NaN; NaN when there are none."""
+    known = [value for value in values if value == value]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def evaluate(
+    dataset: RoiDataset,
+    infer: Infer,
+    *,
+    loss: LossParts | None = None,
+    batches: Iterable[Sequence[RoiSample]] | None = None,
+    batch_size: int = 8,
+    min_side: float = MIN_SIDE,
+) -> Evaluation:
+    """The scores of every person of ``dataset`` whose mask is known.
+
+    Args:
+        dataset: photos and their prepared samples, in validation mode.
+        infer: the model.
+        loss: loss parts to average over the ROIs.
+        batches: the samples in batches, from a loader with workers; otherwise read in order.
+        batch_size: photos a batch when ``batches`` is not given.
+        min_side: shortest box side, source pixels, that counts in ``target_iou_image``.
+    """
+    scores: list[PersonScore] = []
+    totals: dict[str, float] = {}
+    for batch in _in_order(dataset, batch_size) if batches is None else batches:
+        counts = [len(sample.rois) for sample in batch]
+        if not sum(counts):
+            continue
+        logits = np.asarray(infer(batch), np.float32)
+        if len(logits) != sum(counts):
+            raise ValueError(f"infer must return {sum(counts)} masks, but returned {len(logits)}")
+        if loss is not None:
+            targets = np.concatenate([sample.targets for sample in batch])
+            for name, value in loss(logits, targets).items():
+                totals[name] = totals.get(name, 0.0) + float(value) * len(logits)
+        for sample, own in zip(batch, np.split(logits, np.cumsum(counts)[:-1]), strict=True):
+            scores += score_sample(dataset, sample, own)
+    losses = {name: total / len(scores) for name, total in totals.items()}
+    return Evaluation(tuple(scores), losses, min_side)
+
+
+def score_sample(
+    dataset: RoiDataset, sample: RoiSample, logits: FloatArray
+) -> Iterator[PersonScore]:
+    """The scores of one photo's people from their logits float32 [N, 3, M, M]."""
+    photo = dataset.photos[sample.photo_index]
+    people: dict[int, Person] = {person.id: person for person in photo.people}
+    labels = logits.argmax(axis=1).astype(np.uint8)
+    target_probs = softmax(logits)[:, MaskClass.TARGET]
+    for n, roi in enumerate(dataset.rois_source(sample)):
+        person = people[int(sample.person_ids[n])]
+        yield score_person(
+            photo,
+            person,
+            truth=decode_mask(person, photo.size_hw),
+            predicted=image_mask(target_probs[n], roi, photo.size_hw),
+            confusion=confusion_matrix(labels[n], sample.targets[n]),
+            roi_xyxy=roi,
+            labels=labels[n],
+        )
+
+
+def image_mask(target: FloatArray, roi_xyxy: FloatArray, size_hw: tuple[int, int]) -> BoolArray:
+    """The mask bool [H, W] of probabilities float32 [M, M] over a ROI in source pixels."""
+    window, (x1, y1, x2, y2) = paste_mask(target, roi_xyxy, size_hw)
+    mask = np.zeros(size_hw, np.bool_)
+    mask[y1:y2, x1:x2] = window
+    return mask
+
+
+def _in_order(dataset: RoiDataset, batch_size: int) -> Iterator[list[RoiSample]]:
+    for start in range(0, len(dataset), batch_size):
+        yield [dataset[i] for i in range(start, min(start + batch_size, len(dataset)))]

@@ -1,0 +1,176 @@
+"""Makes a model file, a checkpoint or an export, into something that validation can call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from human_edge_detection.core.closable import Closable
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.spec import HeadFacts
+from human_edge_detection.core.structures import FloatArray, RoiSample
+from human_edge_detection.evaluation.evaluate import Infer
+from human_edge_detection.feature_cache import as_network_input
+from human_edge_detection.modeling.features import MapSource, extracted_features, trained_features
+from human_edge_detection.modeling.heads import ModelSpec
+from human_edge_detection.modeling.losses import RoiMaskLoss
+from human_edge_detection.modeling.torch_infer import inference
+from human_edge_detection.modeling.weights import (
+    WEIGHTS_SUFFIXES,
+    TrainedWeights,
+    read_trained,
+)
+from human_edge_detection.runtime.head import HeadSession
+from human_edge_detection.runtime.model_files import own_extractor
+from human_edge_detection.training_inputs import open_extractor
+
+MODEL_SUFFIXES = (*WEIGHTS_SUFFIXES, ".onnx")
+
+OpenExtractor = Callable[[str | None, Sequence[str], tuple[int, int], str], MapSource]
+"""Opens the extractor of a name, layers, an image size and a device, as ``open_extractor`` does."""
+
+
+@dataclass(frozen=True)
+class OpenModel(Closable):
+    """A model that is ready to be validated; close it after use.
+
+    Attributes:
+        spec: geometry and class weights it was trained with.
+        infer: the model itself.
+        resources: what closing frees.
+    """
+
+    spec: ModelSpec
+    infer: Infer
+    resources: ExitStack
+
+    def close(self) -> None:
+        """Free the sessions."""
+        self.resources.close()
+
+
+def open_model_file(
+    path: Path,
+    onnx_model: str | None = None,
+    device: str = "auto",
+    image_size: tuple[int, int] | None = None,
+    opening: OpenExtractor = open_extractor,
+) -> OpenModel:
+    """Trained weights or an ``.onnx`` export, with the extractor that the head reads.
+
+    Args:
+        path: the file.
+        onnx_model: the extractor; None for the default path or the built-in one. Not looked at
+            for a model that has its own: a person model, or an end-to-end export.
+        device: where to run.
+        image_size: height and width of the network's input; None for those it was trained at.
+        opening: opens the extractor; several models may share one.
+
+    Raises:
+        InputError: if the file is missing or unusable, or the extractor does not fit.
+    """
+    if path.suffix not in MODEL_SUFFIXES:
+        raise InputError(f"{path}: a model file ends in {' or '.join(MODEL_SUFFIXES)}")
+    with ExitStack() as resources:
+
+        def extractor_of(spec: ModelSpec, own: Path | None = None) -> MapSource:
+            """The extractor of a head: its own, or the one that is named."""
+            named = onnx_model if own is None else str(own)
+            extractor = opening(named, spec.layers, spec.image_size, device)
+            resources.callback(extractor.close)
+            _check_extractor(path, spec, extractor)
+            return extractor
+
+        if path.suffix in WEIGHTS_SUFFIXES:
+            trained = read_trained(path).at_size(image_size)
+            infer = _weights_infer(trained, torch_device(device), extractor_of)
+            return OpenModel(trained.spec, infer, resources.pop_all())
+        session = HeadSession(path, device)
+        resources.callback(session.close)
+        spec = _spec_of(path, session.facts, image_size)
+        if session.facts.end_to_end:
+            return OpenModel(spec, onnx_infer(session, None), resources.pop_all())
+        extractor = extractor_of(spec, own_extractor(path, session.facts))
+        return OpenModel(spec, onnx_infer(session, extractor), resources.pop_all())
+
+
+def torch_device(device: str) -> torch.device:
+    """Where torch runs for a ``--device``: CUDA for anything but ``cpu`` where there is one."""
+    has_cuda = torch.cuda.is_available()
+    return torch.device("cuda" if has_cuda and device != "cpu" else "cpu")
+
+
+def numpy_loss(
+    class_weights: Sequence[float],
+) -> Callable[[FloatArray, NDArray[np.uint8]], dict[str, float]]:
+    """The training loss on arrays: ``loss``, ``ce`` and ``dice`` of some ROIs."""
+    loss = RoiMaskLoss(class_weights)
+
+    def parts(logits: FloatArray, targets: NDArray[np.uint8]) -> dict[str, float]:
+        with torch.no_grad():
+            total, ce, dice = loss(torch.from_numpy(logits), torch.from_numpy(targets))
+        return {"loss": float(total), "ce": float(ce), "dice": float(dice)}
+
+    return parts
+
+
+def _weights_infer(
+    trained: TrainedWeights, place: torch.device, extractor_of: Callable[[ModelSpec], MapSource]
+) -> Infer:
+    model = trained.model().to(place)
+    if trained.has_extractor:
+        features = trained_features(model["extractor"], place)
+    else:
+        features = extracted_features(extractor_of(trained.spec))
+    return inference(model, features, place)
+
+
+def onnx_infer(session: HeadSession, extractor: MapSource | None) -> Infer:
+    """The exported head, photo by photo as prediction runs it; no extractor if end to end."""
+
+    def infer(samples: Sequence[RoiSample]) -> FloatArray:
+        parts = []
+        for sample in samples:
+            images = as_network_input(sample.image[None])
+            features = [images] if extractor is None else extractor(images)
+            index = np.zeros((len(sample.rois), 1), np.float32)
+            parts.append(session(features, np.concatenate([index, sample.rois], axis=1)))
+        return np.concatenate(parts)
+
+    return infer
+
+
+def _spec_of(path: Path, facts: HeadFacts, image_size: tuple[int, int] | None) -> ModelSpec:
+    own = facts.image_size_hw
+    if image_size is not None and image_size != own and facts.end_to_end:
+        raise InputError(
+            f"--image_size {image_size[0]} {image_size[1]} does not fit {path}, made for "
+            f"{own[0]}x{own[1]}: export it again with --image_size"
+        )
+    return ModelSpec(
+        head="exported",
+        layers=facts.layers,
+        channels=facts.channels,
+        strides=facts.strides,
+        image_size=image_size or own,
+        roi_size=facts.mask_size // 2,
+        roi_padding=facts.roi_padding,
+        extractor_sha=facts.extractor_sha,
+        class_weights=facts.class_weights,
+    )
+
+
+def _check_extractor(path: Path, spec: ModelSpec, extractor: MapSource) -> None:
+    channels, strides = extractor.channels, extractor.strides
+    if channels != spec.channels or not np.allclose(strides, spec.strides, rtol=0.01):
+        raise InputError(
+            f"{path} reads layers of {list(spec.channels)} channels at strides "
+            f"{list(spec.strides)}, but the extractor gives {list(channels)} at {list(strides)}: "
+            "pass the --onnx_model it was trained with"
+        )

@@ -1,0 +1,159 @@
+"""Everything a report shows, as plain values for JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from human_edge_detection.data.annotations import Photo
+from human_edge_detection.data.stress_curve import StressPoint
+from human_edge_detection.evaluation.average_precision import KINDS, AveragePrecision
+from human_edge_detection.evaluation.bootstrap import LEVEL, Estimate, estimate, paired_difference
+from human_edge_detection.evaluation.breakdowns import ASPECTS, Group, break_down
+from human_edge_detection.evaluation.evaluate import Evaluation
+from human_edge_detection.evaluation.headline import HEADLINES
+from human_edge_detection.evaluation.person_scores import PersonScore
+
+GROUP_NUMBERS = ("target_iou_image", "boundary_iou", "separation_accuracy")
+DIGITS = 5
+BEST_BY = "target_iou_image"
+"""The number that picks the best of several models: what is seen of the masks in the photo."""
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ScoredModel:
+    """One model (or another tool's results) with all its scores.
+
+    Attributes:
+        name: how tables call it.
+        evaluation: the scores of every person.
+        precision: COCO's numbers, where predictions carry detector boxes or scores.
+        jitter: headline numbers with boxes shifted by each amount.
+        stress: IoU on the stress set, where it was asked for.
+    """
+
+    name: str
+    evaluation: Evaluation
+    precision: tuple[AveragePrecision, ...] = ()
+    jitter: dict[float, dict[str, Estimate]] = field(default_factory=dict)
+    stress: tuple[StressPoint, ...] = ()
+
+
+def best_of(models: Sequence[ScoredModel]) -> ScoredModel:
+    """The model with the largest ``BEST_BY``; without anybody who counts, the first."""
+    return max(models, key=lambda model: np.nan_to_num(model.evaluation.summary()[BEST_BY]))
+
+
+def report_data(
+    title: str,
+    photos: Sequence[Photo],
+    models: Sequence[ScoredModel],
+    ceilings: dict[str, Evaluation],
+    rounds: int,
+) -> Json:
+    """The report's content; the first model is what the others are compared with.
+
+    Args:
+        title: what was scored on.
+        photos: the annotated photos.
+        models: at least one.
+        ceilings: scores of the ground truth itself, by how it was made.
+        rounds: resamplings behind each interval.
+    """
+    first = models[0].evaluation
+    return {
+        "title": title,
+        "photos": len(photos),
+        "people": len(first.scores),
+        "counted": len(first.counted),
+        "min_side": first.min_side,
+        "interval": {"level": LEVEL, "rounds": rounds, "resampled": "photos"},
+        "metrics": HEADLINES,
+        "aspects": {aspect: list(names) for aspect, names, _ in ASPECTS},
+        "models": [_model(model, models[0], rounds) for model in models],
+        "ceiling": {
+            name: _estimates(estimate(e.scores, e.min_side, rounds)) for name, e in ceilings.items()
+        },
+        "person_facts": [_person(score) for score in first.counted],
+    }
+
+
+def _model(model: ScoredModel, first: ScoredModel, rounds: int) -> Json:
+    scores, min_side = model.evaluation.scores, model.evaluation.min_side
+    known = {(s.photo_id, s.person_id): s for s in scores}
+    rows = [known.get((s.photo_id, s.person_id)) for s in first.evaluation.counted]
+    return {
+        "name": model.name,
+        "headline": _estimates(estimate(scores, min_side, rounds)),
+        "losses": {name: _number(value) for name, value in model.evaluation.losses.items()},
+        "difference": None if model is first else _difference(first, model, rounds),
+        "confusion": model.evaluation.matrix.tolist(),
+        "groups": [_group(group) for group in break_down(scores, min_side, rounds)],
+        "precision": [_precision(item) for item in model.precision],
+        "jitter": [
+            {"amount": amount, "headline": _estimates(numbers)}
+            for amount, numbers in model.jitter.items()
+        ],
+        "stress": [_stress_point(point) for point in model.stress],
+        "iou": [None if row is None else _number(row.iou) for row in rows],
+        "boundary_iou": [None if row is None else _number(row.boundary_iou) for row in rows],
+    }
+
+
+def _difference(first: ScoredModel, model: ScoredModel, rounds: int) -> Json:
+    """Paired over the people that both were scored on."""
+    both = {(s.photo_id, s.person_id) for s in first.evaluation.scores}
+    both &= {(s.photo_id, s.person_id) for s in model.evaluation.scores}
+    old, new = (
+        [s for s in m.evaluation.scores if (s.photo_id, s.person_id) in both]
+        for m in (first, model)
+    )
+    return _estimates(paired_difference(old, new, first.evaluation.min_side, rounds))
+
+
+def _group(group: Group) -> Json:
+    numbers = {name: group.numbers[name] for name in GROUP_NUMBERS}
+    return {
+        "aspect": group.aspect,
+        "name": group.name,
+        "count": group.count,
+        "numbers": _estimates(numbers),
+    }
+
+
+def _precision(item: AveragePrecision) -> Json:
+    curves = [
+        {"iou": curve.iou, "precision": [_number(float(v)) for v in curve.precision]}
+        for curve in item.curves
+    ]
+    stats = {name: _number(value) for name, value in item.stats.items()}
+    return {"kind": KINDS[item.kind], "stats": stats, "curves": curves}
+
+
+def _stress_point(point: StressPoint) -> Json:
+    value, low, high = _estimates({"iou": point.iou})["iou"]
+    return {"role": point.role, "covered": point.covered, "iou": [value, low, high]}
+
+
+def _person(score: PersonScore) -> Json:
+    names = {aspect: name_of(score) for aspect, _, name_of in ASPECTS}
+    return {
+        "photo": score.photo_id,
+        "person": score.person_id,
+        "side": round(score.area**0.5, 1),
+        "overlap": round(score.overlap, 3),
+        "groups": names,
+    }
+
+
+def _estimates(numbers: dict[str, Estimate]) -> Json:
+    return {n: [_number(e.value), _number(e.low), _number(e.high)] for n, e in numbers.items()}
+
+
+def _number(value: float) -> float | None:
+    return round(value, DIGITS) if value == value else None

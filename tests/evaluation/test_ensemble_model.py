@@ -1,0 +1,204 @@
+"""Several models validated as one: the mean of their probabilities, shared extractors run once."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from human_edge_detection.checkpoint import save_checkpoint, spec_to_dict
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.structures import FloatArray, RoiSample
+from human_edge_detection.data.coco_reader import load_photos
+from human_edge_detection.data.dataset import PhotoDataset
+from human_edge_detection.evaluation.ensemble_model import check_members, mean_logits, open_ensemble
+from human_edge_detection.evaluation.models import open_model_file
+from human_edge_detection.evaluation.shared_extractor import SharedExtractor
+from human_edge_detection.export.head import export_end_to_end, export_head
+from human_edge_detection.masks.fusion import softmax
+from human_edge_detection.modeling.heads import ModelSpec, build_head
+from human_edge_detection.modeling.weights import read_trained
+from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
+from people_set import write_people_set
+from stand_in import write_stand_in
+from tiny_command import ENVIRONMENT, MAIN
+from tiny_person import write_person_checkpoint
+
+torch.set_num_threads(1)
+SPEC = ModelSpec("lite", ("map",), (8,), (8.0,), image_size=(96, 96), roi_size=4)
+
+
+def write_model(path: Path, seed: int, spec: ModelSpec = SPEC) -> Path:
+    torch.manual_seed(seed)
+    head = build_head(spec)
+    torch.nn.init.normal_(head.trunk.classify.weight)  # type: ignore[arg-type, union-attr]
+    weights = {f"head.{name}": w for name, w in head.state_dict().items()}
+    save_checkpoint(path, {"spec": spec_to_dict(spec), "weights": weights})
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A set, an extractor, and two random heads."""
+    folder = tmp_path_factory.mktemp("ensemble")
+    write_people_set(folder)
+    write_stand_in(folder / "net.onnx", layer="map", channels=8, size_hw=("H", "W"))
+    for seed in (0, 1):
+        write_model(folder / f"seed_{seed}.pth", seed)
+    trained = read_trained(folder / "seed_0.pth")
+    export_head(trained.model()["head"], trained.spec, folder / "head.onnx")
+    export_end_to_end(
+        trained.model()["head"], trained.spec, folder / "net.onnx", folder / "whole.onnx"
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def samples(folder: Path) -> list[RoiSample]:
+    photos, _ = load_photos(next(folder.glob("*.json")), folder)
+    dataset = PhotoDataset(photos, SPEC)
+    return [dataset[index] for index in range(len(dataset))]
+
+
+def logits_of(folder: Path, samples: list[RoiSample], *names: str) -> FloatArray:
+    net = str(folder / "net.onnx")
+    paths = [folder / name for name in names]
+    if len(paths) == 1:
+        with open_model_file(paths[0], net, "cpu") as model:
+            return model.infer(samples)
+    with open_ensemble(paths, net, "cpu") as model:
+        return model.infer(samples)
+
+
+def test_the_mean_of_two_written_out_arrays() -> None:
+    one, other = np.zeros((1, 3, 1, 1), np.float32), np.zeros((1, 3, 1, 1), np.float32)
+    one[0, :, 0, 0] = np.log([0.5, 0.25, 0.25])
+    other[0, :, 0, 0] = np.log([0.1, 0.75, 0.15])
+    mean = softmax(mean_logits([one, other]))
+    np.testing.assert_allclose(mean[0, :, 0, 0], [0.3, 0.5, 0.2], rtol=1e-5)
+
+
+def test_a_model_that_is_certain_leaves_the_logarithm_finite() -> None:
+    certain = np.array([200, 0, 0], np.float32).reshape(1, 3, 1, 1)
+    assert np.isfinite(mean_logits([certain, certain])).all()
+
+
+def test_members_are_averaged(folder: Path, samples: list[RoiSample]) -> None:
+    one, other = (softmax(logits_of(folder, samples, f"seed_{s}.pth")) for s in (0, 1))
+    assert np.abs(one - other).max() > 0.1
+    both = softmax(logits_of(folder, samples, "seed_0.pth", "seed_1.pth"))
+    np.testing.assert_allclose(both, (one + other) / 2, atol=1e-5)
+
+
+@pytest.mark.parametrize("other", ["seed_0.pth", "head.onnx", "whole.onnx"])
+def test_an_ensemble_of_a_model_with_itself_is_the_model(
+    folder: Path, samples: list[RoiSample], other: str
+) -> None:
+    alone = softmax(logits_of(folder, samples, "seed_0.pth"))
+    np.testing.assert_allclose(
+        softmax(logits_of(folder, samples, "seed_0.pth", other)), alone, atol=1e-4
+    )
+
+
+def test_a_shared_extractor_sees_each_photo_once(
+    folder: Path, samples: list[RoiSample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    run = YOLOv9FeatureExtractor.__call__
+
+    def counted(extractor: YOLOv9FeatureExtractor, images: FloatArray) -> list[FloatArray]:
+        seen.append(len(images))
+        return run(extractor, images)
+
+    monkeypatch.setattr(YOLOv9FeatureExtractor, "__call__", counted)
+    paths = [folder / name for name in ("seed_0.pth", "head.onnx", "seed_1.pth")]
+    with open_ensemble(paths, str(folder / "net.onnx"), "cpu") as model:
+        for count in (1, 2):
+            model.infer(samples)
+            assert sum(seen) == count * len(samples)
+
+
+def test_maps_are_remembered_photo_by_photo_until_forgotten() -> None:
+    asked: list[int] = []
+
+    class Doubled:
+        channels, strides = (3,), (1.0,)
+
+        def __call__(self, images: FloatArray) -> list[FloatArray]:
+            asked.append(len(images))
+            return [2 * images]
+
+        def close(self) -> None: ...
+
+    images = np.random.default_rng(0).random((3, 3, 2, 2), np.float32)
+    shared = SharedExtractor(Doubled())
+    for rows, wanted in (([0, 1], [2]), ([1], [2]), ([2, 0, 1], [2, 1]), ([], [2, 1, 0])):
+        np.testing.assert_array_equal(shared(images[rows])[0], 2 * images[rows])
+        assert asked == wanted
+    shared.forget()
+    shared(images[:1])
+    assert asked[-1] == 1
+
+
+def test_what_cannot_be_averaged_is_refused_by_name(folder: Path, tmp_path: Path) -> None:
+    first = folder / "seed_0.pth"
+    with pytest.raises(InputError, match="--ensemble averages models, but CKPT names 1"):
+        check_members([first])
+    with pytest.raises(InputError, match=r"but results\.json holds finished masks"):
+        check_members([first, Path("results.json")])
+    for name, value in (("roi_padding", 0.2), ("roi_size", 6), ("image_size", (64, 96))):
+        spec = replace(SPEC, **{name: value})  # type: ignore[arg-type]
+        other = write_model(tmp_path / f"{name}.pth", 0, spec)
+        with pytest.raises(InputError, match=f"seed_0.pth has --{name} .*{name}.pth"):
+            open_ensemble([first, other], str(folder / "net.onnx"), "cpu")
+    with pytest.raises(InputError, match=r"wide\.pth reads layers of \[9\] channels"):
+        wide = write_model(tmp_path / "wide.pth", 0, replace(SPEC, channels=(9,)))
+        open_ensemble([first, wide], str(folder / "net.onnx"), "cpu")
+    other_net = write_stand_in(tmp_path / "net.onnx", layer="map", channels=6, size_hw=(96, 96))
+    with pytest.raises(InputError, match=r"head\.onnx reads layers of \[8\].*but .* gives \[6\]"):
+        open_model_file(folder / "head.onnx", str(other_net), "cpu")
+
+
+def test_person_models_join_with_their_own_extractors(
+    folder: Path, samples: list[RoiSample], tmp_path: Path
+) -> None:
+    person = write_person_checkpoint(tmp_path / "person.pth", with_detector=False)
+    size = (96, 96)
+    net = str(folder / "net.onnx")
+    spec = replace(read_trained(person).spec, roi_size=28)
+    frozen = write_model(tmp_path / "frozen.pth", 0, replace(SPEC, roi_size=28))
+    parts = []
+    for path in (frozen, person):
+        with open_model_file(path, net, "cpu", size) as model:
+            parts.append(softmax(model.infer(samples)))
+    with open_ensemble([frozen, person], net, "cpu", size) as both:
+        assert both.spec.roi_size == spec.roi_size
+        found = softmax(both.infer(samples))
+    np.testing.assert_allclose(found, (parts[0] + parts[1]) / 2, atol=1e-5)
+
+
+def test_validate_shows_the_ensemble_as_one_more_row(folder: Path, tmp_path: Path) -> None:
+    shutil.copy(folder / "seed_0.pth", tmp_path / "same.pth")
+    command = [
+        sys.executable, str(MAIN.parent / "validate.py"), str(folder / "seed_0.pth"),
+        str(tmp_path / "same.pth"), "--ensemble", "--val_ann", str(next(folder.glob("*.json"))),
+        "--val_img_dir", str(folder), "--onnx_model", str(folder / "net.onnx"), "--num_workers",
+        "0", "--device", "cpu", "--bootstrap", "20", "--no_visualization",
+    ]  # fmt: skip
+    done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "validation_results" / "report.json").read_text())
+    names = [model["name"] for model in report["models"]]
+    assert names == ["seed_0.pth", "same.pth", "ensemble"]
+    alone, _, together = report["models"]
+    for name, (value, *_) in alone["headline"].items():
+        assert together["headline"][name][0] == pytest.approx(value, abs=1e-4), name
+    assert together["losses"] == pytest.approx(alone["losses"], abs=1e-4)
+    assert "ensemble" in done.stdout
