@@ -24,13 +24,13 @@ from typing import Any
 
 import numpy as np
 
-from human_edge_detection.allocator import keep_freed_memory
-from human_edge_detection.config import SubsetOptions, TrainOptions
 from human_edge_detection.data.subset import run_subset
-from human_edge_detection.distributed import ALONE
-from human_edge_detection.progress import Means
-from human_edge_detection.train import assemble
-from human_edge_detection.trainer import Trainer
+from human_edge_detection.training.config import SubsetOptions, TrainOptions
+from human_edge_detection.training.distributed import ALONE
+from human_edge_detection.training.process import keep_freed_memory
+from human_edge_detection.training.setup import assemble
+from human_edge_detection.training.state import Means
+from human_edge_detection.training.trainer import Trainer
 
 AS_IT_IS = "as it is"
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -17,8 +17,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from human_edge_detection.checkpoint import Payload, load_checkpoint, require
-from human_edge_detection.config import QuantizeOptions, TrainOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import write_atomically
 from human_edge_detection.export.head import git_revision, package_version
@@ -34,6 +32,8 @@ from human_edge_detection.runtime.model_files import (
     WEIGHTS_DIR,
     WEIGHTS_NAME,
 )
+from human_edge_detection.training.checkpoint import Payload, load_checkpoint, require
+from human_edge_detection.training.config import QuantizeOptions, TrainOptions
 
 NAMES = (HEAD_NAME, INT8_HEAD_NAME, EXTRACTOR_NAME, WEIGHTS_NAME)
 CARD_NAME = "MODEL_CARD.md"

@@ -16,7 +16,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 @pytest.fixture
 def no_handover(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs end with their last validation, for tests of what comes before: half of their time."""
-    monkeypatch.setattr("human_edge_detection.training_run.Run.finish", lambda _run, _log: 0)
+    monkeypatch.setattr("human_edge_detection.training.run.Run.finish", lambda _run, _log: 0)
 
 
 @pytest.fixture(scope="session")

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import torch
 
-from human_edge_detection.checkpoint import load_checkpoint
-from human_edge_detection.checkpoint_folder import CheckpointFolder
 from human_edge_detection.cli import train_main
+from human_edge_detection.training.checkpoint import load_checkpoint
+from human_edge_detection.training.checkpoints import CheckpointFolder
 from tiny_command import ENVIRONMENT, outputs, start, write_inputs
 
 torch.set_num_threads(1)
@@ -27,7 +27,7 @@ KILLER = f"""
 import os, random, signal, sys, time
 from pathlib import Path
 import torch
-from human_edge_detection.checkpoint import load_checkpoint, save_checkpoint
+from human_edge_detection.training.checkpoint import load_checkpoint, save_checkpoint
 
 torch.set_num_threads(1)
 path = Path(sys.argv[1])

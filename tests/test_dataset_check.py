@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_api
 
-from human_edge_detection.config import CheckDataOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import save_image
 from human_edge_detection.data.annotations import Person, Photo
@@ -33,6 +32,7 @@ from human_edge_detection.dataset_check import (
     leak_findings,
     run_check_data,
 )
+from human_edge_detection.training.config import CheckDataOptions
 
 SQUARE = [10.0, 10, 30, 10, 30, 40, 10, 40]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from doc_commands import HAS_BASH, ROOT, commands_of, program_of, shell_blocks
-from human_edge_detection import config
 from human_edge_detection.cli import COMMANDS
 from human_edge_detection.core.options import parse
+from human_edge_detection.training import config
 
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "ARCHITECTURE.md", *(ROOT / "docs").glob("*.md")])
 SCRIPTS = {"main.py": "train", "validate.py": "validate", "test_pipeline.py": "check"}

@@ -15,8 +15,6 @@ import pytest
 import torch
 
 from human_edge_detection import MaskPredictor
-from human_edge_detection.checkpoint import load_checkpoint, save_checkpoint
-from human_edge_detection.config import ExportOptions, PredictOptions, ValidateOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import save_image
 from human_edge_detection.export_command import run_export
@@ -33,6 +31,8 @@ from human_edge_detection.runtime.model_files import (
     own_extractor,
     shipped_weights,
 )
+from human_edge_detection.training.checkpoint import load_checkpoint, save_checkpoint
+from human_edge_detection.training.config import ExportOptions, PredictOptions, ValidateOptions
 from human_edge_detection.validate_command import run_validate
 from people_set import write_people_set
 from tiny_person import write_person_checkpoint

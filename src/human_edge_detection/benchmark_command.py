@@ -11,7 +11,6 @@ from tempfile import TemporaryDirectory
 import cv2
 
 from human_edge_detection.benchmark_text import Results, as_json, markdown
-from human_edge_detection.config import BenchmarkOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import save_image, write_atomically
 from human_edge_detection.data.sample.sample_data import draw_crowd
@@ -27,6 +26,7 @@ from human_edge_detection.inference.sources import find_sources
 from human_edge_detection.machine_stamp import machine_stamp
 from human_edge_detection.runtime.model_files import default_model
 from human_edge_detection.runtime.sessions import choose_providers, read_model, short_hash
+from human_edge_detection.training.config import BenchmarkOptions
 
 MOST_PHOTOS = 50
 DRAWN_SIZE_HW = (360, 640)

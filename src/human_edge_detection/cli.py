@@ -10,15 +10,15 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from human_edge_detection import config
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.options import add_options, parse, read_options
+from human_edge_detection.training import config
 
 Options = TypeVar("Options")
 
 COMMANDS = {
     "predict": ("PredictOptions", "predict_command:run_predict", "cut out the people of photos"),
-    "train": ("TrainOptions", "train:run_train", "train a head on COCO annotations"),
+    "train": ("TrainOptions", "training.setup:run_train", "train a head on COCO annotations"),
     "validate": ("ValidateOptions", "validate_command:run_validate", "score models on photos"),
     "export": ("ExportOptions", "export_command:run_export", "write a checkpoint as ONNX"),
     "quantize": (

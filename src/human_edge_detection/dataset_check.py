@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from human_edge_detection.config import CheckDataOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import write_atomically
 from human_edge_detection.data.annotations import Photo
@@ -21,6 +20,7 @@ from human_edge_detection.data.checks import (
 )
 from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.data.photos import PhotoFile, PhotoStore, open_photos
+from human_edge_detection.training.config import CheckDataOptions
 
 LEAK = "photo in train and val"
 NOTES = ("crowd region", "tiny person", "name in train and val")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from human_edge_detection.config import ExportOptions
 from human_edge_detection.core.defaults import BUILTIN
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.export.head import export_end_to_end, export_head, report
 from human_edge_detection.export.person_model import export_pair
 from human_edge_detection.modeling.weights import read_trained
 from human_edge_detection.runtime.model_files import EXTRACTOR_NAME, HEAD_NAME, shipped_weights
+from human_edge_detection.training.config import ExportOptions
 
 
 def run_export(options: ExportOptions) -> int:

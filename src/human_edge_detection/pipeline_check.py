@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from human_edge_detection.config import CheckOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import read_image, save_image
 from human_edge_detection.data.coco_reader import load_photos
@@ -27,7 +26,8 @@ from human_edge_detection.modeling.features import extracted_features
 from human_edge_detection.modeling.heads import ModelSpec, build_head
 from human_edge_detection.modeling.losses import RoiMaskLoss
 from human_edge_detection.modeling.torch_infer import inference
-from human_edge_detection.training_inputs import open_extractor
+from human_edge_detection.training.config import CheckOptions
+from human_edge_detection.training.training_inputs import open_extractor
 
 
 @dataclass

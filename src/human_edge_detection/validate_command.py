@@ -7,7 +7,6 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from human_edge_detection.config import ValidateOptions
 from human_edge_detection.core.defaults import BUILTIN, DEFAULT_VAL_ANN, DEFAULT_VAL_IMG_DIR
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.data.annotations import Photo
@@ -31,7 +30,8 @@ from human_edge_detection.evaluation.validation_text import (
     stress_text,
 )
 from human_edge_detection.runtime.model_files import default_model
-from human_edge_detection.training_inputs import SAMPLE_ROOT
+from human_edge_detection.training.config import ValidateOptions
+from human_edge_detection.training.training_inputs import SAMPLE_ROOT
 
 LOG = logging.getLogger(__name__)
 SHEET_NAME = "worst_people.jpg"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from human_edge_detection import config
-from human_edge_detection.config import TrainOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.options import add_options, option, parse, read_options
+from human_edge_detection.training import config
+from human_edge_detection.training.config import TrainOptions
 
 
 @dataclass(frozen=True)

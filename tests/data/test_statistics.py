@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from human_edge_detection.config import StatsOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.data.annotations import Person, Photo
 from human_edge_detection.data.statistics import (
@@ -15,6 +14,7 @@ from human_edge_detection.data.statistics import (
     run_stats,
     separation_aware_weights,
 )
+from human_edge_detection.training.config import StatsOptions
 
 LEFT = [0.0, 0.0, 10.0, 0.0, 10.0, 20.0, 0.0, 20.0]
 RIGHT = [10.0, 0.0, 20.0, 0.0, 20.0, 20.0, 10.0, 20.0]

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from human_edge_detection.config import SubsetOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.data.coco_index import read_index
 from human_edge_detection.data.subset import (
@@ -17,6 +16,7 @@ from human_edge_detection.data.subset import (
     keep_people,
     run_subset,
 )
+from human_edge_detection.training.config import SubsetOptions
 
 
 def _official(photos: int = 12) -> dict[str, Any]:

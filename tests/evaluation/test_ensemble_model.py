@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 
-from human_edge_detection.checkpoint import save_checkpoint, spec_to_dict
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.structures import FloatArray, RoiSample
 from human_edge_detection.data.coco_reader import load_photos
@@ -26,6 +25,7 @@ from human_edge_detection.masks.fusion import softmax
 from human_edge_detection.modeling.heads import ModelSpec, build_head
 from human_edge_detection.modeling.weights import read_trained
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
+from human_edge_detection.training.checkpoint import save_checkpoint, spec_to_dict
 from people_set import write_people_set
 from stand_in import write_stand_in
 from tiny_command import ENVIRONMENT, MAIN

@@ -8,8 +8,6 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from human_edge_detection.checkpoint import save_checkpoint, spec_to_dict
-from human_edge_detection.config import ExportOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.export import parity as export_parity
 from human_edge_detection.export.head import export_end_to_end, export_head
@@ -17,9 +15,11 @@ from human_edge_detection.export.parity import TOLERANCE
 from human_edge_detection.export_command import run_export
 from human_edge_detection.modeling.heads import ModelSpec, build_head
 from human_edge_detection.modeling.weights_file import save_weights
-from human_edge_detection.run_end import predict_command
 from human_edge_detection.runtime.head import HeadSession
 from human_edge_detection.runtime.model_files import EXTRACTOR_NAME, HEAD_NAME
+from human_edge_detection.training.checkpoint import save_checkpoint, spec_to_dict
+from human_edge_detection.training.config import ExportOptions
+from human_edge_detection.training.finish import predict_command
 from stand_in import write_stand_in
 from tiny_person import write_person_checkpoint
 

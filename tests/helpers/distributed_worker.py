@@ -10,9 +10,9 @@ import torch
 
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.augment import Augmentation
-from human_edge_detection.distributed import Processes, joined_processes
-from human_edge_detection.interrupt import StopRequest
-from human_edge_detection.trainer import Trainer
+from human_edge_detection.training.distributed import Processes, joined_processes
+from human_edge_detection.training.interrupt import StopRequest
+from human_edge_detection.training.trainer import Trainer
 from tiny_run import make_trainer, write_photos
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from human_edge_detection.checkpoint import save_checkpoint, spec_to_dict
 from human_edge_detection.modeling.heads import ModelSpec, build_head
 from human_edge_detection.modeling.person_extractor import (
     CHANNELS,
@@ -15,6 +14,7 @@ from human_edge_detection.modeling.person_extractor import (
     STRIDES,
     PersonExtractor,
 )
+from human_edge_detection.training.checkpoint import save_checkpoint, spec_to_dict
 
 SPEC = ModelSpec("lite", LAYERS, CHANNELS, STRIDES, image_size=(96, 64))
 

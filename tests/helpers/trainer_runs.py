@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from human_edge_detection.interrupt import StopRequest
 from human_edge_detection.modeling.batches import Batch, collate
-from human_edge_detection.trainer import Trainer
+from human_edge_detection.training.interrupt import StopRequest
+from human_edge_detection.training.trainer import Trainer
 from tiny_run import pooled_features
 
 TYPES: dict[str, dict[str, object]] = {

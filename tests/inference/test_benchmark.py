@@ -11,7 +11,6 @@ import pytest
 from analytic_model import write_extractor, write_head
 from human_edge_detection.benchmark_command import _short_names, plan, run_benchmark
 from human_edge_detection.benchmark_text import Results, as_json, markdown, summary_table
-from human_edge_detection.config import BenchmarkOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import save_image
 from human_edge_detection.inference.benchmark import (
@@ -27,6 +26,7 @@ from human_edge_detection.inference.benchmark import (
     time_targets,
 )
 from human_edge_detection.inference.cold_start import ColdStart, measure_cold, peak_memory_mb
+from human_edge_detection.training.config import BenchmarkOptions
 
 A, B = (Target(name, Path(f"{name}.onnx"), None, "cpu") for name in "ab")
 A_RT = Target("a", Path("a.onnx"), None, "tensorrt")

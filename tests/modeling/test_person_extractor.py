@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from human_edge_detection.cli import main
-from human_edge_detection.config import TrainOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import save_image
 from human_edge_detection.export.person_model import export_person_model
@@ -21,11 +20,12 @@ from human_edge_detection.modeling.person_extractor import (
     LAYERS,
     new_person_extractor,
 )
-from human_edge_detection.optimizer import make_optimizer
-from human_edge_detection.progress import Means
-from human_edge_detection.run_end import predict_command
 from human_edge_detection.runtime.head import HeadSession
 from human_edge_detection.runtime.model_files import EXTRACTOR_NAME, HEAD_NAME
+from human_edge_detection.training.config import TrainOptions
+from human_edge_detection.training.finish import predict_command
+from human_edge_detection.training.optim import make_optimizer
+from human_edge_detection.training.state import Means
 from tiny_person import SPEC, new_person_model
 from tiny_run import AMOUNT, write_photos
 
@@ -120,7 +120,7 @@ def test_backbone_has_its_own_learning_rate(model: nn.ModuleDict) -> None:
 
 
 def test_joint_steps_lower_the_loss(tmp_path: Path) -> None:
-    from human_edge_detection.train import Run
+    from human_edge_detection.training.setup import Run
 
     photos = write_photos(tmp_path, 2)
     options = TrainOptions(

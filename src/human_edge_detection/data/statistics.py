@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from human_edge_detection.config import StatsOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.geometry import box_iou, padded_rois
 from human_edge_detection.core.images import write_atomically
@@ -21,6 +20,7 @@ from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.data.photo_table import joined
 from human_edge_detection.data.targets import PhotoMasks, roi_targets
+from human_edge_detection.training.config import StatsOptions
 
 _LOGGER = logging.getLogger(__name__)
 SEPARATION = 1.2

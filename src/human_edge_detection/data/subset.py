@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from human_edge_detection.config import SubsetOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import write_atomically
 from human_edge_detection.data.coco_index import (
@@ -20,6 +19,7 @@ from human_edge_detection.data.coco_index import (
     read_parts,
     reading,
 )
+from human_edge_detection.training.config import SubsetOptions
 
 _LOGGER = logging.getLogger(__name__)
 SUFFIX = "_person_only_no_crowd"

@@ -9,7 +9,7 @@ import numpy as np
 
 from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.modeling.features import MapSource
-from human_edge_detection.training_inputs import open_extractor
+from human_edge_detection.training.training_inputs import open_extractor
 
 
 class SharedExtractor:

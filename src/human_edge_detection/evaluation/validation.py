@@ -8,7 +8,6 @@ from pathlib import Path
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from human_edge_detection.config import ValidateOptions
 from human_edge_detection.core.structures import RoiSample
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.coco_reader import load_photos
@@ -29,7 +28,8 @@ from human_edge_detection.evaluation.report import ScoredModel
 from human_edge_detection.evaluation.result_scores import evaluate_predictions
 from human_edge_detection.evaluation.robustness import JITTER_AMOUNTS, JitteredPhotos
 from human_edge_detection.modeling.batches import ReadablePhotos
-from human_edge_detection.training_inputs import find_class_weights
+from human_edge_detection.training.config import ValidateOptions
+from human_edge_detection.training.training_inputs import find_class_weights
 
 
 def score(

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from human_edge_detection.config import QuantizeOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.geometry import padded_rois
 from human_edge_detection.core.images import read_image, write_atomically
@@ -24,6 +23,7 @@ from human_edge_detection.export.quantize import Feeds, quantized
 from human_edge_detection.inference.predictor import MaskPredictor
 from human_edge_detection.masks.fusion import softmax
 from human_edge_detection.runtime.sessions import open_session, read_model
+from human_edge_detection.training.config import QuantizeOptions
 
 LOG = logging.getLogger(__name__)
 LEAST_AGREEMENT = 0.95

@@ -12,7 +12,6 @@ from functools import partial
 
 from tqdm import tqdm
 
-from human_edge_detection.config import PredictOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import read_image
 from human_edge_detection.core.network_input import PreparedImage
@@ -25,6 +24,7 @@ from human_edge_detection.inference.sources import Source
 from human_edge_detection.inference.video import Frame, VideoReader, VideoWriter
 from human_edge_detection.inference.writers import FusedOnce, ResultFiles
 from human_edge_detection.masks.instance_masks import InstanceMasks
+from human_edge_detection.training.config import PredictOptions
 
 
 @dataclass(frozen=True)

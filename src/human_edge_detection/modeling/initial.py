@@ -7,7 +7,6 @@ from pathlib import Path
 
 from torch import nn
 
-from human_edge_detection.config import TrainOptions
 from human_edge_detection.core.defaults import BUILTIN
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.modeling.heads import ModelSpec, build_head
@@ -15,6 +14,7 @@ from human_edge_detection.modeling.person_extractor import PersonExtractor, new_
 from human_edge_detection.modeling.weights import TrainedWeights, read_trained
 from human_edge_detection.modeling.widening import widened
 from human_edge_detection.runtime.model_files import shipped_weights
+from human_edge_detection.training.config import TrainOptions
 
 SHOWN = 3
 """Names shown of each kind of fault."""

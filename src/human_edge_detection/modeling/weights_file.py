@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from human_edge_detection.checkpoint import spec_from_dict, spec_to_dict
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import write_atomically
 from human_edge_detection.modeling.heads import ModelSpec
+from human_edge_detection.training.checkpoint import spec_from_dict, spec_to_dict
 
 FORMAT = "human_edge_detection.weights.2"
 

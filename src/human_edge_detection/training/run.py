@@ -15,22 +15,13 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from human_edge_detection.checkpoint import (
-    require,
-    spec_to_dict,
-)
-from human_edge_detection.checkpoint_folder import BEST, LAST, CheckpointFolder
-from human_edge_detection.config import TrainOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import read_image
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.augment import Augmentation
 from human_edge_detection.data.dataset import PhotoDataset
-from human_edge_detection.distributed import ALONE, Processes
 from human_edge_detection.evaluation.evaluate import Evaluation, evaluate
 from human_edge_detection.evaluation.pictures import fixed_panels, write_panels
-from human_edge_detection.feature_cache import FeatureCache
-from human_edge_detection.interrupt import StopRequest, ignore_signals, stop_on_signals
 from human_edge_detection.modeling.batches import ReadablePhotos
 from human_edge_detection.modeling.bound_features import BoundFeatures
 from human_edge_detection.modeling.features import (
@@ -43,11 +34,20 @@ from human_edge_detection.modeling.initial import new_model
 from human_edge_detection.modeling.losses import RoiMaskLoss
 from human_edge_detection.modeling.torch_infer import inference
 from human_edge_detection.modeling.weights import TrainedWeights
-from human_edge_detection.run_end import closing_words, export_best, take_best
-from human_edge_detection.run_pictures import read_curves, write_run_pictures
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
-from human_edge_detection.train_log import TrainLog
-from human_edge_detection.trainer import Trainer
+from human_edge_detection.training.checkpoint import (
+    require,
+    spec_to_dict,
+)
+from human_edge_detection.training.checkpoints import BEST, LAST, CheckpointFolder
+from human_edge_detection.training.config import TrainOptions
+from human_edge_detection.training.distributed import ALONE, Processes
+from human_edge_detection.training.feature_cache import FeatureCache
+from human_edge_detection.training.finish import closing_words, export_best, take_best
+from human_edge_detection.training.interrupt import StopRequest, ignore_signals, stop_on_signals
+from human_edge_detection.training.log import TrainLog
+from human_edge_detection.training.run_pictures import read_curves, write_run_pictures
+from human_edge_detection.training.trainer import Trainer
 
 LOG = logging.getLogger(__name__)
 

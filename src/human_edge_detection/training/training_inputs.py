@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from human_edge_detection.config import TrainOptions
 from human_edge_detection.core.defaults import (
     BUILTIN,
     DEFAULT_DATA_STATS,
@@ -27,6 +26,7 @@ from human_edge_detection.data.photos import PhotoStore, open_photos
 from human_edge_detection.data.sample.sample_data import write_sample_set
 from human_edge_detection.data.statistics import measure, read_weights
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
+from human_edge_detection.training.config import TrainOptions
 
 LOG = logging.getLogger(__name__)
 SAMPLE_ROOT = Path("data/sample")

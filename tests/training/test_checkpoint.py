@@ -11,7 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from human_edge_detection.checkpoint import (
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.modeling.heads import ModelSpec, build_head
+from human_edge_detection.modeling.weights import read_trained
+from human_edge_detection.training.checkpoint import (
     FORMAT,
     load_checkpoint,
     load_weights,
@@ -20,9 +23,6 @@ from human_edge_detection.checkpoint import (
     spec_from_dict,
     spec_to_dict,
 )
-from human_edge_detection.core.errors import InputError
-from human_edge_detection.modeling.heads import ModelSpec, build_head
-from human_edge_detection.modeling.weights import read_trained
 
 torch.set_num_threads(1)
 

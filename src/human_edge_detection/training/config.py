@@ -20,7 +20,7 @@ from human_edge_detection.core.defaults import (
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.options import option
 from human_edge_detection.inference.options import PredictOptions as PredictOptions
-from human_edge_detection.training_options import TrainOptions as TrainOptions
+from human_edge_detection.training.options import TrainOptions as TrainOptions
 
 
 @dataclass(frozen=True)

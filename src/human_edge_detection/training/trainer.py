@@ -15,12 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from human_edge_detection.bad_steps import BadSteps
-from human_edge_detection.config import TrainOptions
 from human_edge_detection.data.dataset import PhotoDataset
-from human_edge_detection.distributed import ALONE, Processes
-from human_edge_detection.ema import MovingAverage
-from human_edge_detection.interrupt import StopRequest, ignore_signals
 from human_edge_detection.modeling.batches import (
     Batch,
     EpochBatches,
@@ -33,10 +28,15 @@ from human_edge_detection.modeling.detector_loss import detector_loss
 from human_edge_detection.modeling.features import FeatureSource, network_images
 from human_edge_detection.modeling.losses import RoiMaskLoss
 from human_edge_detection.modeling.person_extractor import Candidates
-from human_edge_detection.optimizer import make_optimizer
-from human_edge_detection.precision import Precision
-from human_edge_detection.progress import Costs, Means, Progress
-from human_edge_detection.schedule import Schedule
+from human_edge_detection.training.amp import Precision
+from human_edge_detection.training.bad_steps import BadSteps
+from human_edge_detection.training.config import TrainOptions
+from human_edge_detection.training.distributed import ALONE, Processes
+from human_edge_detection.training.ema import MovingAverage
+from human_edge_detection.training.interrupt import StopRequest, ignore_signals
+from human_edge_detection.training.optim import make_optimizer
+from human_edge_detection.training.schedule import Schedule
+from human_edge_detection.training.state import Costs, Means, Progress
 
 LOG = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from human_edge_detection.config import TrainOptions
+from human_edge_detection.training.config import TrainOptions
 
 
 def make_optimizer(model: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:

@@ -13,14 +13,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from human_edge_detection.checkpoint import best_weights, load_checkpoint
-from human_edge_detection.checkpoint_folder import CheckpointFolder
 from human_edge_detection.cli import main, train_main
-from human_edge_detection.config import TrainOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import read_image
 from human_edge_detection.core.options import parse
-from human_edge_detection.schedule import Schedule
+from human_edge_detection.training.checkpoint import best_weights, load_checkpoint
+from human_edge_detection.training.checkpoints import CheckpointFolder
+from human_edge_detection.training.config import TrainOptions
+from human_edge_detection.training.schedule import Schedule
 from tiny_command import outputs, write_inputs
 
 torch.set_num_threads(1)
@@ -87,7 +87,7 @@ def test_resume_epochs_counts_from_the_checkpoint_and_rebuilds_the_schedule(
 ) -> None:
     rates: list[float] = []
     monkeypatch.setattr(
-        "human_edge_detection.train_log.TrainLog.scalars",
+        "human_edge_detection.training.log.TrainLog.scalars",
         lambda _log, group, values, _step: rates.append(values["lr"]) if group == "train" else None,
     )
     last = str(finished / "checkpoints" / "last.pth")
@@ -160,7 +160,7 @@ def test_a_full_disk_costs_no_kept_checkpoint(
     def no_space(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("human_edge_detection.checkpoint_folder.save_checkpoint", no_space)
+    monkeypatch.setattr("human_edge_detection.training.checkpoints.save_checkpoint", no_space)
     with caplog.at_level(logging.ERROR):
         folder.save_numbered(2, (8, 8), 0.5, {"epoch": 2})
     assert "was not written, training goes on: [Errno 28] No space left" in caplog.text

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from human_edge_detection.core.images import read_image
-from human_edge_detection.run_pictures import (
+from human_edge_detection.training.run_pictures import (
     BOTTOM,
     COLORS,
     LEFT,

@@ -12,18 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from human_edge_detection.allocator import keep_freed_memory
-from human_edge_detection.checkpoint import (
-    Payload,
-    load_checkpoint,
-    require,
-    spec_from_dict,
-)
-from human_edge_detection.checkpoint_folder import BEST, LAST
-from human_edge_detection.config import TrainOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.data.annotations import Photo
-from human_edge_detection.distributed import Processes, joined_processes
 from human_edge_detection.modeling.heads import ModelSpec
 from human_edge_detection.modeling.initial import find_start
 from human_edge_detection.modeling.person_extractor import (
@@ -32,13 +22,23 @@ from human_edge_detection.modeling.person_extractor import (
     STRIDES,
 )
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
-from human_edge_detection.training_inputs import (
+from human_edge_detection.training.checkpoint import (
+    Payload,
+    load_checkpoint,
+    require,
+    spec_from_dict,
+)
+from human_edge_detection.training.checkpoints import BEST, LAST
+from human_edge_detection.training.config import TrainOptions
+from human_edge_detection.training.distributed import Processes, joined_processes
+from human_edge_detection.training.process import keep_freed_memory
+from human_edge_detection.training.run import Run
+from human_edge_detection.training.training_inputs import (
     find_class_weights,
     find_photos,
     open_extractor,
     repeat_crowds,
 )
-from human_edge_detection.training_run import Run
 
 LOG = logging.getLogger(__name__)
 

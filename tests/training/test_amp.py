@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from human_edge_detection.bad_steps import MAX_BAD_STEPS
-from human_edge_detection.config import TrainOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.options import parse
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.augment import Augmentation
-from human_edge_detection.precision import Precision
-from human_edge_detection.progress import Means
-from human_edge_detection.trainer import Trainer
+from human_edge_detection.training.amp import Precision
+from human_edge_detection.training.bad_steps import MAX_BAD_STEPS
+from human_edge_detection.training.config import TrainOptions
+from human_edge_detection.training.state import Means
+from human_edge_detection.training.trainer import Trainer
 from tiny_run import make_trainer, write_photos
 from trainer_runs import LIVELY_SCALE, TYPES, batches_of, spoil, through_a_file, train
 

@@ -6,16 +6,16 @@ from pathlib import Path
 
 from torch import nn
 
-from human_edge_detection.checkpoint import best_weights, load_checkpoint, load_weights
 from human_edge_detection.export.head import export_head, report
 from human_edge_detection.export.person_model import export_pair
 from human_edge_detection.modeling.heads import ModelSpec
 from human_edge_detection.modeling.weights import read_trained
 from human_edge_detection.modeling.weights_file import save_weights
-from human_edge_detection.progress import Progress
 from human_edge_detection.runtime.detector import holds_detector
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 from human_edge_detection.runtime.model_files import EXTRACTOR_NAME
+from human_edge_detection.training.checkpoint import best_weights, load_checkpoint, load_weights
+from human_edge_detection.training.state import Progress
 
 
 def take_best(model: nn.ModuleDict, spec: ModelSpec, best: Path) -> Path:

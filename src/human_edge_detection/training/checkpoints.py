@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from human_edge_detection.checkpoint import save_checkpoint
+from human_edge_detection.training.checkpoint import save_checkpoint
 
 LOG = logging.getLogger(__name__)
 BEST, LAST = "best_model.pth", "last.pth"
