@@ -8,11 +8,11 @@ import onnxruntime as ort
 import pytest
 import torch
 
+from human_edge_detection.cli.export import run_export
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.export import parity as export_parity
 from human_edge_detection.export.head import export_end_to_end, export_head
 from human_edge_detection.export.parity import TOLERANCE
-from human_edge_detection.export_command import run_export
 from human_edge_detection.modeling.heads import ModelSpec, build_head
 from human_edge_detection.modeling.weights_file import save_weights
 from human_edge_detection.runtime.head import HeadSession

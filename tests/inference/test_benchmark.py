@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from analytic_model import write_extractor, write_head
-from human_edge_detection.benchmark_command import _short_names, plan, run_benchmark
-from human_edge_detection.benchmark_text import Results, as_json, markdown, summary_table
+from human_edge_detection.cli.benchmark import _short_names, plan, run_benchmark
+from human_edge_detection.cli.benchmark_tables import Results, as_json, markdown, summary_table
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import save_image
 from human_edge_detection.inference.benchmark import (

@@ -290,7 +290,7 @@ sys.modules["torch"] = sys.modules["onnx"] = None
 import numpy as np
 from human_edge_detection.inference.predictor import MaskPredictor
 from human_edge_detection.inference.writers import FusedOnce
-import human_edge_detection.predict_command
+import human_edge_detection.cli.predict
 with MaskPredictor({str(files / "head.onnx")!r}, {str(files / "extractor.onnx")!r},
                    {str(files / "detector.onnx")!r}, device="cpu") as predictor:
     masks = predictor.segment(np.full((128, 128, 3), (255, 0, 0), np.uint8))

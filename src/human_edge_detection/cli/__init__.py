@@ -17,24 +17,24 @@ from human_edge_detection.training import config
 Options = TypeVar("Options")
 
 COMMANDS = {
-    "predict": ("PredictOptions", "predict_command:run_predict", "cut out the people of photos"),
+    "predict": ("PredictOptions", "cli.predict:run_predict", "cut out the people of photos"),
     "train": ("TrainOptions", "training.setup:run_train", "train a head on COCO annotations"),
-    "validate": ("ValidateOptions", "validate_command:run_validate", "score models on photos"),
-    "export": ("ExportOptions", "export_command:run_export", "write a checkpoint as ONNX"),
+    "validate": ("ValidateOptions", "cli.validate:run_validate", "score models on photos"),
+    "export": ("ExportOptions", "cli.export:run_export", "write a checkpoint as ONNX"),
     "quantize": (
         "QuantizeOptions",
         "export.quantize_command:run_quantize",
         "make a head 8-bit, for CPUs",
     ),
-    "check": ("CheckOptions", "pipeline_check:run_check", "run every stage once and report"),
+    "check": ("CheckOptions", "cli.check:run_check", "run every stage once and report"),
     "check_data": (
         "CheckDataOptions",
-        "dataset_check:run_check_data",
+        "cli.data:run_check_data",
         "find what is wrong with annotated photos",
     ),
     "benchmark": (
         "BenchmarkOptions",
-        "benchmark_command:run_benchmark",
+        "cli.benchmark:run_benchmark",
         "time models, stage by stage",
     ),
     "stats": (

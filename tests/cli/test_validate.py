@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from human_edge_detection.cli.validate import find_models, run_validate
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.evaluation.evaluate import Evaluation
 from human_edge_detection.evaluation.report import ScoredModel, best_of
@@ -19,7 +20,6 @@ from human_edge_detection.modeling.weights import read_trained
 from human_edge_detection.runtime.model_files import HEAD_NAME
 from human_edge_detection.training.checkpoint import save_checkpoint, spec_to_dict
 from human_edge_detection.training.config import ValidateOptions
-from human_edge_detection.validate_command import find_models, run_validate
 from people_set import made_up_score, matrix, write_people_set
 from stand_in import write_stand_in
 

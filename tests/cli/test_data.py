@@ -12,6 +12,14 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_api
 
+from human_edge_detection.cli.data import (
+    ADVICE,
+    LEAK,
+    NOTES,
+    check_split,
+    leak_findings,
+    run_check_data,
+)
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import save_image
 from human_edge_detection.data.annotations import Person, Photo
@@ -24,14 +32,6 @@ from human_edge_detection.data.checks import (
     same_content,
 )
 from human_edge_detection.data.photos import PhotoFile, open_photos
-from human_edge_detection.dataset_check import (
-    ADVICE,
-    LEAK,
-    NOTES,
-    check_split,
-    leak_findings,
-    run_check_data,
-)
 from human_edge_detection.training.config import CheckDataOptions
 
 SQUARE = [10.0, 10, 30, 10, 30, 40, 10, 40]

@@ -20,9 +20,9 @@ from analytic_model import (
     write_head,
 )
 from archive_files import write_zip
+from human_edge_detection.cli.predict import run_predict
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import save_image
-from human_edge_detection.predict_command import run_predict
 from human_edge_detection.training.config import PredictOptions
 
 SIZE_HW = (100, 120)

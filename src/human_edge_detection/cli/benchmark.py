@@ -10,7 +10,8 @@ from tempfile import TemporaryDirectory
 
 import cv2
 
-from human_edge_detection.benchmark_text import Results, as_json, markdown
+from human_edge_detection.cli.benchmark_tables import Results, as_json, markdown
+from human_edge_detection.cli.machine_stamp import machine_stamp
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import save_image, write_atomically
 from human_edge_detection.data.sample.sample_data import draw_crowd
@@ -23,7 +24,6 @@ from human_edge_detection.inference.benchmark import (
 )
 from human_edge_detection.inference.cold_start import ColdStart, measure_cold
 from human_edge_detection.inference.sources import find_sources
-from human_edge_detection.machine_stamp import machine_stamp
 from human_edge_detection.runtime.model_files import default_model
 from human_edge_detection.runtime.sessions import choose_providers, read_model, short_hash
 from human_edge_detection.training.config import BenchmarkOptions
