@@ -13,7 +13,7 @@ import pytest
 
 from human_edge_detection.training.interrupt import StopRequest, stop_on_signals
 
-SOURCE = Path(__file__).resolve().parent.parent / "src"
+SOURCE = Path(__file__).resolve().parents[2] / "src"
 posix_only = pytest.mark.skipif(os.name != "posix", reason="signals are sent as POSIX has them")
 
 STEPS = """

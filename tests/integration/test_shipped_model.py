@@ -39,7 +39,7 @@ from tiny_person import write_person_checkpoint
 
 torch.set_num_threads(1)
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 LICENCES = ("NOTICE.md", "LICENSE-APACHE-2.0.txt")
 
 

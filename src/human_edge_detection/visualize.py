@@ -1,0 +1,5 @@
+"""The specification's name for the pictures of the wing ``masks``."""
+
+from human_edge_detection.masks.overlay import draw_people, overlay_masks_on_image, panel
+
+__all__ = ["draw_people", "overlay_masks_on_image", "panel"]

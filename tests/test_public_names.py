@@ -1,0 +1,72 @@
+"""The names that users import: façades, the package itself, and what loading them costs."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import human_edge_detection
+
+PACKAGE = Path(__file__).resolve().parents[1] / "src" / "human_edge_detection"
+FACADES = {
+    "dataset": "data", "feature_extractor": "runtime", "model": "modeling", "losses": "modeling",
+    "train": "training", "visualize": "masks", "export_onnx": "export",
+}  # fmt: skip
+HEAVY = {"torch", "onnx", "supervision", "faster_coco_eval", "pycocotools", "tensorboard"}
+LIGHT_WINGS = ("core", "masks", "data", "runtime", "inference")
+
+
+@pytest.mark.parametrize("name", FACADES)
+def test_each_name_of_a_facade_is_the_wings_object(name: str) -> None:
+    facade = importlib.import_module(f"human_edge_detection.{name}")
+    for public in facade.__all__:
+        thing = getattr(facade, public)
+        home = importlib.import_module(thing.__module__)
+        wing = thing.__module__.split(".")[1]
+        assert wing in (FACADES[name], "core"), f"{name}.{public} lives in {wing}"
+        assert getattr(home, thing.__name__) is thing
+
+
+@pytest.mark.parametrize("name", human_edge_detection.__all__)
+def test_each_name_of_the_package_is_a_wings_object(name: str) -> None:
+    thing = getattr(human_edge_detection, name)
+    assert getattr(importlib.import_module(thing.__module__), name) is thing
+
+
+def loaded_after(code: str) -> set[str]:
+    """The modules that a fresh interpreter has loaded after running ``code``."""
+    command = f"import sys\n{code}\nprint(*sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", command], capture_output=True, text=True, check=True,
+        env={"PYTHONPATH": str(PACKAGE.parent)},
+    )  # fmt: skip
+    return set(result.stdout.split())
+
+
+def modules_of(*wings: str) -> list[str]:
+    """The dotted names of all modules of some wings."""
+    paths = [path for wing in wings for path in sorted((PACKAGE / wing).rglob("*.py"))]
+    parts = [path.relative_to(PACKAGE.parent).with_suffix("").parts for path in paths]
+    return [".".join(part[:-1] if part[-1] == "__init__" else part) for part in parts]
+
+
+def test_importing_the_package_loads_nothing_else() -> None:
+    loaded = loaded_after("import human_edge_detection")
+    assert not loaded & (HEAVY | {"numpy", "cv2", "onnxruntime", "PIL"})
+
+
+def test_inference_never_loads_torch() -> None:
+    lines = [f"import {name}" for name in modules_of(*LIGHT_WINGS)]
+    lines += ["from human_edge_detection import *", "import human_edge_detection.cli"]
+    loaded = loaded_after("\n".join(lines))
+    assert "human_edge_detection.inference.predictor" in loaded
+    assert not loaded & HEAVY
+
+
+def test_annotated_photos_need_no_onnx_runtime() -> None:
+    lines = [f"import {name}" for name in modules_of("core", "masks", "data")]
+    assert not loaded_after("\n".join(lines)) & {"torch", "onnx", "onnxruntime", "supervision"}
