@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.export.head import head_model
-from human_edge_detection.modeling.heads import ModelSpec
 from human_edge_detection.modeling.reference_head import SpecHead
 from human_edge_detection.runtime.head import HeadSession
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.images import write_atomically
+from human_edge_detection.core.files import write_atomically
 from human_edge_detection.export.head import git_revision, package_version
 from human_edge_detection.export.person_model import export_pair
 from human_edge_detection.export.quantize_command import run_quantize

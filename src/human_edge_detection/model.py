@@ -1,6 +1,7 @@
 """The specification's name for the heads of the wing ``modeling``."""
 
-from human_edge_detection.modeling.heads import ModelSpec, build_head
+from human_edge_detection.core.spec import ModelSpec
+from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.modeling.lite_head import LiteHead
 from human_edge_detection.modeling.reference_head import SpecHead
 from human_edge_detection.modeling.roi_align import DynamicRoIAlign

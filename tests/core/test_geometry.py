@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from human_edge_detection.core import geometry
+from human_edge_detection.core.boxes import box_areas, box_iou, expand_boxes, padded_rois
 from human_edge_detection.core.geometry import AxisTransform
 from human_edge_detection.masks import paste as pasting
 from human_edge_detection.masks.buffers import Scratch
@@ -221,20 +222,20 @@ def test_letterbox_carries_a_mark_to_where_its_box_goes():
 
 def test_padded_rois_grow_and_are_clipped():
     boxes = np.array([[10, 20, 30, 60], [0, 0, 10, 10], [500, 500, 510, 510]], np.float32)
-    got = geometry.padded_rois(boxes, 0.1, (100, 100))
+    got = padded_rois(boxes, 0.1, (100, 100))
     np.testing.assert_allclose(got, [[8, 16, 32, 64], [0, 0, 11, 11], [100, 100, 100, 100]])
-    assert geometry.padded_rois(np.zeros((0, 4)), 0.1, (9, 9)).shape == (0, 4)
+    assert padded_rois(np.zeros((0, 4)), 0.1, (9, 9)).shape == (0, 4)
 
 
 def test_box_iou_and_areas():
     boxes = np.array([[0, 0, 2, 2], [1, 1, 3, 3], [5, 5, 5, 9], [3, 3, 0, 0]], np.float32)
-    np.testing.assert_allclose(geometry.box_areas(boxes), [4, 4, 0, 0])
-    np.testing.assert_allclose(geometry.box_iou(boxes[:1], boxes)[0], [1, 1 / 7, 0, 0], atol=1e-6)
-    assert geometry.box_iou(boxes[:0], boxes).shape == (0, 4)
+    np.testing.assert_allclose(box_areas(boxes), [4, 4, 0, 0])
+    np.testing.assert_allclose(box_iou(boxes[:1], boxes)[0], [1, 1 / 7, 0, 0], atol=1e-6)
+    assert box_iou(boxes[:0], boxes).shape == (0, 4)
 
 
 def test_boxes_that_are_not_boxes_are_refused():
     with pytest.raises(ValueError, match=r"\[N, 4\]"):
-        geometry.expand_boxes(np.zeros((2, 5)), 0.1)
+        expand_boxes(np.zeros((2, 5)), 0.1)
     with pytest.raises(ValueError, match="finite"):
-        geometry.expand_boxes(np.array([[0, 0, np.nan, 1]]), 0.1)
+        expand_boxes(np.array([[0, 0, np.nan, 1]]), 0.1)

@@ -9,14 +9,9 @@ import pytest
 from PIL import Image
 
 from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.files import write_atomically
 from human_edge_detection.core.geometry import PAD_VALUE
-from human_edge_detection.core.images import (
-    encode_image,
-    read_image,
-    read_size,
-    save_image,
-    write_atomically,
-)
+from human_edge_detection.core.images import encode_image, read_image, read_size, save_image
 
 RED_LEFT = np.array([[[255, 0, 0], [0, 0, 255]], [[255, 0, 0], [0, 0, 255]], [[9, 9, 9]] * 2])
 RED_LEFT = RED_LEFT.astype(np.uint8)

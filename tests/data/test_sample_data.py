@@ -11,7 +11,7 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from human_edge_detection.core.geometry import box_iou
+from human_edge_detection.core.boxes import box_iou
 from human_edge_detection.data.sample.brush import Cloth, Sheet, disc, tube
 from human_edge_detection.data.sample.pose import CHEERING, STANDING, Build, Stance, pose
 from human_edge_detection.data.sample.sample_data import SamplePaths, draw_crowd, write_sample_set

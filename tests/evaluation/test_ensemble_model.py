@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.spec import ModelSpec, spec_to_dict
 from human_edge_detection.core.structures import FloatArray, RoiSample
 from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.data.dataset import PhotoDataset
@@ -22,10 +23,10 @@ from human_edge_detection.evaluation.models import open_model_file
 from human_edge_detection.evaluation.shared_extractor import SharedExtractor
 from human_edge_detection.export.head import export_end_to_end, export_head
 from human_edge_detection.masks.fusion import softmax
-from human_edge_detection.modeling.heads import ModelSpec, build_head
+from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.modeling.weights import read_trained
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
-from human_edge_detection.training.checkpoint import save_checkpoint, spec_to_dict
+from human_edge_detection.training.checkpoint import save_checkpoint
 from people_set import write_people_set
 from stand_in import write_stand_in
 from tiny_command import ENVIRONMENT, MAIN

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.evaluation.evaluate import evaluate
 from human_edge_detection.evaluation.robustness import JitteredPhotos, ceiling
-from human_edge_detection.modeling.heads import ModelSpec
 from people_set import write_people_set
 
 SPEC = ModelSpec("lite", (), (), (), image_size=(96, 96))

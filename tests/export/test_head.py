@@ -10,14 +10,15 @@ import torch
 
 from human_edge_detection.cli.export import run_export
 from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.spec import ModelSpec, spec_to_dict
 from human_edge_detection.export import parity as export_parity
 from human_edge_detection.export.head import export_end_to_end, export_head
 from human_edge_detection.export.parity import TOLERANCE
-from human_edge_detection.modeling.heads import ModelSpec, build_head
+from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.modeling.weights_file import save_weights
 from human_edge_detection.runtime.head import HeadSession
 from human_edge_detection.runtime.model_files import EXTRACTOR_NAME, HEAD_NAME
-from human_edge_detection.training.checkpoint import save_checkpoint, spec_to_dict
+from human_edge_detection.training.checkpoint import save_checkpoint
 from human_edge_detection.training.config import ExportOptions
 from human_edge_detection.training.finish import predict_command
 from stand_in import write_stand_in

@@ -9,9 +9,10 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.export.head import head_model
 from human_edge_detection.export.int8_graph import in_int8_forms
-from human_edge_detection.modeling.heads import ModelSpec, build_head
+from human_edge_detection.modeling.heads import build_head
 
 
 def model_of(

@@ -7,14 +7,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from human_edge_detection.modeling.heads import ModelSpec, build_head
+from human_edge_detection.core.spec import ModelSpec, spec_to_dict
+from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.modeling.person_extractor import (
     CHANNELS,
     LAYERS,
     STRIDES,
     PersonExtractor,
 )
-from human_edge_detection.training.checkpoint import save_checkpoint, spec_to_dict
+from human_edge_detection.training.checkpoint import save_checkpoint
 
 SPEC = ModelSpec("lite", LAYERS, CHANNELS, STRIDES, image_size=(96, 64))
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
+from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.core.structures import FloatArray, RoiSample
 from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.evaluation.coco_export import results
 from human_edge_detection.evaluation.evaluate import evaluate
 from human_edge_detection.evaluation.headline import headline
-from human_edge_detection.modeling.heads import ModelSpec
 from independent_score import score
 from people_set import write_people_set
 

@@ -14,7 +14,7 @@ import pytest
 from archive_files import write_zip
 from doc_commands import HAS_BASH, ROOT, commands_of, program_of
 from human_edge_detection import cli
-from human_edge_detection.core.defaults import DEFAULT_ONNX_MODEL
+from human_edge_detection.core.options import DEFAULT_ONNX_MODEL
 from stand_in import LARGE_YOLO_LAYER, write_stand_in
 from tiny_command import write_annotations
 from tiny_run import SIZE, write_photos

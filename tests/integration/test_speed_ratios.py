@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
+from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.export.head import head_model
-from human_edge_detection.modeling.heads import ModelSpec, build_head
+from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.runtime.head import HeadSession
 
 CHANNELS, STRIDE, SIDE = 32, 8.0, 160

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from human_edge_detection.core import geometry
+from human_edge_detection.core.boxes import box_areas, box_iou, clip_boxes
 from human_edge_detection.inference import options as predict_options
 from human_edge_detection.masks import fusion as masks
 from human_edge_detection.masks import paste as pasting
@@ -19,7 +20,7 @@ def crowd(count, size_hw=(40, 60), seed=0, dtype=np.float32, side=56):
     height, width = size_hw
     low = rng.uniform(-0.2, 0.9, (count, 2)) * [width, height]
     high = low + rng.uniform(0.02, 0.6, (count, 2)) * [width, height]
-    rois = geometry.clip_boxes(np.concatenate([low, high], axis=1), size_hw)
+    rois = clip_boxes(np.concatenate([low, high], axis=1), size_hw)
     coarse = rng.normal(size=(count, 3, 7, 7)) * 3
     logits = coarse.repeat(side // 7, axis=2).repeat(side // 7, axis=3)
     scores = rng.choice([0.5, 0.7, 0.9], count).astype(np.float32)
@@ -114,7 +115,7 @@ def slow_existence(rois, scores):
         own = float(score)
         for other, surer in zip(rois, scores, strict=True):
             if surer > score:
-                own *= 1 - float(surer) * float(geometry.box_iou(roi[None], other[None])[0, 0])
+                own *= 1 - float(surer) * float(box_iou(roi[None], other[None])[0, 0])
         exists.append(own / (own + 1 - float(score)))
     return exists
 
@@ -176,7 +177,7 @@ def test_fusing_equals_the_slow_reference(rule, threshold, scores, side):
 @pytest.mark.parametrize("count", [127, 128, 300])
 def test_any_number_of_people_fits_in_one_band(count):
     probs, rois, scores = crowd(2 * count, seed=6, side=7)
-    inside = np.flatnonzero(geometry.box_areas(rois))[:count]
+    inside = np.flatnonzero(box_areas(rois))[:count]
     probs, rois, scores = probs[inside], rois[inside], scores[inside]
     everywhere = np.tile(np.array([0, 0, 60, 40], np.float32), (count, 1))
     rois = np.where(np.arange(count)[:, None] % 2, everywhere, rois)

@@ -11,12 +11,12 @@ from torch import nn
 from torch.nn import functional
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.modeling.heads import ModelSpec, build_head
+from human_edge_detection.core.spec import ModelSpec, spec_from_dict, spec_to_dict
+from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.modeling.initial import new_model
 from human_edge_detection.modeling.lite_head import LITE_WIDTHS, LiteHead
 from human_edge_detection.modeling.weights import TrainedWeights
 from human_edge_detection.modeling.widening import widened
-from human_edge_detection.training.checkpoint import spec_from_dict, spec_to_dict
 from human_edge_detection.training.options import TrainOptions
 from human_edge_detection.training.setup import like_start
 

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.modeling.heads import ModelSpec, build_head
+from human_edge_detection.core.spec import ModelSpec, spec_from_dict, spec_to_dict
+from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.modeling.weights import read_trained
 from human_edge_detection.training.checkpoint import (
     FORMAT,
@@ -20,8 +21,6 @@ from human_edge_detection.training.checkpoint import (
     load_weights,
     require,
     save_checkpoint,
-    spec_from_dict,
-    spec_to_dict,
 )
 
 torch.set_num_threads(1)

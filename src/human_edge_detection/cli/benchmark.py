@@ -13,7 +13,8 @@ import cv2
 from human_edge_detection.cli.benchmark_tables import Results, as_json, markdown
 from human_edge_detection.cli.machine_stamp import machine_stamp
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.images import save_image, write_atomically
+from human_edge_detection.core.files import write_atomically
+from human_edge_detection.core.images import save_image
 from human_edge_detection.data.sample.sample_data import draw_crowd
 from human_edge_detection.inference.benchmark import (
     Target,

@@ -15,6 +15,7 @@ import torch
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import read_image, save_image
+from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.data.sample.sample_data import write_sample_set
@@ -23,7 +24,7 @@ from human_edge_detection.export.head import export_head
 from human_edge_detection.inference.predictor import MaskPredictor
 from human_edge_detection.modeling.batches import collate
 from human_edge_detection.modeling.features import extracted_features
-from human_edge_detection.modeling.heads import ModelSpec, build_head
+from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.modeling.losses import RoiMaskLoss
 from human_edge_detection.modeling.torch_infer import inference
 from human_edge_detection.training.config import CheckOptions

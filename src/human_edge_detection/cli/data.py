@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.images import write_atomically
+from human_edge_detection.core.files import write_atomically
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.checks import (
     Finding,

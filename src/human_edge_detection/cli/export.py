@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from human_edge_detection.core.defaults import BUILTIN
 from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.options import BUILTIN
 from human_edge_detection.export.head import export_end_to_end, export_head, report
 from human_edge_detection.export.person_model import export_pair
 from human_edge_detection.modeling.weights import read_trained

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from human_edge_detection.core.defaults import usable_cpus
+from human_edge_detection.core.options import usable_cpus
 
 PACKAGES = (
     "human-edge-detection", "onnxruntime", "onnxruntime-gpu", "tensorrt", "numpy",

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from human_edge_detection.core.defaults import BUILTIN, DEFAULT_VAL_ANN, DEFAULT_VAL_IMG_DIR
 from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.options import BUILTIN, DEFAULT_VAL_ANN, DEFAULT_VAL_IMG_DIR
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.data.photos import open_photos

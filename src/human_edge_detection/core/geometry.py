@@ -105,47 +105,6 @@ def letterbox(
     return canvas, transform
 
 
-def clip_boxes(boxes_xyxy: FloatArray, size_hw: tuple[int, int]) -> FloatArray:
-    """Boxes float32 [N, 4] cut to an image of ``size_hw``; outside boxes come back empty."""
-    height, width = size_hw
-    limit = np.array([width, height, width, height], np.float32)
-    return np.clip(as_boxes(boxes_xyxy), 0.0, limit).astype(np.float32)
-
-
-def expand_boxes(boxes_xyxy: FloatArray, padding: float) -> FloatArray:
-    """Boxes float32 [N, 4] grown on each side by ``padding`` times their own side."""
-    boxes = as_boxes(boxes_xyxy)
-    margin = np.tile((boxes[:, 2:] - boxes[:, :2]) * np.float32(padding), 2)
-    return np.asarray(boxes + margin * np.array([-1, -1, 1, 1], np.float32), np.float32)
-
-
-def padded_rois(boxes_xyxy: FloatArray, padding: float, size_hw: tuple[int, int]) -> FloatArray:
-    """The region float32 [N, 4] that each box's mask covers: grown by ``padding`` and clipped.
-
-    Both frames are the source's. Training, validation, export and inference all use this rule.
-    """
-    return clip_boxes(expand_boxes(boxes_xyxy, padding), size_hw)
-
-
-def box_areas(boxes_xyxy: FloatArray) -> FloatArray:
-    """Areas float32 [N] in square pixels; 0 for empty and reversed boxes."""
-    sides = np.maximum(as_boxes(boxes_xyxy)[:, 2:] - boxes_xyxy[:, :2], 0)
-    return np.asarray(sides[:, 0] * sides[:, 1], np.float32)
-
-
-def box_iou(first_xyxy: FloatArray, second_xyxy: FloatArray) -> FloatArray:
-    """Intersection over union float32 [N, M] of two sets of boxes; 0 where both are empty."""
-    first, second = as_boxes(first_xyxy), as_boxes(second_xyxy)
-    width, height = (  # one axis after the other: NumPy is slow along an axis of two
-        np.minimum.outer(first[:, axis + 2], second[:, axis + 2])
-        - np.maximum.outer(first[:, axis], second[:, axis])
-        for axis in (0, 1)
-    )
-    shared = np.maximum(width, 0) * np.maximum(height, 0)
-    union = box_areas(first)[:, None] + box_areas(second)[None] - shared
-    return np.asarray(shared / np.maximum(union, 1e-9), np.float32)
-
-
 def pixel_bounds(box_xyxy: FloatArray, size_hw: tuple[int, int]) -> tuple[int, int, int, int]:
     """The whole pixels ``x1, y1, x2, y2`` (end-exclusive) that a box touches in the image."""
     height, width = size_hw

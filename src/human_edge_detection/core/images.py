@@ -1,11 +1,14 @@
-"""Reads photos of every usual kind as upright RGB, and writes files that are whole or not there."""
+"""Reads photos of every usual kind as upright RGB, and writes files that are whole or not there.
+
+Turns a photo into the tensor that a network reads, and remembers how.
+"""
 
 from __future__ import annotations
 
 import io
-import os
 import struct
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +16,9 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.geometry import PAD_VALUE
-from human_edge_detection.core.structures import ImageArray
+from human_edge_detection.core.files import write_atomically
+from human_edge_detection.core.geometry import PAD_VALUE, AxisTransform, letterbox
+from human_edge_detection.core.structures import FloatArray, ImageArray
 from human_edge_detection.data.photos import PhotoFile
 
 _DECODE_ERRORS = (
@@ -116,30 +120,6 @@ def _from_wide_grey(image: Image.Image) -> Image.Image:
     return Image.fromarray((values.astype(np.uint16) >> 8).astype(np.uint8))
 
 
-def write_atomically(path: Path | str, data: bytes) -> None:
-    """Write a file so that a reader sees the old one or the whole new one, never a part.
-
-    Missing folders are made.
-
-    Raises:
-        InputError: if it cannot be written; the old file, if any, is still there.
-    """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        if os.path.exists(partial):
-            partial.unlink()
-
-
 def encode_image(array: NDArray[np.generic], suffix: str) -> bytes:
     """The bytes of an image file of the kind that ``suffix`` (``.png``, ``.jpg``, …) names.
 
@@ -166,3 +146,56 @@ def encode_image(array: NDArray[np.generic], suffix: str) -> bytes:
 def save_image(path: Path | str, array: NDArray[np.generic]) -> None:
     """Write an array (see :func:`encode_image`) as the picture that the path's ending names."""
     write_atomically(path, encode_image(array, Path(path).suffix))
+
+
+@dataclass(frozen=True)
+class PreparedImage:
+    """One photo, letterboxed for a network.
+
+    Attributes:
+        tensor: float32 [1, 3, H, W], in the network's own colour order and range.
+        transform: from source pixels to the network's input pixels.
+        size_hw: height and width of the photo.
+        others: the same photo for the further networks of an ensemble.
+    """
+
+    tensor: FloatArray
+    transform: AxisTransform
+    size_hw: tuple[int, int]
+    others: tuple[PreparedImage, ...] = ()
+
+
+def check_image(image: object) -> ImageArray:
+    """The image itself, if it is uint8 [H, W, 3] with at least one pixel."""
+    if not isinstance(image, np.ndarray):
+        kind = type(image).__name__
+        raise InputError(f"image must be a NumPy array uint8 [H, W, 3] RGB, but got {kind}")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise InputError(
+            f"image must be uint8 [H, W, 3] RGB, but got {image.dtype} {list(image.shape)}"
+        )
+    return image
+
+
+def prepare_image(
+    image: ImageArray, input_size_hw: tuple[int, int], *, raw_bgr: bool = False
+) -> PreparedImage:
+    """The photo letterboxed to ``input_size_hw``.
+
+    Args:
+        image: uint8 [H, W, 3] RGB.
+        input_size_hw: height and width of the network's input.
+        raw_bgr: the network takes BGR in 0…255; otherwise RGB in 0…1.
+    """
+    check_image(image)
+    boxed, transform = letterbox(image, input_size_hw)
+    planes = np.ascontiguousarray(boxed[..., ::-1] if raw_bgr else boxed).transpose(2, 0, 1)
+    tensor = np.ascontiguousarray(planes[None], np.float32)
+    if not raw_bgr:
+        tensor /= np.float32(255)
+    return PreparedImage(tensor, transform, (image.shape[0], image.shape[1]))
+
+
+def as_network_input(images: ImageArray) -> FloatArray:
+    """float32 [B, 3, H, W] in 0…1 from uint8 [B, H, W, 3]."""
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32) / np.float32(255)

@@ -1,10 +1,15 @@
-"""What an exported file of this project says about itself, out of its ONNX metadata."""
+"""What an exported file of this project says about itself, out of its ONNX metadata.
+
+Which ROIs are small: those that the lite head's second trunk takes, and how files name them.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from human_edge_detection.core.errors import InputError
 
@@ -85,3 +90,79 @@ class HeadFacts:
             raise InputError(
                 f"model {path} has metadata that cannot be used ({error}): export it again"
             ) from error
+
+
+SMALL_CELLS = 1.25
+"""Cells of the finest map that a small ROI has at most, for each of ``roi_size`` bins."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """All that rebuilds a head and runs it as it was trained; travels in every checkpoint.
+
+    Attributes:
+        head: "lite" or "spec".
+        layers: tensor names of the extractor, one per feature map.
+        channels: channels of each map.
+        strides: input pixels per cell of each map.
+        image_size: height and width of the network's input.
+        roi_size: bins along the ROI align's side; masks have twice as many.
+        roi_padding: margin around a box on each side, as a part of its side.
+        extractor_sha: short hash of the extractor's file, "" where it is trained along.
+        class_weights: cross-entropy weights of the three classes.
+        widths: channels of a lite head at 28x28, 14x14 and 56x56; () where the head has no choice.
+    """
+
+    head: str
+    layers: tuple[str, ...]
+    channels: tuple[int, ...]
+    strides: tuple[float, ...]
+    image_size: tuple[int, int] = (640, 640)
+    roi_size: int = 28
+    roi_padding: float = 0.1
+    extractor_sha: str = ""
+    class_weights: tuple[float, ...] = (1.0, 1.0, 1.0)
+    widths: tuple[int, ...] = ()
+    small_branch: bool = False
+
+    @property
+    def mask_size(self) -> int:
+        """Bins along a mask's side."""
+        return 2 * self.roi_size
+
+    @property
+    def small_side(self) -> float:
+        """Largest side, input pixels, of the ROIs that count as small; 0 if none do.
+
+        Half the bins still sample the finest map at least every ``SMALL_CELLS`` cells.
+        """
+        return SMALL_CELLS * self.roi_size * min(self.strides) if self.small_branch else 0.0
+
+
+def spec_to_dict(spec: ModelSpec) -> dict[str, Any]:
+    """A spec as plain values that survive ``weights_only`` loading and JSON."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(spec).items()}
+
+
+def spec_from_dict(values: Mapping[str, Any], path: Path) -> ModelSpec:
+    """The spec of a payload's ``spec`` entry.
+
+    Raises:
+        InputError: if the checkpoint lacks a fact or names one that this version does not know.
+    """
+    wanted = {field.name for field in fields(ModelSpec)}
+    if wrong := wanted ^ set(values):
+        raise InputError(f"checkpoint {path} does not fit this version: {sorted(wrong)} differ")
+    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return ModelSpec(**plain)
+
+
+def are_small(rois: Any, small_side: float) -> Any:
+    """Whether neither side of each ROI is longer than ``small_side``, bool [N].
+
+    Args:
+        rois: float32 [N, 5], an array or a tensor, batch index and xyxy; so is the answer.
+        small_side: input pixels; at 0 no ROI is small.
+    """
+    width, height = rois[:, 3] - rois[:, 1], rois[:, 4] - rois[:, 2]
+    return (width <= small_side) & (height <= small_side) & (small_side > 0)

@@ -8,22 +8,16 @@ from collections.abc import Sequence
 import numpy as np
 from torch.utils.data import Dataset
 
+from human_edge_detection.core.boxes import box_areas, clip_boxes, padded_rois
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.geometry import (
-    AxisTransform,
-    box_areas,
-    clip_boxes,
-    letterbox,
-    letterbox_transform,
-    padded_rois,
-)
+from human_edge_detection.core.geometry import AxisTransform, letterbox, letterbox_transform
 from human_edge_detection.core.images import read_image
+from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.core.structures import BoxTargets, FloatArray, ImageArray, RoiSample
 from human_edge_detection.data.annotations import Person, Photo, check_size
 from human_edge_detection.data.augment import Augmentation, jitter_boxes, random_view
 from human_edge_detection.data.copy_paste import cut_person, paste_person
 from human_edge_detection.data.targets import PhotoMasks, roi_targets
-from human_edge_detection.modeling.heads import ModelSpec
 
 LOG = logging.getLogger(__name__)
 MIN_VISIBLE = 0.4

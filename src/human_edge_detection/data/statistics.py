@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from human_edge_detection.core.boxes import box_iou, padded_rois
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.geometry import box_iou, padded_rois
-from human_edge_detection.core.images import write_atomically
+from human_edge_detection.core.files import write_atomically
 from human_edge_detection.core.structures import FloatArray, MaskClass
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.coco_reader import load_photos

@@ -13,7 +13,8 @@ import numpy as np
 from pycocotools import mask as mask_api
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.images import read_image, save_image, write_atomically
+from human_edge_detection.core.files import write_atomically
+from human_edge_detection.core.images import read_image, save_image
 from human_edge_detection.data.annotations import Person, Photo, decode_mask
 from human_edge_detection.data.occlusion import (
     Cutout,

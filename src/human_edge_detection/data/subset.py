@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.images import write_atomically
+from human_edge_detection.core.files import write_atomically
 from human_edge_detection.data.coco_index import (
     AnnotationIndex,
     IntArray,

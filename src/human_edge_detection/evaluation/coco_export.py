@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_api
 
-from human_edge_detection.core.images import write_atomically
+from human_edge_detection.core.files import write_atomically
 from human_edge_detection.core.structures import MaskClass
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.evaluation.average_precision import to_ground_truth

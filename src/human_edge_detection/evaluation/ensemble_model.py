@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.core.structures import FloatArray, RoiSample
 from human_edge_detection.evaluation.models import MODEL_SUFFIXES, OpenModel, open_model_file
 from human_edge_detection.evaluation.shared_extractor import SharedExtractors
 from human_edge_detection.masks.fusion import softmax
-from human_edge_detection.modeling.heads import ModelSpec
 
 LEAST_PROBABILITY = 1e-30
 """What a probability counts as at least before its logarithm is taken."""

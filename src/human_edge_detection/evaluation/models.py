@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from human_edge_detection.core.closable import Closable
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.spec import HeadFacts
+from human_edge_detection.core.images import as_network_input
+from human_edge_detection.core.spec import HeadFacts, ModelSpec
 from human_edge_detection.core.structures import FloatArray, RoiSample
 from human_edge_detection.evaluation.evaluate import Infer
 from human_edge_detection.modeling.features import MapSource, extracted_features, trained_features
-from human_edge_detection.modeling.heads import ModelSpec
 from human_edge_detection.modeling.losses import RoiMaskLoss
 from human_edge_detection.modeling.torch_infer import inference
 from human_edge_detection.modeling.weights import (
@@ -27,7 +27,6 @@ from human_edge_detection.modeling.weights import (
 )
 from human_edge_detection.runtime.head import HeadSession
 from human_edge_detection.runtime.model_files import own_extractor
-from human_edge_detection.training.feature_cache import as_network_input
 from human_edge_detection.training.training_inputs import open_extractor
 
 MODEL_SUFFIXES = (*WEIGHTS_SUFFIXES, ".onnx")

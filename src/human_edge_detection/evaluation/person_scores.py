@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as mask_api
 
-from human_edge_detection.core.geometry import box_iou
+from human_edge_detection.core.boxes import box_iou
 from human_edge_detection.core.structures import FloatArray, MaskClass
 from human_edge_detection.data.annotations import Person, Photo
 from human_edge_detection.evaluation.metrics import (

@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.images import write_atomically
+from human_edge_detection.core.files import write_atomically
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.evaluation.breakdowns import ASPECTS
 from human_edge_detection.evaluation.gallery import choose_people, person_picture

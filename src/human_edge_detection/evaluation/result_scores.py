@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as mask_api
 
-from human_edge_detection.core.geometry import crop_mask, padded_rois
+from human_edge_detection.core.boxes import padded_rois
+from human_edge_detection.core.geometry import crop_mask
 from human_edge_detection.core.structures import FloatArray, MaskClass
 from human_edge_detection.data.annotations import Person, Photo, decode_mask
 from human_edge_detection.data.targets import PhotoMasks, roi_targets

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from human_edge_detection.core.geometry import crop_mask, letterbox, padded_rois
+from human_edge_detection.core.boxes import padded_rois
+from human_edge_detection.core.geometry import crop_mask, letterbox
 from human_edge_detection.core.images import read_image
+from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.core.structures import FloatArray, MaskClass, RoiSample
 from human_edge_detection.data.annotations import Photo, check_size, decode_mask
 from human_edge_detection.data.augment import jitter_boxes
@@ -16,7 +18,6 @@ from human_edge_detection.data.targets import PhotoMasks, roi_targets
 from human_edge_detection.evaluation.evaluate import Evaluation, image_mask
 from human_edge_detection.evaluation.metrics import confusion_matrix
 from human_edge_detection.evaluation.person_scores import score_person
-from human_edge_detection.modeling.heads import ModelSpec
 
 JITTER_AMOUNTS = (0.05, 0.1, 0.2)
 """Parts of a box's side by which its edges are shifted at most."""

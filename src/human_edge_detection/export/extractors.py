@@ -12,7 +12,7 @@ import onnx
 import torch
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.images import write_atomically
+from human_edge_detection.core.files import write_atomically
 from human_edge_detection.modeling.efficientnet_lite import (
     STRIDES,
     EfficientNetLite0,

@@ -17,7 +17,8 @@ import torch
 from onnx import compose, version_converter
 from torch import Tensor, nn
 
-from human_edge_detection.core.images import write_atomically
+from human_edge_detection.core.files import write_atomically
+from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.export.parity import (
     TOLERANCE,
     ParityCheck,
@@ -27,7 +28,6 @@ from human_edge_detection.export.parity import (
     random_features,
     refuse_errors,
 )
-from human_edge_detection.modeling.heads import ModelSpec
 from human_edge_detection.runtime.onnx_graph import select_outputs
 from human_edge_detection.runtime.sessions import read_model
 

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from human_edge_detection.core.small_rois import head_feeds
+from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.core.structures import FloatArray
-from human_edge_detection.modeling.heads import ModelSpec
+from human_edge_detection.runtime.head import head_feeds
 from human_edge_detection.runtime.onnx_graph import select_outputs
 from human_edge_detection.runtime.sessions import open_session, read_model
 

@@ -14,7 +14,8 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from human_edge_detection.core.images import write_atomically
+from human_edge_detection.core.files import write_atomically
+from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.export.head import (
     OPSET,
     export_head,
@@ -23,7 +24,6 @@ from human_edge_detection.export.head import (
     report,
 )
 from human_edge_detection.export.parity import ParityCheck
-from human_edge_detection.modeling.heads import ModelSpec
 from human_edge_detection.modeling.person_extractor import LAYERS, PersonExtractor
 from human_edge_detection.modeling.weights import TrainedWeights
 from human_edge_detection.runtime.model_files import EXTRACTOR_NAME, HEAD_NAME

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from human_edge_detection.core.boxes import padded_rois
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.geometry import padded_rois
-from human_edge_detection.core.images import read_image, write_atomically
-from human_edge_detection.core.small_rois import head_feeds
+from human_edge_detection.core.files import write_atomically
+from human_edge_detection.core.images import read_image
 from human_edge_detection.core.spec import HeadFacts
 from human_edge_detection.core.structures import FloatArray, MaskClass
 from human_edge_detection.data.annotations import Photo
@@ -22,6 +22,7 @@ from human_edge_detection.data.photos import open_photos
 from human_edge_detection.export.quantize import Feeds, quantized
 from human_edge_detection.inference.predictor import MaskPredictor
 from human_edge_detection.masks.fusion import softmax
+from human_edge_detection.runtime.head import head_feeds
 from human_edge_detection.runtime.sessions import open_session, read_model
 from human_edge_detection.training.config import QuantizeOptions
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from human_edge_detection.core.geometry import AxisTransform, box_areas
+from human_edge_detection.core.boxes import box_areas
+from human_edge_detection.core.geometry import AxisTransform
 from human_edge_detection.core.structures import FloatArray, MaskClass
 from human_edge_detection.masks.paste import paste_at
 

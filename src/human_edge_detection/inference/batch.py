@@ -13,8 +13,7 @@ from functools import partial
 from tqdm import tqdm
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.images import read_image
-from human_edge_detection.core.network_input import PreparedImage
+from human_edge_detection.core.images import PreparedImage, read_image
 from human_edge_detection.core.structures import ImageArray
 from human_edge_detection.inference.boxes import BoxFile, ImageBoxes
 from human_edge_detection.inference.overlap import BackgroundWriter, read_ahead

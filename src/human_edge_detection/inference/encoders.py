@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from human_edge_detection.core.network_input import PreparedImage, prepare_image
+from human_edge_detection.core.images import PreparedImage, prepare_image
 from human_edge_detection.core.spec import HeadFacts
 from human_edge_detection.core.structures import Detections, FloatArray, ImageArray
 from human_edge_detection.runtime.detector import PersonDetector

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from human_edge_detection.core.geometry import box_areas, padded_rois
+from human_edge_detection.core.boxes import box_areas, padded_rois
 from human_edge_detection.core.structures import FloatArray, MaskClass
 from human_edge_detection.inference.averaging import Answer, mean_probs
 from human_edge_detection.inference.encoders import EncodedImage

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from human_edge_detection.core.defaults import DEVICES, require_at_least
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.options import option
+from human_edge_detection.core.options import DEVICES, option, require_at_least
 
 FUSE_RULES = ("arbitrate", "max", "mean", "priority")
 SAVE_KINDS = ("overlay", "coco", "labels", "cutouts", "polygons")

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from human_edge_detection.core.boxes import check_boxes, check_ids, check_scores
+from human_edge_detection.core.boxes import check_boxes, check_ids, check_scores, padded_rois
 from human_edge_detection.core.closable import Closable
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.geometry import padded_rois
-from human_edge_detection.core.network_input import PreparedImage, check_image
+from human_edge_detection.core.images import PreparedImage, check_image
 from human_edge_detection.core.structures import Detections, FloatArray, ImageArray
 from human_edge_detection.inference.encoders import EncodedImage
 from human_edge_detection.inference.loading import Place, open_networks

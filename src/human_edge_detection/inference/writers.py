@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from human_edge_detection.core.images import save_image, write_atomically
+from human_edge_detection.core.files import write_atomically
+from human_edge_detection.core.images import save_image
 from human_edge_detection.core.structures import ImageArray, LabelMap
 from human_edge_detection.masks.instance_masks import InstanceMasks
 

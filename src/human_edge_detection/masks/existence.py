@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from human_edge_detection.core.geometry import box_iou
+from human_edge_detection.core.boxes import box_iou
 from human_edge_detection.core.structures import FloatArray
 
 

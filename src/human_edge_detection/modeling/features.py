@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from human_edge_detection.core.images import as_network_input
 from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.modeling.batches import Batch
-from human_edge_detection.training.feature_cache import FeatureCache, as_network_input
+from human_edge_detection.training.feature_cache import FeatureCache
 
 FeatureSource = Callable[[Batch], list[Tensor]]
 """Feature maps float32 [B, C, h, w], one per layer, of a batch's photos, on any device."""

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from torch import nn
 
-from human_edge_detection.core.defaults import BUILTIN
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.modeling.heads import ModelSpec, build_head
+from human_edge_detection.core.options import BUILTIN
+from human_edge_detection.core.spec import ModelSpec
+from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.modeling.person_extractor import PersonExtractor, new_person_extractor
 from human_edge_detection.modeling.weights import TrainedWeights, read_trained
 from human_edge_detection.modeling.widening import widened

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from human_edge_detection.core.small_rois import are_small
+from human_edge_detection.core.spec import are_small
 from human_edge_detection.modeling.layers import conv_norm
 from human_edge_detection.modeling.mask_trunk import Block, MaskTrunk
 

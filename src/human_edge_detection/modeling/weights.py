@@ -9,7 +9,8 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.modeling.heads import ModelSpec, build_head
+from human_edge_detection.core.spec import ModelSpec, spec_from_dict
+from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.modeling.person_extractor import MULTIPLE, PersonExtractor
 from human_edge_detection.modeling.weights_file import read_weights_file
 from human_edge_detection.training.checkpoint import (
@@ -17,7 +18,6 @@ from human_edge_detection.training.checkpoint import (
     load_checkpoint,
     load_weights,
     require,
-    spec_from_dict,
 )
 
 WEIGHTS_SUFFIXES = (".pth", ".safetensors")

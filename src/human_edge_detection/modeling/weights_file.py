@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.images import write_atomically
-from human_edge_detection.modeling.heads import ModelSpec
-from human_edge_detection.training.checkpoint import spec_from_dict, spec_to_dict
+from human_edge_detection.core.files import write_atomically
+from human_edge_detection.core.spec import ModelSpec, spec_from_dict, spec_to_dict
 
 FORMAT = "human_edge_detection.weights.2"
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
+from human_edge_detection.core.boxes import box_areas, clip_boxes
 from human_edge_detection.core.closable import Closable
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.geometry import AxisTransform, box_areas, clip_boxes
-from human_edge_detection.core.network_input import PreparedImage, prepare_image
+from human_edge_detection.core.geometry import AxisTransform
+from human_edge_detection.core.images import PreparedImage, prepare_image
 from human_edge_detection.core.structures import Detections, FloatArray, ImageArray
 from human_edge_detection.runtime.detector_layouts import (
     WHOLE_BODY_OUTPUT,

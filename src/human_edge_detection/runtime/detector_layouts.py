@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from human_edge_detection.core.boxes import box_iou
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.geometry import box_iou
 from human_edge_detection.core.structures import FloatArray
 
 WHOLE_BODY_OUTPUT = "batchno_classid_score_x1y1x2y2"

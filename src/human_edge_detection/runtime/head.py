@@ -11,10 +11,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from human_edge_detection.core.defaults import usable_cpus
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.small_rois import head_feeds
-from human_edge_detection.core.spec import HeadFacts
+from human_edge_detection.core.options import usable_cpus
+from human_edge_detection.core.spec import HeadFacts, are_small
 from human_edge_detection.core.structures import FloatArray, MaskClass
 from human_edge_detection.masks.fusion import softmax
 from human_edge_detection.runtime.sessions import CPU, TENSORRT, Provider, open_session
@@ -178,3 +177,22 @@ class HeadSession:
 def _shown(channels: Sequence[int], strides: Sequence[float]) -> str:
     pairs = zip(channels, strides, strict=False)
     return ", ".join(f"{count} channels at stride {stride:g}" for count, stride in pairs)
+
+
+def head_feeds(
+    rois: FloatArray, small_side: float
+) -> tuple[dict[str, FloatArray], NDArray[np.int64]]:
+    """An exported head's inputs for some ROIs, and which ROI each row of its answer belongs to.
+
+    Args:
+        rois: float32 [N, 5].
+        small_side: what the file says of itself; at 0 there is one input for all ROIs.
+
+    Returns:
+        ``rois`` and, if there are two trunks, ``small_rois``; int64 [N].
+    """
+    if not small_side:
+        return {"rois": rois}, np.arange(len(rois))
+    small = are_small(rois, small_side)
+    order = np.argsort(small, kind="stable")
+    return {"rois": rois[~small], "small_rois": rois[small]}, order

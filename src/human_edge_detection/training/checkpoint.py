@@ -6,7 +6,6 @@ import contextlib
 import os
 import pickle
 from collections.abc import Mapping
-from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import torch
 from torch import nn
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.modeling.heads import ModelSpec
 
 FORMAT = "human_edge_detection.checkpoint.2"
 Payload = dict[str, Any]
@@ -93,24 +91,6 @@ def require(payload: Payload, path: Path, *names: str) -> None:
             f"checkpoint {path} lacks {', '.join(missing)}: it can be validated and exported if it "
             "has 'spec' and 'weights', but not resumed"
         )
-
-
-def spec_to_dict(spec: ModelSpec) -> dict[str, Any]:
-    """A spec as plain values that survive ``weights_only`` loading and JSON."""
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(spec).items()}
-
-
-def spec_from_dict(values: Mapping[str, Any], path: Path) -> ModelSpec:
-    """The spec of a payload's ``spec`` entry.
-
-    Raises:
-        InputError: if the checkpoint lacks a fact or names one that this version does not know.
-    """
-    wanted = {field.name for field in fields(ModelSpec)}
-    if wrong := wanted ^ set(values):
-        raise InputError(f"checkpoint {path} does not fit this version: {sorted(wrong)} differ")
-    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    return ModelSpec(**plain)
 
 
 def best_weights(payload: Payload) -> dict[str, torch.Tensor]:

@@ -16,8 +16,7 @@ from tqdm import tqdm
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.geometry import letterbox
-from human_edge_detection.core.images import read_image
-from human_edge_detection.core.structures import FloatArray, ImageArray
+from human_edge_detection.core.images import as_network_input, read_image
 from human_edge_detection.data.annotations import Photo, check_size
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 
@@ -151,8 +150,3 @@ class FeatureCache:
             np.save(unfinished, np.zeros(len(self.photos) * self.views, np.bool_))
             unfinished.replace(flags)
         return [open_memmap(name, mode="r+") for name in names], open_memmap(flags, mode="r+")
-
-
-def as_network_input(images: ImageArray) -> FloatArray:
-    """float32 [B, 3, H, W] in 0…1 from uint8 [B, H, W, 3]."""
-    return np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32) / np.float32(255)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from torch import nn
 
+from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.export.head import export_head, report
 from human_edge_detection.export.person_model import export_pair
-from human_edge_detection.modeling.heads import ModelSpec
 from human_edge_detection.modeling.weights import read_trained
 from human_edge_detection.modeling.weights_file import save_weights
 from human_edge_detection.runtime.detector import holds_detector

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from human_edge_detection.core.defaults import (
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.options import (
     BUILTIN,
     DEFAULT_DATA_STATS,
     DEFAULT_ONNX_MODEL,
@@ -15,10 +16,9 @@ from human_edge_detection.core.defaults import (
     DEFAULT_VAL_IMG_DIR,
     DEVICES,
     at_most_cpus,
+    option,
     require_at_least,
 )
-from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.options import option
 
 DEFAULT_LR = {"spec": 1e-4, "lite": 2e-3}
 

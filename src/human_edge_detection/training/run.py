@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import read_image
+from human_edge_detection.core.spec import ModelSpec, spec_to_dict
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.augment import Augmentation
 from human_edge_detection.data.dataset import PhotoDataset
@@ -29,16 +30,12 @@ from human_edge_detection.modeling.features import (
     cached_features,
     trained_features,
 )
-from human_edge_detection.modeling.heads import ModelSpec
 from human_edge_detection.modeling.initial import new_model
 from human_edge_detection.modeling.losses import RoiMaskLoss
 from human_edge_detection.modeling.torch_infer import inference
 from human_edge_detection.modeling.weights import TrainedWeights
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
-from human_edge_detection.training.checkpoint import (
-    require,
-    spec_to_dict,
-)
+from human_edge_detection.training.checkpoint import require
 from human_edge_detection.training.checkpoints import BEST, LAST, CheckpointFolder
 from human_edge_detection.training.config import TrainOptions
 from human_edge_detection.training.distributed import ALONE, Processes

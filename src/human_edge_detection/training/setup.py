@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.spec import ModelSpec, spec_from_dict
 from human_edge_detection.data.annotations import Photo
-from human_edge_detection.modeling.heads import ModelSpec
 from human_edge_detection.modeling.initial import find_start
 from human_edge_detection.modeling.person_extractor import (
     CHANNELS,
@@ -22,12 +22,7 @@ from human_edge_detection.modeling.person_extractor import (
     STRIDES,
 )
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
-from human_edge_detection.training.checkpoint import (
-    Payload,
-    load_checkpoint,
-    require,
-    spec_from_dict,
-)
+from human_edge_detection.training.checkpoint import Payload, load_checkpoint, require
 from human_edge_detection.training.checkpoints import BEST, LAST
 from human_edge_detection.training.config import TrainOptions
 from human_edge_detection.training.distributed import Processes, joined_processes

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from human_edge_detection.core.defaults import (
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.options import (
     BUILTIN,
     DEFAULT_DATA_STATS,
     DEFAULT_ONNX_MODEL,
@@ -18,7 +19,6 @@ from human_edge_detection.core.defaults import (
     DEFAULT_VAL_ANN,
     DEFAULT_VAL_IMG_DIR,
 )
-from human_edge_detection.core.errors import InputError
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.data.photo_table import ChosenPhotos, chosen, joined

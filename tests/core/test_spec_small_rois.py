@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from human_edge_detection.core.small_rois import are_small, head_feeds
+from human_edge_detection.core.spec import are_small
+from human_edge_detection.runtime.head import head_feeds
 
 # widths and heights: 10x10, 11x3, 3x11, 0x0, 10x9
 ROIS = np.array(
