@@ -16,8 +16,8 @@ from human_edge_detection import MaskPredictor
 from human_edge_detection.core.images import read_image
 from human_edge_detection.data.annotations import decode_mask
 from human_edge_detection.data.coco_reader import load_photos
+from human_edge_detection.evaluation.evaluate import nearest_overlap
 from human_edge_detection.evaluation.metrics import image_iou
-from human_edge_detection.evaluation.person_scores import nearest_overlap
 from human_edge_detection.masks.fusion import RULES
 
 GROUPS = ((0.1, "> 0.1"), (0.3, "> 0.3"))

@@ -22,8 +22,7 @@ from human_edge_detection.core.images import read_image, save_image
 from human_edge_detection.core.structures import ImageArray
 from human_edge_detection.inference.box_files import open_boxes
 from human_edge_detection.inference.sources import find_sources
-from human_edge_detection.inference.video import VideoReader
-from human_edge_detection.inference.writers import FusedOnce
+from human_edge_detection.inference.writers import FusedOnce, VideoReader
 
 Value = TypeVar("Value")
 

@@ -18,10 +18,9 @@ from human_edge_detection.core.images import read_image
 from human_edge_detection.data.annotations import Photo, decode_mask
 from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.evaluation.average_precision import average_precision
+from human_edge_detection.evaluation.evaluate import decode_rle, nearest_overlap
 from human_edge_detection.evaluation.metrics import image_iou
-from human_edge_detection.evaluation.person_scores import decode_rle, nearest_overlap
-from human_edge_detection.evaluation.predictions import Prediction, Predictions
-from human_edge_detection.evaluation.result_scores import match_people
+from human_edge_detection.evaluation.predictions import Prediction, Predictions, match_people
 from human_edge_detection.masks.instance_masks import InstanceMasks
 from human_edge_detection.masks.mask_formats import encode_rle
 

@@ -22,8 +22,7 @@ from human_edge_detection.core.files import write_atomically
 from human_edge_detection.export.head import git_revision, package_version
 from human_edge_detection.export.person_model import export_pair
 from human_edge_detection.export.quantize_command import run_quantize
-from human_edge_detection.modeling.weights import read_trained
-from human_edge_detection.modeling.weights_file import save_weights
+from human_edge_detection.modeling.weights import read_trained, save_weights
 from human_edge_detection.runtime.head import HeadSession
 from human_edge_detection.runtime.model_files import (
     EXTRACTOR_NAME,

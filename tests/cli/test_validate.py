@@ -14,7 +14,7 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.spec import ModelSpec, spec_to_dict
 from human_edge_detection.evaluation.evaluate import Evaluation
 from human_edge_detection.evaluation.report import ScoredModel, best_of
-from human_edge_detection.evaluation.validation_text import comparison_text
+from human_edge_detection.evaluation.tables import comparison_text
 from human_edge_detection.export.head import export_end_to_end, export_head
 from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.modeling.weights import read_trained

@@ -15,9 +15,8 @@ from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.data.stress_curve import stress_curve
 from human_edge_detection.data.stress_set import COVERS, write_stress_set
-from human_edge_detection.evaluation.person_scores import encode_mask
-from human_edge_detection.evaluation.predictions import Prediction
-from human_edge_detection.evaluation.result_scores import evaluate_predictions
+from human_edge_detection.evaluation.evaluate import encode_mask
+from human_edge_detection.evaluation.predictions import Prediction, evaluate_predictions
 
 
 def write_lone_people(folder: Path, side: int) -> list[Photo]:

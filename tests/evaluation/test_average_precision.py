@@ -22,8 +22,8 @@ from human_edge_detection.evaluation.average_precision import (
     to_ground_truth,
     to_results,
 )
+from human_edge_detection.evaluation.evaluate import decode_rle, encode_mask
 from human_edge_detection.evaluation.metrics import boundary_iou
-from human_edge_detection.evaluation.person_scores import decode_rle, encode_mask
 from human_edge_detection.evaluation.predictions import Prediction, Predictions
 from people_set import write_people_set
 

@@ -11,7 +11,7 @@ from human_edge_detection.evaluation.bootstrap import (
     interval,
     paired_difference,
 )
-from human_edge_detection.evaluation.person_scores import PersonScore
+from human_edge_detection.evaluation.evaluate import PersonScore
 from people_set import made_up_score
 
 

@@ -12,9 +12,12 @@ from pycocotools.coco import COCO
 from human_edge_detection.data.annotations import Photo, decode_mask
 from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.evaluation.coco_export import write_handover
-from human_edge_detection.evaluation.person_scores import PersonScore, decode_rle, encode_mask
-from human_edge_detection.evaluation.predictions import Prediction, read_predictions
-from human_edge_detection.evaluation.result_scores import evaluate_predictions
+from human_edge_detection.evaluation.evaluate import PersonScore, decode_rle, encode_mask
+from human_edge_detection.evaluation.predictions import (
+    Prediction,
+    evaluate_predictions,
+    read_predictions,
+)
 from people_set import write_people_set
 
 Scored = tuple[Path, list[Photo], tuple[PersonScore, ...]]

@@ -12,8 +12,7 @@ import pytest
 from human_edge_detection.core.structures import MaskClass
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.dataset import PhotoDataset
-from human_edge_detection.evaluation.evaluate import evaluate
-from human_edge_detection.evaluation.person_scores import PersonScore
+from human_edge_detection.evaluation.evaluate import PersonScore, evaluate
 from human_edge_detection.evaluation.pictures import (
     FIXED_WIDTH,
     choose_photos,

@@ -11,7 +11,7 @@ from human_edge_detection.core.images import read_image
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.evaluation import score_sheet
-from human_edge_detection.evaluation.gallery import GAP, PANE_SIDE
+from human_edge_detection.evaluation.pictures import GAP, PANE_SIDE
 from human_edge_detection.evaluation.score_sheet import CAPTION, sheet, write_score_sheet
 from people_set import made_up_score, write_people_set
 

@@ -11,7 +11,7 @@ import torch
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.augment import Augmentation
 from human_edge_detection.training.distributed import Processes, joined_processes
-from human_edge_detection.training.interrupt import StopRequest
+from human_edge_detection.training.process import StopRequest
 from human_edge_detection.training.trainer import Trainer
 from tiny_run import make_trainer, write_photos
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from human_edge_detection.evaluation.evaluate import PersonScore, encode_mask
 from human_edge_detection.evaluation.metrics import IntArray
-from human_edge_detection.evaluation.person_scores import PersonScore, encode_mask
 
 BOXES = [[(8, 8, 40, 88), (30, 10, 60, 90)], [(20, 4, 70, 60)], [(0, 0, 30, 30), (50, 50, 90, 94)]]
 """Rectangular people x1, y1, x2, y2 of three photos of 96×96 pixels; the first hide the later."""

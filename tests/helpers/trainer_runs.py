@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from human_edge_detection.modeling.batches import Batch, collate
-from human_edge_detection.training.interrupt import StopRequest
+from human_edge_detection.training.process import StopRequest
 from human_edge_detection.training.trainer import Trainer
 from tiny_run import pooled_features
 

@@ -12,8 +12,7 @@ import torch
 from human_edge_detection.cli import train_main
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.modeling.initial import find_start, new_model
-from human_edge_detection.modeling.weights import TrainedWeights, read_trained
-from human_edge_detection.modeling.weights_file import save_weights
+from human_edge_detection.modeling.weights import TrainedWeights, read_trained, save_weights
 from human_edge_detection.runtime.model_files import WEIGHTS_NAME
 from human_edge_detection.training.checkpoint import best_weights, load_checkpoint
 from human_edge_detection.training.config import ExportOptions, TrainOptions

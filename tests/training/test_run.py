@@ -20,7 +20,7 @@ from human_edge_detection.core.options import parse
 from human_edge_detection.training.checkpoint import best_weights, load_checkpoint
 from human_edge_detection.training.checkpoints import CheckpointFolder
 from human_edge_detection.training.config import TrainOptions
-from human_edge_detection.training.schedule import Schedule
+from human_edge_detection.training.optim import Schedule
 from tiny_command import outputs, write_inputs
 
 torch.set_num_threads(1)

@@ -10,8 +10,7 @@ from tempfile import TemporaryDirectory
 
 import cv2
 
-from human_edge_detection.cli.benchmark_tables import Results, as_json, markdown
-from human_edge_detection.cli.machine_stamp import machine_stamp
+from human_edge_detection.cli.benchmark_tables import Results, as_json, machine_stamp, markdown
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import write_atomically
 from human_edge_detection.core.images import save_image

@@ -15,20 +15,25 @@ from human_edge_detection.data.photos import open_photos
 from human_edge_detection.data.sample.sample_data import write_sample_set
 from human_edge_detection.data.stress_set import write_stress_set
 from human_edge_detection.evaluation.coco_export import write_handover
-from human_edge_detection.evaluation.ensemble_model import check_members
+from human_edge_detection.evaluation.models import check_members
 from human_edge_detection.evaluation.pictures import write_panels
-from human_edge_detection.evaluation.report import ScoredModel, best_of, report_data
-from human_edge_detection.evaluation.report_page import gallery_pictures, write_report
+from human_edge_detection.evaluation.report import (
+    ScoredModel,
+    best_of,
+    gallery_pictures,
+    report_data,
+    write_report,
+)
 from human_edge_detection.evaluation.robustness import ceiling
 from human_edge_detection.evaluation.score_sheet import write_score_sheet
-from human_edge_detection.evaluation.validation import score, score_ensemble
-from human_edge_detection.evaluation.validation_text import (
+from human_edge_detection.evaluation.tables import (
     comparison_text,
     difference_text,
     groups_text,
     headline_text,
     stress_text,
 )
+from human_edge_detection.evaluation.validation import score, score_ensemble
 from human_edge_detection.runtime.model_files import default_model
 from human_edge_detection.training.config import ValidateOptions
 from human_edge_detection.training.training_inputs import SAMPLE_ROOT

@@ -1,14 +1,21 @@
-"""Random changes of a training photo: scale, mirror, colour and box jitter."""
+"""Random changes of a training photo: scale, mirror, colour and box jitter.
+
+People cut from one photo and pasted over people in another: occlusions with exact masks.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as mask_api
 
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.geometry import AxisTransform, letterbox
 from human_edge_detection.core.structures import FloatArray, ImageArray
+from human_edge_detection.data.annotations import Person, Photo, decode_mask
 
 
 @dataclass(frozen=True)
@@ -68,3 +75,153 @@ def jitter_boxes(boxes_xyxy: FloatArray, amount: float, rng: np.random.Generator
     """Boxes float32 [N, 4], each edge shifted by up to ``amount`` times the box's side."""
     sides = np.tile(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], 2)
     return (boxes_xyxy + sides * rng.uniform(-amount, amount, sides.shape)).astype(np.float32)
+
+
+BoolArray = NDArray[np.bool_]
+
+MIN_VISIBLE = 0.35
+"""Part of a person that must stay visible for the person to be learned from."""
+SIZE_RANGE = (0.6, 1.4)
+SHIFT_RANGE = (0.2, 0.8)
+MIN_SIDE = 32
+PASTED_ID = -1
+
+
+@dataclass(frozen=True)
+class Cutout:
+    """A person cut out of a photo.
+
+    Attributes:
+        image: uint8 [h, w, 3] RGB, the person's surroundings included.
+        mask: bool [h, w].
+    """
+
+    image: ImageArray
+    mask: BoolArray
+
+
+def cut_person(
+    image: ImageArray, photo: Photo, rng: np.random.Generator, min_side: int = MIN_SIDE
+) -> Cutout | None:
+    """A random person of a photo, at least ``min_side`` source pixels wide; None without any."""
+    people = [
+        person
+        for person in photo.people
+        if person.is_target and (person.box_xyxy[2:] - person.box_xyxy[:2]).min() >= min_side
+    ]
+    if not people:
+        return None
+    try:
+        mask = decode_mask(people[int(rng.integers(len(people)))], photo.size_hw)
+    except InputError:
+        return None  # the photo itself reports its faulty outline when it is trained on
+    if not mask.any():
+        return None
+    x1, y1, x2, y2 = _extent(mask)
+    return Cutout(image[y1:y2, x1:x2], mask[y1:y2, x1:x2])
+
+
+def paste_person(
+    image: ImageArray, photo: Photo, cutout: Cutout, rng: np.random.Generator
+) -> tuple[ImageArray, Photo]:
+    """The photo with the cutout standing in front of one of its people, half over them.
+
+    Masks and boxes of the people behind shrink to what stays visible. Who is hidden by more than
+    ``1 - MIN_VISIBLE`` becomes a region to ignore.
+
+    Args:
+        image: uint8 [H, W, 3] RGB; it is not changed.
+        photo: its annotations.
+        cutout: whom to paste.
+        rng: chooses whom to cover, the size, the place and the orientation.
+    """
+    targets = [person for person in photo.people if person.is_target]
+    if not targets:
+        return image, photo
+    covered = targets[int(rng.integers(len(targets)))]
+    patch, mask = _resized(cutout, covered.box_xyxy, photo.size_hw, rng)
+    left, top = _place(covered.box_xyxy, mask.shape, rng)
+    front = np.zeros(photo.size_hw, np.bool_)
+    height, width = photo.size_hw
+    x1, y1 = max(left, 0), max(top, 0)
+    x2, y2 = min(left + mask.shape[1], width), min(top + mask.shape[0], height)
+    if x2 - x1 < 4 or y2 - y1 < 4:
+        return image, photo
+    part = np.s_[y1 - top : y2 - top, x1 - left : x2 - left]
+    front[y1:y2, x1:x2] = mask[part]
+    if front.sum() < MIN_VISIBLE * mask.sum():
+        return image, photo
+    pasted = image.copy()
+    alpha = cv2.GaussianBlur(mask.astype(np.float32), (3, 3), 0)[part][..., None]
+    mixed = patch[part] * alpha + pasted[y1:y2, x1:x2] * (1 - alpha)
+    pasted[y1:y2, x1:x2] = np.round(mixed).astype(np.uint8)
+    behind = [_hidden(person, front, photo.size_hw) for person in photo.people]
+    new_id = PASTED_ID + min([0, *(person.id for person in photo.people)])
+    added = Person(new_id, _box(front), _encode(front), False, float(front.sum()))
+    people = (*(person for person in behind if person is not None), added)
+    return pasted, replace(photo, people=people)
+
+
+def _resized(
+    cutout: Cutout, box: FloatArray, size_hw: tuple[int, int], rng: np.random.Generator
+) -> tuple[ImageArray, BoolArray]:
+    height, width = cutout.mask.shape
+    wanted = np.sqrt((box[2] - box[0]) * (box[3] - box[1])) * rng.uniform(*SIZE_RANGE)
+    scale = float(wanted / np.sqrt(height * width))
+    # A cutout scaled up much is a blur that no camera makes.
+    scale = min(scale, 2.0, size_hw[0] / height, size_hw[1] / width)
+    size = (max(4, round(width * scale)), max(4, round(height * scale)))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    patch = np.asarray(cv2.resize(cutout.image, size, interpolation=how), np.uint8)
+    soft = cv2.resize(cutout.mask.astype(np.float32), size, interpolation=how)
+    mask = np.asarray(soft >= 0.5, np.bool_)
+    if rng.uniform() < 0.5:
+        patch, mask = patch[:, ::-1], np.ascontiguousarray(mask[:, ::-1])
+    return patch, mask
+
+
+def _place(box: FloatArray, size_hw: tuple[int, ...], rng: np.random.Generator) -> tuple[int, int]:
+    """Left and top: beside the person's middle, feet near the person's feet."""
+    x1, _, x2, y2 = (float(value) for value in box)
+    side = rng.choice([-1.0, 1.0]) * rng.uniform(*SHIFT_RANGE)
+    reach = (x2 - x1 + size_hw[1]) / 2
+    left = (x1 + x2) / 2 + side * reach - size_hw[1] / 2
+    top = y2 - size_hw[0] + rng.uniform(-0.15, 0.15) * size_hw[0]
+    return round(left), round(top)
+
+
+def _hidden(person: Person, front: BoolArray, size_hw: tuple[int, int]) -> Person | None:
+    """The person behind ``front``; None where nothing stays visible."""
+    x1, y1, x2, y2 = (int(value) for value in person.box_xyxy)
+    part = front[y1 : y2 + 1, x1 : x2 + 1]
+    if not part.any():
+        return person
+    if not person.has_mask:
+        lost = part.mean() > 1 - MIN_VISIBLE
+        return replace(person, is_crowd=person.is_crowd or bool(lost))
+    try:
+        mask = decode_mask(person, size_hw)
+    except InputError:
+        return person
+    visible = mask & ~front
+    if not visible.any():
+        return None
+    is_lost = visible.sum() < MIN_VISIBLE * mask.sum()
+    return Person(
+        person.id, _box(visible), _encode(visible), person.is_crowd or bool(is_lost),
+        float(visible.sum()),
+    )  # fmt: skip
+
+
+def _extent(mask: BoolArray) -> tuple[int, int, int, int]:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _box(mask: BoolArray) -> FloatArray:
+    return np.array(_extent(mask), np.float32)
+
+
+def _encode(mask: BoolArray) -> dict[str, object]:
+    encoded: dict[str, object] = mask_api.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return encoded

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.data.json_stream import EXACT, SKIM, JsonStream
-from human_edge_detection.data.packed import PackedTexts
+from human_edge_detection.data.photo_table import ImageColumns
 
 LISTS = ("images", "annotations", "categories")
 IntArray = NDArray[np.int64]
@@ -31,61 +31,6 @@ def reading(ann_path: Path | str) -> Iterator[None]:
         raise InputError(f"{ann_path} cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:  # bad JSON, bad UTF-8, nested without end
         raise InputError(f"{ann_path} is not JSON ({error}): is the file whole?") from error
-
-
-class ImageColumns:
-    """The entries of ``images``, each field a column.
-
-    Attributes:
-        ids: image ids.
-        sizes_hw: heights and widths in turn.
-        names: ``file_name`` as UTF-8.
-        sources: ``source`` as UTF-8, empty where there is none.
-        exhaustive: 0 where people without any annotation may stand in the photo.
-        places: bytes of the file where the entries start and end, in turn.
-        fault: what is wrong with the first unusable entry; nothing is read after it.
-    """
-
-    def __init__(self) -> None:
-        self.ids, self.sizes_hw, self.places = array("q"), array("i"), array("q")
-        self.names, self.sources = PackedTexts(), PackedTexts()
-        self.exhaustive = bytearray()
-        self.fault = ""
-
-    def __len__(self) -> int:
-        return len(self.exhaustive)
-
-    def add(self, record: Any, start: int, stop: int) -> None:
-        """Add an entry, or note what is wrong with it."""
-        if self.fault:
-            return
-        try:
-            self.fault = self._add(record)
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            self.fault = (
-                f"an entry of 'images' lacks a usable id, file_name, height or width ({error!r})"
-            )
-        self.places.extend((start, stop))
-
-    def name(self, row: int) -> str:
-        """The ``file_name`` of one entry."""
-        return self.names[row].decode("utf-8", "surrogatepass")
-
-    def size_hw(self, row: int) -> tuple[int, int]:
-        """Height and width of one entry."""
-        return self.sizes_hw[2 * row], self.sizes_hw[2 * row + 1]
-
-    def _add(self, record: Any) -> str:
-        identity, size_hw = record["id"], (int(record["height"]), int(record["width"]))
-        name = str(record["file_name"])
-        if not isinstance(identity, int):
-            return f"image id {identity!r} is not a whole number"
-        self.ids.append(identity)
-        self.sizes_hw.extend(size_hw)
-        self.names.append(name.encode("utf-8", "surrogatepass"))
-        self.sources.append(str(record.get("source", "")).encode("utf-8", "surrogatepass"))
-        self.exhaustive.append(bool(record.get("exhaustive", True)))
-        return ""
 
 
 class AnnotationIndex:

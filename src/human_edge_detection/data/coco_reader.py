@@ -17,8 +17,7 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.data.annotation_faults import box_fault, record_fault, shape_fault
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.coco_index import AnnotationIndex, read_index, read_parts, reading
-from human_edge_detection.data.packed import PackedTexts
-from human_edge_detection.data.photo_table import PeopleColumns, PhotoTable
+from human_edge_detection.data.photo_table import PackedTexts, PeopleColumns, PhotoTable
 from human_edge_detection.data.photos import PhotoFile, PhotoStore
 
 _LOGGER = logging.getLogger(__name__)

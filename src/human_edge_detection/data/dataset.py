@@ -15,8 +15,13 @@ from human_edge_detection.core.images import read_image
 from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.core.structures import BoxTargets, FloatArray, ImageArray, RoiSample
 from human_edge_detection.data.annotations import Person, Photo, check_size
-from human_edge_detection.data.augment import Augmentation, jitter_boxes, random_view
-from human_edge_detection.data.copy_paste import cut_person, paste_person
+from human_edge_detection.data.augment import (
+    Augmentation,
+    cut_person,
+    jitter_boxes,
+    paste_person,
+    random_view,
+)
 from human_edge_detection.data.targets import PhotoMasks, roi_targets
 
 LOG = logging.getLogger(__name__)

@@ -1,9 +1,13 @@
-"""Annotated photos as columns: hundreds of thousands of people that loader workers share."""
+"""Annotated photos as columns: hundreds of thousands of people that loader workers share.
+
+Many short texts in one piece of memory: no objects that forked workers would copy by looking.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +17,28 @@ from numpy.typing import NDArray
 
 from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.data.annotations import Person, Photo
-from human_edge_detection.data.coco_index import ImageColumns
-from human_edge_detection.data.packed import PackedTexts
 from human_edge_detection.data.photos import PhotoStore
+
+
+class PackedTexts:
+    """A growing list of byte strings, kept end to end."""
+
+    def __init__(self, texts: Iterable[bytes] = ()) -> None:
+        self._bytes, self._ends = bytearray(), array("q", [0])
+        for text in texts:
+            self.append(text)
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, row: int) -> bytes:
+        return bytes(self._bytes[self._ends[row] : self._ends[row + 1]])
+
+    def append(self, text: bytes) -> None:
+        """Add a text at the end."""
+        self._bytes += text
+        self._ends.append(len(self._bytes))
+
 
 IntArray = NDArray[np.int64]
 
@@ -132,3 +155,58 @@ def joined(parts: Sequence[Sequence[Photo]]) -> Sequence[Photo]:
         return parts[0]
     places = [chosen(part, np.arange(len(photos))) for part, photos in enumerate(parts)]
     return ChosenPhotos(parts, np.concatenate(places or [np.zeros((0, 2), np.int64)]))
+
+
+class ImageColumns:
+    """The entries of ``images``, each field a column.
+
+    Attributes:
+        ids: image ids.
+        sizes_hw: heights and widths in turn.
+        names: ``file_name`` as UTF-8.
+        sources: ``source`` as UTF-8, empty where there is none.
+        exhaustive: 0 where people without any annotation may stand in the photo.
+        places: bytes of the file where the entries start and end, in turn.
+        fault: what is wrong with the first unusable entry; nothing is read after it.
+    """
+
+    def __init__(self) -> None:
+        self.ids, self.sizes_hw, self.places = array("q"), array("i"), array("q")
+        self.names, self.sources = PackedTexts(), PackedTexts()
+        self.exhaustive = bytearray()
+        self.fault = ""
+
+    def __len__(self) -> int:
+        return len(self.exhaustive)
+
+    def add(self, record: Any, start: int, stop: int) -> None:
+        """Add an entry, or note what is wrong with it."""
+        if self.fault:
+            return
+        try:
+            self.fault = self._add(record)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            self.fault = (
+                f"an entry of 'images' lacks a usable id, file_name, height or width ({error!r})"
+            )
+        self.places.extend((start, stop))
+
+    def name(self, row: int) -> str:
+        """The ``file_name`` of one entry."""
+        return self.names[row].decode("utf-8", "surrogatepass")
+
+    def size_hw(self, row: int) -> tuple[int, int]:
+        """Height and width of one entry."""
+        return self.sizes_hw[2 * row], self.sizes_hw[2 * row + 1]
+
+    def _add(self, record: Any) -> str:
+        identity, size_hw = record["id"], (int(record["height"]), int(record["width"]))
+        name = str(record["file_name"])
+        if not isinstance(identity, int):
+            return f"image id {identity!r} is not a whole number"
+        self.ids.append(identity)
+        self.sizes_hw.extend(size_hw)
+        self.names.append(name.encode("utf-8", "surrogatepass"))
+        self.sources.append(str(record.get("source", "")).encode("utf-8", "surrogatepass"))
+        self.exhaustive.append(bool(record.get("exhaustive", True)))
+        return ""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from human_edge_detection.evaluation.bootstrap import Estimate, estimate
-from human_edge_detection.evaluation.person_scores import PersonScore
+from human_edge_detection.evaluation.evaluate import PersonScore
 
 ROLES = ("behind", "front")
 

@@ -23,8 +23,8 @@ from human_edge_detection.data.occlusion import (
     paste_person,
     placed,
 )
+from human_edge_detection.evaluation.evaluate import encode_mask, nearest_overlap, reaches_edge
 from human_edge_detection.evaluation.metrics import BoolArray
-from human_edge_detection.evaluation.person_scores import encode_mask, nearest_overlap, reaches_edge
 
 LOG = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from human_edge_detection.core.files import write_atomically
 from human_edge_detection.core.structures import MaskClass
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.evaluation.average_precision import to_ground_truth
-from human_edge_detection.evaluation.person_scores import PersonScore, encode_mask
+from human_edge_detection.evaluation.evaluate import PersonScore, encode_mask
 
 FAILURE_IOU = 0.5
 """Mask IoU below which a person counts as a failure."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from human_edge_detection.evaluation.person_scores import PersonScore
+from human_edge_detection.evaluation.evaluate import PersonScore
 
 Sums = NDArray[np.float64]
 

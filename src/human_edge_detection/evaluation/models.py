@@ -1,7 +1,13 @@
-"""Makes a model file, a checkpoint or an export, into something that validation can call."""
+"""Makes a model file, a checkpoint or an export, into something that validation can call.
+
+Several trained models as one whose probabilities are their mean, for validation.
+
+A frozen extractor that several heads of an ensemble read: opened once, run once a photo.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,6 +23,7 @@ from human_edge_detection.core.images import as_network_input
 from human_edge_detection.core.spec import HeadFacts, ModelSpec
 from human_edge_detection.core.structures import FloatArray, RoiSample
 from human_edge_detection.evaluation.evaluate import Infer
+from human_edge_detection.masks.fusion import softmax
 from human_edge_detection.modeling.features import MapSource, extracted_features, trained_features
 from human_edge_detection.modeling.losses import RoiMaskLoss
 from human_edge_detection.modeling.torch_infer import inference
@@ -173,3 +180,154 @@ def _check_extractor(path: Path, spec: ModelSpec, extractor: MapSource) -> None:
             f"{list(spec.strides)}, but the extractor gives {list(channels)} at {list(strides)}: "
             "pass the --onnx_model it was trained with"
         )
+
+
+class SharedExtractor:
+    """Remembers a photo's maps until it is told to forget, for whoever asks again.
+
+    Attributes:
+        channels: channels of each map.
+        strides: input pixels per map pixel of each map.
+    """
+
+    def __init__(self, extractor: MapSource) -> None:
+        """Use an open extractor."""
+        self.channels, self.strides = extractor.channels, extractor.strides
+        self._extractor = extractor
+        self._known: dict[bytes, list[FloatArray]] = {}
+
+    def __call__(self, images: FloatArray) -> list[FloatArray]:
+        """One float32 [B, C, h, w] per layer, of images float32 [B, 3, H, W]."""
+        keys = [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images]
+        new = [row for row, key in enumerate(keys) if key not in self._known]
+        if new or not keys:
+            maps = self._extractor(images[new])
+            for place, row in enumerate(new):
+                self._known[keys[row]] = [layer[place : place + 1] for layer in maps]
+            if len(new) == len(keys):
+                return maps
+        return [np.concatenate(layers) for layers in zip(*(self._known[k] for k in keys))]  # noqa: B905
+
+    def forget(self) -> None:
+        """Free the maps that are remembered."""
+        self._known.clear()
+
+    def close(self) -> None:
+        """Free the session too."""
+        self.forget()
+        self._extractor.close()
+
+
+class SharedExtractors:
+    """Opens each extractor only once."""
+
+    def __init__(self) -> None:
+        """Nothing is open yet."""
+        self._open: dict[tuple[object, ...], SharedExtractor] = {}
+
+    def __call__(
+        self,
+        onnx_model: str | None,
+        layers: Sequence[str],
+        image_size: tuple[int, int],
+        device: str,
+    ) -> SharedExtractor:
+        """What ``open_extractor`` opens, or what it opened for the same names before."""
+        key = (onnx_model, tuple(layers), image_size, device)
+        if key not in self._open:
+            opened = open_extractor(onnx_model, layers, image_size, device)
+            self._open[key] = SharedExtractor(opened)
+        return self._open[key]
+
+    def forget(self) -> None:
+        """Free all maps that are remembered."""
+        for extractor in self._open.values():
+            extractor.forget()
+
+
+LEAST_PROBABILITY = 1e-30
+"""What a probability counts as at least before its logarithm is taken."""
+
+
+def check_members(paths: Sequence[Path]) -> None:
+    """Refuse what cannot be averaged, before anything is opened.
+
+    Raises:
+        InputError: if there are fewer than two models, or finished masks among them.
+    """
+    if len(paths) < 2:
+        raise InputError(f"--ensemble averages models, but CKPT names {len(paths)}: name several")
+    for path in paths:
+        if path.suffix not in MODEL_SUFFIXES:
+            raise InputError(
+                f"--ensemble averages models ({', '.join(MODEL_SUFFIXES)}), but {path} holds "
+                "finished masks: leave it out, or score it without --ensemble"
+            )
+
+
+def open_ensemble(
+    paths: Sequence[Path],
+    onnx_model: str | None = None,
+    device: str = "auto",
+    image_size: tuple[int, int] | None = None,
+) -> OpenModel:
+    """Models of one geometry as one; an extractor that several of them read runs once a photo.
+
+    The class weights, which matter to the loss alone, are the first model's.
+
+    Args:
+        paths: the models' files, at least one.
+        onnx_model: the extractor of those that do not have their own.
+        device: where to run.
+        image_size: height and width of the networks' input; None for those they were trained at.
+
+    Raises:
+        InputError: if a file is unusable or the models' geometries differ.
+    """
+    extractors = SharedExtractors()
+    with ExitStack() as resources:
+        models = [
+            resources.enter_context(
+                open_model_file(path, onnx_model, device, image_size, extractors)
+            )
+            for path in paths
+        ]
+        check_geometry(paths, [model.spec for model in models])
+
+        def infer(samples: Sequence[RoiSample]) -> FloatArray:
+            logits = mean_logits([model.infer(samples) for model in models])
+            extractors.forget()
+            return logits
+
+        return OpenModel(models[0].spec, infer, resources.pop_all())
+
+
+def mean_logits(logits: Sequence[FloatArray]) -> FloatArray:
+    """Logits float32 [N, 3, M, M] whose softmax is the mean of the given ones' softmax."""
+    mean = sum(softmax(part) for part in logits) / len(logits)
+    return np.log(np.maximum(mean, LEAST_PROBABILITY), dtype=np.float32)
+
+
+def check_geometry(paths: Sequence[Path], specs: Sequence[ModelSpec]) -> None:
+    """Refuse models that look at other regions of a photo, or at another size.
+
+    Raises:
+        InputError: naming what differs.
+    """
+    ways = {
+        "roi_padding": "average them with predict --model and score its predictions.json",
+        "roi_size": "average them with predict --model and score its predictions.json",
+        "image_size": "give --image_size, the same for all",
+    }
+    for path, spec in zip(paths, specs, strict=True):
+        for name, way in ways.items():
+            ours, theirs = getattr(specs[0], name), getattr(spec, name)
+            if ours != theirs:
+                raise InputError(
+                    f"--ensemble: {paths[0]} has --{name} {_shown(ours)}, but {path} "
+                    f"{_shown(theirs)}: {way}"
+                )
+
+
+def _shown(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

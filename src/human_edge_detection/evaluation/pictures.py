@@ -1,4 +1,7 @@
-"""Writes panel pictures of whole photos: boxes, ground truth and prediction."""
+"""Writes panel pictures of whole photos: boxes, ground truth and prediction.
+
+Pictures of single people: the photo with the box, the ground truth, the prediction.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,24 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.geometry import (
+    AxisTransform,
+    crop_mask,
+    letterbox,
+    pixel_bounds,
+)
 from human_edge_detection.core.images import read_image, save_image
-from human_edge_detection.core.structures import ImageArray
-from human_edge_detection.data.annotations import Photo
+from human_edge_detection.core.structures import FloatArray, ImageArray, MaskClass
+from human_edge_detection.data.annotations import Photo, decode_mask
 from human_edge_detection.data.targets import PhotoMasks, roi_targets
-from human_edge_detection.evaluation.person_scores import PersonScore
-from human_edge_detection.masks.overlay import panel
+from human_edge_detection.evaluation.bootstrap import ASPECTS
+from human_edge_detection.evaluation.evaluate import PersonScore, decode_rle
+from human_edge_detection.evaluation.metrics import BoolArray
+from human_edge_detection.masks.overlay import BOX_COLOR, NON_TARGET_COLOR, TARGET_COLOR, panel
+from human_edge_detection.masks.paste import paste_window
 
 LOG = logging.getLogger(__name__)
 FIXED_COUNT, FIXED_WIDTH = 4, 1280
@@ -88,3 +101,105 @@ def _narrowed(picture: ImageArray) -> ImageArray:
         return picture
     size = FIXED_WIDTH, max(1, round(height * FIXED_WIDTH / width))
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+PANE_SIDE = 240
+"""Height and width of each of a picture's three panes, pixels."""
+
+GAP = 8
+"""White pixels between the panes."""
+
+MARGIN = 0.25
+"""What is shown around the box on each side, as a part of its longer side."""
+
+WORST, BEST, WORST_OF_GROUP = 24, 6, 6
+"""People shown of all, at either end, and at the bad end of each group."""
+
+
+def choose_people(
+    scores: Sequence[PersonScore], min_side: float
+) -> tuple[list[PersonScore], list[PersonScore]]:
+    """The worst and the best people, worst first and best first.
+
+    The worst of all come with the worst of each size, overlap and edge group, so that a filter
+    always finds some.
+    """
+    counted = sorted((s for s in scores if s.min_side >= min_side), key=lambda s: s.iou)
+    chosen = {id(score): score for score in counted[:WORST]}
+    for _, names, name_of in ASPECTS:
+        for name in names:
+            group = [score for score in counted if name_of(score) == name]
+            chosen |= {id(score): score for score in group[:WORST_OF_GROUP]}
+    best = [score for score in counted[::-1][:BEST] if id(score) not in chosen]
+    return sorted(chosen.values(), key=lambda s: s.iou), best
+
+
+def person_picture(photo: Photo, score: PersonScore) -> ImageArray:
+    """Photo with box, ground truth and prediction side by side, uint8 [H, W, 3] RGB.
+
+    The person is red and other people are blue, as in the panels.
+    """
+    image = read_image(photo.file)
+    x1, y1, x2, y2 = _square_around(score.box_xyxy, photo.size_hw)
+    pane, to_pane = letterbox(image[y1:y2, x1:x2], (PANE_SIDE, PANE_SIDE))
+    to_window = AxisTransform(offset_xy=(-float(x1), -float(y1))).then(to_pane)
+    truth, others = _true_masks(photo, score)
+    predicted = decode_rle(score.mask_rle)
+    others_predicted = _pasted_non_target(score, photo.size_hw) & ~predicted
+    panes = [
+        _with_box(pane, to_window.to_input(score.box_xyxy[None])[0]),
+        _tinted(pane, [others, truth], to_window),
+        _tinted(pane, [others_predicted, predicted], to_window),
+    ]
+    gap = np.full((PANE_SIDE, GAP, 3), 255, np.uint8)
+    return np.concatenate([panes[0], gap, panes[1], gap, panes[2]], axis=1)
+
+
+def _square_around(box_xyxy: FloatArray, size_hw: tuple[int, int]) -> tuple[int, int, int, int]:
+    """A square of whole pixels around a box, moved into the photo; smaller if the photo is."""
+    side = float((box_xyxy[2:] - box_xyxy[:2]).max()) * (1 + 2 * MARGIN)
+    limits = np.array(size_hw[::-1], np.float32)
+    low = (box_xyxy[:2] + box_xyxy[2:] - side) / 2
+    low = np.clip(low, 0, np.maximum(limits - side, 0))
+    return pixel_bounds(np.concatenate([low, low + side]).astype(np.float32), size_hw)
+
+
+def _true_masks(photo: Photo, score: PersonScore) -> tuple[BoolArray, BoolArray]:
+    truth = others = np.zeros(photo.size_hw, np.bool_)
+    for person in photo.people:
+        if person.id == score.person_id:
+            truth = decode_mask(person, photo.size_hw)
+        elif person.is_target:
+            others = others | decode_mask(person, photo.size_hw)
+    return truth, others & ~truth
+
+
+def _pasted_non_target(score: PersonScore, size_hw: tuple[int, int]) -> BoolArray:
+    mask = np.zeros(size_hw, np.bool_)
+    is_other = np.asarray(score.labels == MaskClass.NON_TARGET, np.float32)
+    values, (x1, y1, x2, y2) = paste_window(is_other, score.roi_xyxy, size_hw)
+    mask[y1:y2, x1:x2] = values >= 0.5
+    return mask
+
+
+def _with_box(pane: ImageArray, box_xyxy: FloatArray) -> ImageArray:
+    x1, y1, x2, y2 = pixel_bounds(box_xyxy, (PANE_SIDE, PANE_SIDE))
+    canvas = pane.copy()
+    cv2.rectangle(canvas, (x1, y1), (x2 - 1, y2 - 1), BOX_COLOR, 2)
+    return canvas
+
+
+def _tinted(
+    pane: ImageArray, masks: Sequence[NDArray[np.bool_]], transform: AxisTransform
+) -> ImageArray:
+    """The pane with other people's mask and the person's own laid over it, outlined."""
+    whole = np.array([[0, 0, PANE_SIDE, PANE_SIDE]], np.float32)
+    shown = transform.to_source(whole)[0]  # beyond the photo, crop_mask finds nobody
+    canvas = pane.copy()
+    for mask, color in zip(masks, (NON_TARGET_COLOR, TARGET_COLOR), strict=True):
+        area = np.asarray(crop_mask(mask, shown, PANE_SIDE) >= 0.5, np.uint8)
+        tint = np.array(color, np.float32)
+        canvas[area > 0] = (0.5 * canvas[area > 0] + 0.5 * tint).astype(np.uint8)
+        outlines, _ = cv2.findContours(area, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(canvas, outlines, -1, color, 1)
+    return canvas

@@ -15,9 +15,8 @@ from human_edge_detection.data.annotations import Photo, check_size, decode_mask
 from human_edge_detection.data.augment import jitter_boxes
 from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.data.targets import PhotoMasks, roi_targets
-from human_edge_detection.evaluation.evaluate import Evaluation, image_mask
+from human_edge_detection.evaluation.evaluate import Evaluation, image_mask, score_person
 from human_edge_detection.evaluation.metrics import confusion_matrix
-from human_edge_detection.evaluation.person_scores import score_person
 
 JITTER_AMOUNTS = (0.05, 0.1, 0.2)
 """Parts of a box's side by which its edges are shifted at most."""

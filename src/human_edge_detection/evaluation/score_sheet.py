@@ -13,8 +13,8 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import save_image
 from human_edge_detection.core.structures import ImageArray
 from human_edge_detection.data.annotations import Photo
-from human_edge_detection.evaluation.gallery import GAP, person_picture
-from human_edge_detection.evaluation.person_scores import PersonScore
+from human_edge_detection.evaluation.evaluate import PersonScore
+from human_edge_detection.evaluation.pictures import GAP, person_picture
 
 LOG = logging.getLogger(__name__)
 

@@ -1,10 +1,19 @@
-"""Numbers as text, set in columns for a terminal."""
+"""Numbers as text, set in columns for a terminal.
+
+The tables that validation prints.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from human_edge_detection.evaluation.bootstrap import Estimate
+from human_edge_detection.evaluation.bootstrap import (
+    Estimate,
+    break_down,
+    estimate,
+    paired_difference,
+)
+from human_edge_detection.evaluation.report import BEST_BY, ScoredModel, best_of
 
 
 def number_text(value: float, digits: int = 4) -> str:
@@ -30,3 +39,77 @@ def table_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         texts.append("  ".join([line[0].ljust(widths[0]), *cells[1:]]).rstrip())
     texts.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(texts)
+
+
+COLUMNS = {
+    "loss": "loss",
+    "ce": "CE",
+    "dice": "Dice",
+    "miou": "mIoU",
+    "iou_background": "background",
+    "iou_target": "target",
+    "iou_non_target": "non-target",
+    "target_iou_roi": "target_iou_roi",
+    "target_iou_image": "target_iou_image",
+}
+"""Which numbers the comparison table shows, and their headings."""
+
+GROUP_COLUMNS = ("target_iou_image", "boundary_iou", "separation_accuracy")
+
+
+def comparison_text(models: Sequence[ScoredModel]) -> str:
+    """The comparison table, and the best of several by ``BEST_BY``."""
+    rows = []
+    for model in models:
+        numbers = model.evaluation.summary()
+        rows.append([model.name, *(number_text(numbers.get(k, float("nan"))) for k in COLUMNS)])
+    text = table_text(["model", *COLUMNS.values()], rows)
+    for model in models:
+        for found in model.precision:
+            stats = ", ".join(f"{name} {number_text(v)}" for name, v in found.stats.items())
+            text += f"\n{model.name}, {found.kind}: {stats}"
+    if len(models) > 1:
+        best = best_of(models)
+        text += f"\nbest by {BEST_BY}: {best.name} "
+        text += f"({number_text(best.evaluation.summary()[BEST_BY])})"
+    return text
+
+
+def headline_text(model: ScoredModel, rounds: int) -> str:
+    """The headline numbers of one model with their intervals."""
+    numbers = estimate(model.evaluation.scores, model.evaluation.min_side, rounds)
+    rows = [[name, estimate_text(value)] for name, value in numbers.items()]
+    for amount, shifted in model.jitter.items():
+        label = f"target_iou_image, boxes ± {amount:.0%}"
+        rows.append([label, estimate_text(shifted["target_iou_image"])])
+    return table_text([model.name, "95 % interval over photos"], rows)
+
+
+def groups_text(model: ScoredModel, rounds: int) -> str:
+    """The numbers of one model by size, overlap and truncation."""
+    rows = []
+    for group in break_down(model.evaluation.scores, model.evaluation.min_side, rounds):
+        numbers = [estimate_text(group.numbers[name], 3) for name in GROUP_COLUMNS]
+        rows.append([f"{group.aspect}: {group.name}", str(group.count), *numbers])
+    return table_text(["people", "count", *GROUP_COLUMNS], rows)
+
+
+def stress_text(model: ScoredModel) -> str:
+    """The IoU of the people in front and behind, by the part that is covered."""
+    rows = [[f"{p.covered:.1f} {p.role}", estimate_text(p.iou, 3)] for p in model.stress]
+    return table_text([f"{model.name}, covered", "mask IoU"], rows)
+
+
+def difference_text(first: ScoredModel, second: ScoredModel, rounds: int) -> str:
+    """How much the second model is above the first, number by number, and whether it is noise."""
+    try:
+        gains = paired_difference(
+            first.evaluation.scores, second.evaluation.scores, first.evaluation.min_side, rounds
+        )
+    except ValueError:
+        return f"{second.name} - {first.name}: not scored on the same people, see the report"
+    rows = [
+        [name, estimate_text(gain), "clear" if gain.is_clear else "within noise"]
+        for name, gain in gains.items()
+    ]
+    return table_text([f"{second.name} - {first.name}", "paired difference", ""], rows)

@@ -15,17 +15,16 @@ from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.data.stress_curve import StressPoint, stress_curve
 from human_edge_detection.evaluation.average_precision import KINDS, average_precision
 from human_edge_detection.evaluation.bootstrap import Estimate, estimate
-from human_edge_detection.evaluation.ensemble_model import open_ensemble
 from human_edge_detection.evaluation.evaluate import evaluate
 from human_edge_detection.evaluation.models import (
     MODEL_SUFFIXES,
     OpenModel,
     numpy_loss,
+    open_ensemble,
     open_model_file,
 )
-from human_edge_detection.evaluation.predictions import read_predictions
+from human_edge_detection.evaluation.predictions import evaluate_predictions, read_predictions
 from human_edge_detection.evaluation.report import ScoredModel
-from human_edge_detection.evaluation.result_scores import evaluate_predictions
 from human_edge_detection.evaluation.robustness import JITTER_AMOUNTS, JitteredPhotos
 from human_edge_detection.modeling.batches import ReadablePhotos
 from human_edge_detection.training.config import ValidateOptions

@@ -1,4 +1,7 @@
-"""The work of ``predict``: photos and videos through the predictor, results onto the disk."""
+"""The work of ``predict``: photos and videos through the predictor, results onto the disk.
+
+Lets reading, inference and writing run at the same time, with bounded memory and in order.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,12 @@ import itertools
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeVar
 
 from tqdm import tqdm
 
@@ -16,14 +22,102 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import PreparedImage, read_image
 from human_edge_detection.core.structures import ImageArray
 from human_edge_detection.inference.boxes import BoxFile, ImageBoxes
-from human_edge_detection.inference.overlap import BackgroundWriter, read_ahead
 from human_edge_detection.inference.predictor import MaskPredictor
 from human_edge_detection.inference.resume_log import Ledger
 from human_edge_detection.inference.sources import Source
-from human_edge_detection.inference.video import Frame, VideoReader, VideoWriter
-from human_edge_detection.inference.writers import FusedOnce, ResultFiles
+from human_edge_detection.inference.writers import (
+    Frame,
+    FusedOnce,
+    ResultFiles,
+    VideoReader,
+    VideoWriter,
+)
 from human_edge_detection.masks.instance_masks import InstanceMasks
 from human_edge_detection.training.config import PredictOptions
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def read_ahead(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int
+) -> Iterator[tuple[Item, Result | InputError]]:
+    """Each item with the function's result, in order, while threads work on the next ones.
+
+    Args:
+        function: what the threads do.
+        items: taken one by one, never more than twice ``workers`` ahead.
+        workers: number of threads.
+
+    Yields:
+        the item, and its result or the ``InputError`` that it raised; other errors are raised.
+    """
+    pending: deque[tuple[Item, Future[Result | InputError]]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="read") as pool:
+        try:
+            for item in items:
+                pending.append((item, pool.submit(_attempt, function, item)))
+                if len(pending) > 2 * workers:
+                    first, future = pending.popleft()
+                    yield first, future.result()
+            while pending:
+                first, future = pending.popleft()
+                yield first, future.result()
+        finally:
+            for _, future in pending:
+                future.cancel()
+
+
+def _attempt(function: Callable[[Item], Result], item: Item) -> Result | InputError:
+    try:
+        return function(item)
+    except InputError as error:
+        return error
+
+
+class BackgroundWriter:
+    """Threads that write results; handing over waits when too many are unwritten.
+
+    Used as a context manager, which waits for the last one. With one worker, jobs run in the
+    order in which they were handed over.
+    """
+
+    def __init__(self, workers: int) -> None:
+        """Start the threads."""
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="write")
+        self._room = threading.Semaphore(2 * workers)
+        self._error: BaseException | None = None
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Hand over a job.
+
+        Raises:
+            BaseException: what an earlier job raised; the job is not taken then.
+        """
+        self._room.acquire()
+        if self._error is not None:
+            self._room.release()
+            raise self._error
+        self._pool.submit(self._run, job)
+
+    def _run(self, job: Callable[[], None]) -> None:
+        try:
+            if self._error is None:
+                job()
+        except BaseException as error:  # handed to the thread that submits, which raises it
+            self._error = self._error or error
+        finally:
+            self._room.release()
+
+    def __enter__(self) -> BackgroundWriter:
+        """The writer itself."""
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Wait for all jobs; raise what one of them raised, unless something else is raised."""
+        self._pool.shutdown(wait=True)
+        if error is None and self._error is not None:
+            raise self._error
 
 
 @dataclass(frozen=True)

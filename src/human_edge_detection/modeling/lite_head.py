@@ -3,6 +3,8 @@
 The 1x1 convolutions that narrow the maps come *before* the RoI align. A 1x1 convolution commutes
 with bilinear sampling, so this gives the same numbers as narrowing every ROI, once per image
 instead of once per person.
+
+The part of the lite head that works on each ROI: samples of two maps in, a mask's logits out.
 """
 
 from __future__ import annotations
@@ -14,8 +16,115 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from human_edge_detection.core.spec import are_small
+from human_edge_detection.core.structures import MaskClass
 from human_edge_detection.modeling.layers import conv_norm
-from human_edge_detection.modeling.mask_trunk import Block, MaskTrunk
+from human_edge_detection.modeling.roi_align import DynamicRoIAlign
+
+
+class Block(nn.Module):
+    """Depthwise 5x5, then a two-layer 1x1 network, added to its input."""
+
+    def __init__(self, width: int, expansion: int = 2) -> None:
+        """Make the layers; ``expansion`` times ``width`` channels are hidden."""
+        super().__init__()
+        self.spatial = conv_norm(width, width, 5, groups=width)
+        self.expand = conv_norm(width, expansion * width)
+        self.reduce = conv_norm(expansion * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Float [N, C, h, w] to the same shape."""
+        hidden = functional.relu(self.expand(self.spatial(x)))
+        return functional.relu(x + self.reduce(hidden))
+
+
+class MaskTrunk(nn.Module):
+    """ROIs cut out of a context and a detail map, and their masks.
+
+    Detail sampled at twice the bins is folded into channels (pixel unshuffle), so that all but the
+    last two convolutions run at ``roi_size`` bins; a branch of half the bins sees the whole ROI.
+    The sizes that names and comments tell are those of 28 bins.
+
+    Args:
+        width: channels at 28x28, which are the context map's.
+        context_width: channels at 14x14.
+        detail_width: channels at 56x56, which are the detail map's.
+        roi_size: bins along the ROI align's side, even.
+        context_stride: input pixels per cell of the context map.
+        detail_stride: input pixels per cell of the detail map.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        context_width: int,
+        detail_width: int,
+        roi_size: int,
+        context_stride: float,
+        detail_stride: float,
+    ) -> None:
+        super().__init__()
+        self.widths = (width, detail_width)
+        self.align_context = DynamicRoIAlign(roi_size, 1 / context_stride)
+        self.align_detail = DynamicRoIAlign(2 * roi_size, 1 / detail_stride)
+        self.fuse = conv_norm(width + 4 * detail_width, width)
+        # Where in the box a bin lies says much about whose it is.
+        self.position = nn.Parameter(torch.zeros(1, width, roi_size, roi_size))
+        self.before = Block(width)
+        self.down = conv_norm(width, context_width)
+        self.around = nn.Sequential(*[Block(context_width) for _ in range(3)])
+        self.up = conv_norm(context_width, width)
+        self.after = nn.Sequential(Block(width), Block(width))
+        self.to_fine = conv_norm(width, 4 * detail_width)
+        self.refine = conv_norm(2 * detail_width, detail_width, 3)
+        self.classify = nn.Conv2d(detail_width, len(MaskClass), 1)
+
+    def forward(self, context_map: Tensor, detail_map: Tensor, rois: Tensor) -> Tensor:
+        """Logits float [N, 3, 2 * roi_size, 2 * roi_size] of the ROIs.
+
+        Args:
+            context_map: float [B, width, h, w].
+            detail_map: float [B, detail_width, H, W].
+            rois: float32 [N, 5], ``batch_idx, x1, y1, x2, y2`` in input pixels; N may be 0.
+        """
+        detail = self.align_detail(detail_map, rois)
+        x = self._fuse(self.align_context(context_map, rois), detail)
+        x = self.before(functional.relu(x + self.position))
+        around = self.around(functional.relu(self.down(functional.avg_pool2d(x, 2))))
+        around = functional.interpolate(self.up(around), scale_factor=2.0, mode="nearest")
+        x = self.after(functional.relu(x + around))
+        fine = functional.pixel_shuffle(functional.relu(self.to_fine(x)), 2)
+        fine = functional.relu(self.refine(torch.cat([fine, detail], dim=1)))
+        logits: Tensor = self.classify(fine)
+        return logits
+
+    def _fuse(self, context: Tensor, detail: Tensor) -> Tensor:
+        """``fuse`` on the context and on the detail folded into channels (pixel unshuffle).
+
+        A 1x1 convolution of folded channels is a 2x2 convolution of stride 2, so nothing is
+        folded or joined: a sum of two convolutions that ONNX Runtime keeps in its own layout.
+        """
+        project, norm = self.fuse
+        assert isinstance(project, nn.Conv2d)
+        assert isinstance(norm, nn.BatchNorm2d)
+        weight, shift = project.weight, None
+        if not self.training:  # no exporter folds a norm into two convolutions by itself
+            weight, shift = _with_norm(project.weight, norm)
+        # Not read from the maps: an export would cut the weights anew in each run, and pack them.
+        width, detail_width = self.widths
+        kernel = weight[:, width:].reshape(width, detail_width, 2, 2)
+        both = functional.conv2d(context, weight[:, :width], shift)
+        both = both + functional.conv2d(detail, kernel, stride=2)
+        fused: Tensor = norm(both) if self.training else both
+        return fused
+
+
+def _with_norm(weight: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """A convolution's weight and bias that do what it and the norm after it do in evaluation."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    return weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
+
 
 LITE_WIDTHS = (64, 96, 16)
 """Channels of a lite head at 28x28, 14x14 and 56x56, where nothing else is asked for."""

@@ -1,11 +1,21 @@
-"""The optimizer of a run, and which weights decay."""
+"""The optimizer of a run, and which weights decay.
+
+An exponential moving average of a model's weights.
+
+The learning rate as a function of the step alone, so that resuming rebuilds it exactly.
+"""
 
 from __future__ import annotations
 
+import copy
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from human_edge_detection.training.config import TrainOptions
 
@@ -32,3 +42,83 @@ def make_optimizer(model: nn.Module, options: TrainOptions) -> torch.optim.Optim
         return torch.optim.SGD(groups, lr=lr, momentum=options.momentum)
     kind = torch.optim.AdamW if options.optimizer == "adamw" else torch.optim.Adam
     return kind(groups, lr=lr)
+
+
+class MovingAverage:
+    """Averages the weights (and the batch norm's statistics) after every step.
+
+    The decay warms up as ``min(decay, (1 + step) / (10 + step))``, so that the first weights are
+    soon forgotten.
+
+    Args:
+        model: the model whose weights are averaged.
+        decay: weight of the past in each update.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.step = 0
+        self.weights = {k: v.detach().clone() for k, v in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Take the model's present weights into the average."""
+        self.step += 1
+        decay = min(self.decay, (1 + self.step) / (10 + self.step))
+        for name, value in model.state_dict().items():
+            mean = self.weights[name]
+            if mean.dtype.is_floating_point:
+                mean.lerp_(value.to(mean.dtype), 1 - decay)
+            else:
+                mean.copy_(value)
+
+    @contextmanager
+    def applied_to(self, model: nn.Module) -> Iterator[None]:
+        """The model with the averaged weights, for the length of the block."""
+        present: dict[str, Tensor] = copy.deepcopy(model.state_dict())
+        model.load_state_dict(self.weights)
+        try:
+            yield
+        finally:
+            model.load_state_dict(present)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A learning rate for every step of a run.
+
+    Attributes:
+        kind: "cosine", "step", "exponential" or "none".
+        peak: learning rate after the warm-up.
+        steps_per_epoch: optimizer steps in one epoch.
+        epochs: epochs of the whole run.
+        floor: where "cosine" ends.
+        decay_epochs: epochs between the drops of "step".
+        decay_rate: factor of each drop of "step", and of each epoch of "exponential".
+        warmup_steps: steps over which the rate rises linearly, at most a tenth of the run.
+    """
+
+    kind: str
+    peak: float
+    steps_per_epoch: int
+    epochs: int
+    floor: float = 0.0
+    decay_epochs: int = 10
+    decay_rate: float = 0.1
+    warmup_steps: int = 0
+
+    def at(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        total = max(1, self.steps_per_epoch * self.epochs)
+        warmup = min(self.warmup_steps, total // 10)
+        if step < warmup:
+            return self.peak * (step + 1) / warmup
+        epoch = step // max(1, self.steps_per_epoch)
+        if self.kind == "cosine":
+            done = min(1.0, (step - warmup) / max(1, total - warmup))
+            return self.floor + (self.peak - self.floor) * (1 + math.cos(math.pi * done)) / 2
+        if self.kind == "step":
+            return self.peak * float(self.decay_rate ** (epoch // max(1, self.decay_epochs)))
+        if self.kind == "exponential":
+            return self.peak * float(self.decay_rate**epoch)
+        return self.peak

@@ -41,8 +41,8 @@ from human_edge_detection.training.config import TrainOptions
 from human_edge_detection.training.distributed import ALONE, Processes
 from human_edge_detection.training.feature_cache import FeatureCache
 from human_edge_detection.training.finish import closing_words, export_best, take_best
-from human_edge_detection.training.interrupt import StopRequest, ignore_signals, stop_on_signals
 from human_edge_detection.training.log import TrainLog
+from human_edge_detection.training.process import StopRequest, ignore_signals, stop_on_signals
 from human_edge_detection.training.run_pictures import read_curves, write_run_pictures
 from human_edge_detection.training.trainer import Trainer
 

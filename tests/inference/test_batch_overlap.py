@@ -8,7 +8,7 @@ import time
 import pytest
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.inference.overlap import BackgroundWriter, read_ahead
+from human_edge_detection.inference.batch import BackgroundWriter, read_ahead
 
 
 def test_results_come_in_order_whoever_is_faster():

@@ -1,6 +1,6 @@
 import numpy as np
 
-from human_edge_detection.masks.existence import existence
+from human_edge_detection.masks.arbitration import existence
 
 BOXES = np.array([[0, 0, 10, 6], [0, 2, 10, 8], [20, 0, 30, 6]], np.float32)  # IoU .5, and apart
 

@@ -15,12 +15,20 @@ from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.data.stress_curve import StressPoint
 from human_edge_detection.evaluation.average_precision import average_precision
 from human_edge_detection.evaluation.bootstrap import estimate
-from human_edge_detection.evaluation.person_scores import encode_mask
+from human_edge_detection.evaluation.evaluate import encode_mask
 from human_edge_detection.evaluation.pictures import choose_photos, write_panels
-from human_edge_detection.evaluation.predictions import Prediction, Predictions
-from human_edge_detection.evaluation.report import ScoredModel, report_data
-from human_edge_detection.evaluation.report_page import gallery_pictures, page_html, write_report
-from human_edge_detection.evaluation.result_scores import evaluate_predictions
+from human_edge_detection.evaluation.predictions import (
+    Prediction,
+    Predictions,
+    evaluate_predictions,
+)
+from human_edge_detection.evaluation.report import (
+    ScoredModel,
+    gallery_pictures,
+    page_html,
+    report_data,
+    write_report,
+)
 from human_edge_detection.evaluation.robustness import ceiling
 from people_set import write_people_set
 

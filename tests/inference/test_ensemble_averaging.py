@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from human_edge_detection.core.structures import FloatArray
-from human_edge_detection.inference.averaging import Answer, mean_probs
+from human_edge_detection.inference.ensemble import Answer, mean_probs
 
 ROI = np.array([[0, 0, 4, 4]], np.float32)
 

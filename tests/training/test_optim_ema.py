@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from human_edge_detection.training.ema import MovingAverage
+from human_edge_detection.training.optim import MovingAverage
 
 
 def one_weight(value: float) -> nn.Linear:

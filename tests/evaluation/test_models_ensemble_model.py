@@ -18,9 +18,13 @@ from human_edge_detection.core.spec import ModelSpec, spec_to_dict
 from human_edge_detection.core.structures import FloatArray, RoiSample
 from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.data.dataset import PhotoDataset
-from human_edge_detection.evaluation.ensemble_model import check_members, mean_logits, open_ensemble
-from human_edge_detection.evaluation.models import open_model_file
-from human_edge_detection.evaluation.shared_extractor import SharedExtractor
+from human_edge_detection.evaluation.models import (
+    SharedExtractor,
+    check_members,
+    mean_logits,
+    open_ensemble,
+    open_model_file,
+)
 from human_edge_detection.export.head import export_end_to_end, export_head
 from human_edge_detection.masks.fusion import softmax
 from human_edge_detection.modeling.heads import build_head

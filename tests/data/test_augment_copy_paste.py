@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from human_edge_detection.data.annotations import Person, Photo, decode_mask
-from human_edge_detection.data.copy_paste import MIN_VISIBLE, Cutout, cut_person, paste_person
+from human_edge_detection.data.augment import MIN_VISIBLE, Cutout, cut_person, paste_person
 from human_edge_detection.data.targets import PhotoMasks, roi_targets
 
 SIZE = (80, 100)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from human_edge_detection.evaluation.breakdowns import break_down, overlap_name, size_name
+from human_edge_detection.evaluation.bootstrap import break_down, overlap_name, size_name
 from people_set import made_up_score
 
 

@@ -9,9 +9,12 @@ import pytest
 
 from human_edge_detection.data.annotations import Photo, decode_mask
 from human_edge_detection.data.coco_reader import load_photos
-from human_edge_detection.evaluation.person_scores import encode_mask
-from human_edge_detection.evaluation.predictions import Prediction
-from human_edge_detection.evaluation.result_scores import evaluate_predictions, match_people
+from human_edge_detection.evaluation.evaluate import encode_mask
+from human_edge_detection.evaluation.predictions import (
+    Prediction,
+    evaluate_predictions,
+    match_people,
+)
 from people_set import write_people_set
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from human_edge_detection.training.schedule import Schedule
+from human_edge_detection.training.optim import Schedule
 
 
 def rates(kind: str, **changes: float) -> list[float]:
