@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from human_edge_detection.data.subset import run_subset
-from human_edge_detection.training.config import SubsetOptions, TrainOptions
+from human_edge_detection.data.subset import SubsetOptions, run_subset
 from human_edge_detection.training.distributed import ALONE
+from human_edge_detection.training.options import TrainOptions
 from human_edge_detection.training.process import keep_freed_memory
 from human_edge_detection.training.setup import assemble
 from human_edge_detection.training.state import Means

@@ -21,8 +21,14 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import write_atomically
 from human_edge_detection.export.head import git_revision, package_version
 from human_edge_detection.export.person_model import export_pair
-from human_edge_detection.export.quantize_command import run_quantize
-from human_edge_detection.modeling.weights import read_trained, save_weights
+from human_edge_detection.export.quantize_command import QuantizeOptions, run_quantize
+from human_edge_detection.modeling.weights import (
+    Payload,
+    load_checkpoint,
+    read_trained,
+    require,
+    save_weights,
+)
 from human_edge_detection.runtime.head import HeadSession
 from human_edge_detection.runtime.model_files import (
     EXTRACTOR_NAME,
@@ -31,8 +37,7 @@ from human_edge_detection.runtime.model_files import (
     WEIGHTS_DIR,
     WEIGHTS_NAME,
 )
-from human_edge_detection.training.checkpoint import Payload, load_checkpoint, require
-from human_edge_detection.training.config import QuantizeOptions, TrainOptions
+from human_edge_detection.training.options import TrainOptions
 
 NAMES = (HEAD_NAME, INT8_HEAD_NAME, EXTRACTOR_NAME, WEIGHTS_NAME)
 CARD_NAME = "MODEL_CARD.md"

@@ -16,6 +16,7 @@ from human_edge_detection.cli.data import (
     ADVICE,
     LEAK,
     NOTES,
+    CheckDataOptions,
     check_split,
     leak_findings,
     run_check_data,
@@ -32,7 +33,6 @@ from human_edge_detection.data.checks import (
     same_content,
 )
 from human_edge_detection.data.photos import PhotoFile, open_photos
-from human_edge_detection.training.config import CheckDataOptions
 
 SQUARE = [10.0, 10, 30, 10, 30, 40, 10, 40]
 

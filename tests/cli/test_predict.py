@@ -23,7 +23,7 @@ from archive_files import write_zip
 from human_edge_detection.cli.predict import run_predict
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import save_image
-from human_edge_detection.training.config import PredictOptions
+from human_edge_detection.inference.options import PredictOptions
 
 SIZE_HW = (100, 120)
 

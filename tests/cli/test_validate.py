@@ -13,14 +13,14 @@ from human_edge_detection.cli.validate import find_models, run_validate
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.spec import ModelSpec, spec_to_dict
 from human_edge_detection.evaluation.evaluate import Evaluation
+from human_edge_detection.evaluation.options import ValidateOptions
 from human_edge_detection.evaluation.report import ScoredModel, best_of
 from human_edge_detection.evaluation.tables import comparison_text
 from human_edge_detection.export.head import export_end_to_end, export_head
 from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.modeling.weights import read_trained
 from human_edge_detection.runtime.model_files import HEAD_NAME
-from human_edge_detection.training.checkpoint import save_checkpoint
-from human_edge_detection.training.config import ValidateOptions
+from human_edge_detection.training.checkpoints import save_checkpoint
 from people_set import made_up_score, matrix, write_people_set
 from stand_in import write_stand_in
 

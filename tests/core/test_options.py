@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from human_edge_detection.cli import COMMANDS, load
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.options import add_options, option, parse, read_options
-from human_edge_detection.training import config
-from human_edge_detection.training.config import TrainOptions
+from human_edge_detection.training.options import TrainOptions
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def help_of(options_class: type) -> str:
 
 
 def all_option_classes() -> list[type]:
-    found = [getattr(config, name) for name in dir(config) if name.endswith("Options")]
+    found = [load(name) for name, _, _ in COMMANDS.values()]
     return [c for c in found if isinstance(c, type) and dataclasses.is_dataclass(c)]
 
 

@@ -9,12 +9,12 @@ import pytest
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.data.annotations import Person, Photo
 from human_edge_detection.data.statistics import (
+    StatsOptions,
     measure,
     read_weights,
     run_stats,
     separation_aware_weights,
 )
-from human_edge_detection.training.config import StatsOptions
 
 LEFT = [0.0, 0.0, 10.0, 0.0, 10.0, 20.0, 0.0, 20.0]
 RIGHT = [10.0, 0.0, 20.0, 0.0, 20.0, 20.0, 10.0, 20.0]

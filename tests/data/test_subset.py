@@ -11,12 +11,12 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.data.coco_index import read_index
 from human_edge_detection.data.subset import (
     Subset,
+    SubsetOptions,
     draw_photos,
     encode_subset,
     keep_people,
     run_subset,
 )
-from human_edge_detection.training.config import SubsetOptions
 
 
 def _official(photos: int = 12) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from human_edge_detection.core.rle import decode_rle, encode_mask
 from human_edge_detection.data.annotations import Photo, decode_mask
 from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.evaluation.average_precision import (
@@ -22,7 +23,6 @@ from human_edge_detection.evaluation.average_precision import (
     to_ground_truth,
     to_results,
 )
-from human_edge_detection.evaluation.evaluate import decode_rle, encode_mask
 from human_edge_detection.evaluation.metrics import boundary_iou
 from human_edge_detection.evaluation.predictions import Prediction, Predictions
 from people_set import write_people_set

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
+from human_edge_detection.core.rle import decode_rle, encode_mask
 from human_edge_detection.data.annotations import Photo, decode_mask
 from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.evaluation.coco_export import write_handover
-from human_edge_detection.evaluation.evaluate import PersonScore, decode_rle, encode_mask
+from human_edge_detection.evaluation.evaluate import PersonScore
 from human_edge_detection.evaluation.predictions import (
     Prediction,
     evaluate_predictions,

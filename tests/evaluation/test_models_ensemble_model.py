@@ -30,7 +30,7 @@ from human_edge_detection.masks.fusion import softmax
 from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.modeling.weights import read_trained
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
-from human_edge_detection.training.checkpoint import save_checkpoint
+from human_edge_detection.training.checkpoints import save_checkpoint
 from people_set import write_people_set
 from stand_in import write_stand_in
 from tiny_command import ENVIRONMENT, MAIN

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.rle import decode_rle, encode_mask
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.coco_reader import load_photos
-from human_edge_detection.evaluation.evaluate import decode_rle, encode_mask
 from human_edge_detection.evaluation.predictions import compressed, read_predictions
 from people_set import write_people_set
 

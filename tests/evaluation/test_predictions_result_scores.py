@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from human_edge_detection.core.rle import encode_mask
 from human_edge_detection.data.annotations import Photo, decode_mask
 from human_edge_detection.data.coco_reader import load_photos
-from human_edge_detection.evaluation.evaluate import encode_mask
 from human_edge_detection.evaluation.predictions import (
     Prediction,
     evaluate_predictions,

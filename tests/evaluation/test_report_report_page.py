@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from human_edge_detection.core.rle import encode_mask
 from human_edge_detection.data.annotations import Photo, decode_mask
 from human_edge_detection.data.coco_reader import load_photos
-from human_edge_detection.data.stress_curve import StressPoint
 from human_edge_detection.evaluation.average_precision import average_precision
 from human_edge_detection.evaluation.bootstrap import estimate
-from human_edge_detection.evaluation.evaluate import encode_mask
 from human_edge_detection.evaluation.pictures import choose_photos, write_panels
 from human_edge_detection.evaluation.predictions import (
     Prediction,
@@ -30,6 +29,7 @@ from human_edge_detection.evaluation.report import (
     write_report,
 )
 from human_edge_detection.evaluation.robustness import ceiling
+from human_edge_detection.evaluation.stress_curve import StressPoint
 from people_set import write_people_set
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")

@@ -8,7 +8,7 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from human_edge_detection.cli.export import run_export
+from human_edge_detection.cli.export import ExportOptions, run_export
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.spec import ModelSpec, spec_to_dict
 from human_edge_detection.export import parity as export_parity
@@ -18,8 +18,7 @@ from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.modeling.weights import save_weights
 from human_edge_detection.runtime.head import HeadSession
 from human_edge_detection.runtime.model_files import EXTRACTOR_NAME, HEAD_NAME
-from human_edge_detection.training.checkpoint import save_checkpoint
-from human_edge_detection.training.config import ExportOptions
+from human_edge_detection.training.checkpoints import save_checkpoint
 from human_edge_detection.training.finish import predict_command
 from stand_in import write_stand_in
 from tiny_person import write_person_checkpoint

@@ -15,9 +15,8 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.export.head import export_head
 from human_edge_detection.export.quantize import Feeds, coordinate_nodes, quantized
-from human_edge_detection.export.quantize_command import compare, run_quantize
+from human_edge_detection.export.quantize_command import QuantizeOptions, compare, run_quantize
 from human_edge_detection.modeling.heads import build_head
-from human_edge_detection.training.config import QuantizeOptions
 from people_set import write_people_set
 from stand_in import write_stand_in
 

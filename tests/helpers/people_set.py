@@ -8,7 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from human_edge_detection.evaluation.evaluate import PersonScore, encode_mask
+from human_edge_detection.core.rle import encode_mask
+from human_edge_detection.evaluation.evaluate import PersonScore
 from human_edge_detection.evaluation.metrics import IntArray
 
 BOXES = [[(8, 8, 40, 88), (30, 10, 60, 90)], [(20, 4, 70, 60)], [(0, 0, 30, 30), (50, 50, 90, 94)]]

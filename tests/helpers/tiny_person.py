@@ -15,7 +15,7 @@ from human_edge_detection.modeling.person_extractor import (
     STRIDES,
     PersonExtractor,
 )
-from human_edge_detection.training.checkpoint import save_checkpoint
+from human_edge_detection.training.checkpoints import save_checkpoint
 
 SPEC = ModelSpec("lite", LAYERS, CHANNELS, STRIDES, image_size=(96, 64))
 

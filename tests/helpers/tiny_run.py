@@ -19,8 +19,8 @@ from human_edge_detection.modeling.batches import Batch
 from human_edge_detection.modeling.lite_head import LiteHead
 from human_edge_detection.modeling.losses import RoiMaskLoss
 from human_edge_detection.modeling.reference_head import SpecHead
-from human_edge_detection.training.config import TrainOptions
 from human_edge_detection.training.distributed import ALONE, Processes
+from human_edge_detection.training.options import TrainOptions
 from human_edge_detection.training.trainer import Trainer
 
 SIZE = 64

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from analytic_model import write_extractor, write_head
-from human_edge_detection.cli.benchmark import _short_names, plan, run_benchmark
+from human_edge_detection.cli.benchmark import BenchmarkOptions, _short_names, plan, run_benchmark
 from human_edge_detection.cli.benchmark_tables import Results, as_json, markdown, summary_table
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import save_image
@@ -26,7 +26,6 @@ from human_edge_detection.inference.benchmark import (
     time_targets,
 )
 from human_edge_detection.inference.cold_start import ColdStart, measure_cold, peak_memory_mb
-from human_edge_detection.training.config import BenchmarkOptions
 
 A, B = (Target(name, Path(f"{name}.onnx"), None, "cpu") for name in "ab")
 A_RT = Target("a", Path("a.onnx"), None, "tensorrt")

@@ -21,11 +21,11 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import save_image
 from human_edge_detection.core.options import parse
 from human_edge_detection.core.structures import FloatArray
+from human_edge_detection.inference.options import PredictOptions
 from human_edge_detection.inference.predictor import MaskPredictor
 from human_edge_detection.masks.instance_masks import InstanceMasks
 from human_edge_detection.masks.probabilities import paste_mask
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
-from human_edge_detection.training.config import PredictOptions
 from tiny_command import ENVIRONMENT
 
 BOX = (30.0, 20.0, 90.0, 100.0)

@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from archive_files import write_tar, write_zip
-from human_edge_detection.cli.data import run_check_data
+from human_edge_detection.cli.data import CheckDataOptions, run_check_data
 from human_edge_detection.cli.validate import run_validate
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.options import parse
-from human_edge_detection.training.config import CheckDataOptions, TrainOptions, ValidateOptions
+from human_edge_detection.evaluation.options import ValidateOptions
+from human_edge_detection.training.options import TrainOptions
 from human_edge_detection.training.setup import run_train
 from human_edge_detection.training.training_inputs import find_photos
 from tiny_command import outputs, write_inputs

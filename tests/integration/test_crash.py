@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from human_edge_detection.cli import train_main
-from human_edge_detection.training.checkpoint import load_checkpoint
+from human_edge_detection.modeling.weights import load_checkpoint
 from human_edge_detection.training.checkpoints import CheckpointFolder
 from tiny_command import ENVIRONMENT, outputs, start, write_inputs
 
@@ -27,7 +27,7 @@ KILLER = f"""
 import os, random, signal, sys, time
 from pathlib import Path
 import torch
-from human_edge_detection.training.checkpoint import load_checkpoint, save_checkpoint
+from human_edge_detection.training.checkpoints import load_checkpoint, save_checkpoint
 
 torch.set_num_threads(1)
 path = Path(sys.argv[1])

@@ -17,7 +17,7 @@ from distributed_worker import train_epoch
 from human_edge_detection.cli import train_main
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.modeling.batches import EpochBatches
-from human_edge_detection.training.checkpoint import load_checkpoint
+from human_edge_detection.modeling.weights import load_checkpoint
 from human_edge_detection.training.distributed import ALONE, take_own_gpu
 from tiny_command import ENVIRONMENT, MAIN, outputs, write_inputs
 from tiny_run import write_photos

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from doc_commands import HAS_BASH, ROOT, commands_of, program_of, shell_blocks
-from human_edge_detection.cli import COMMANDS
+from human_edge_detection.cli import COMMANDS, load
 from human_edge_detection.core.options import parse
-from human_edge_detection.training import config
 
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "ARCHITECTURE.md", *(ROOT / "docs").glob("*.md")])
 SCRIPTS = {"main.py": "train", "validate.py": "validate", "test_pipeline.py": "check"}
@@ -32,7 +31,7 @@ def check_command(words: list[str]) -> None:
     program, *arguments = program_of(words)
     if program in SCRIPTS or program == "human-edge-detection":
         command = SCRIPTS.get(program) or arguments.pop(0)
-        parse(getattr(config, COMMANDS[command][0]), "", arguments)
+        parse(load(COMMANDS[command][0]), "", arguments)
     elif program == "pytest":
         assert all((ROOT / name).exists() for name in arguments)
     elif program.endswith(".py"):
@@ -81,7 +80,7 @@ def test_what_is_wrong_in_a_document_is_found(tmp_path: Path) -> None:
 
 def known_flags() -> set[str]:
     """The flags of all commands."""
-    classes = {getattr(config, name) for name, _, _ in COMMANDS.values()}
+    classes = {load(name) for name, _, _ in COMMANDS.values()}
     return {field.name for options in classes for field in dataclasses.fields(options)}
 
 

@@ -15,12 +15,14 @@ import pytest
 import torch
 
 from human_edge_detection import MaskPredictor
-from human_edge_detection.cli.export import run_export
+from human_edge_detection.cli.export import ExportOptions, run_export
 from human_edge_detection.cli.predict import run_predict
 from human_edge_detection.cli.validate import run_validate
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import save_image
-from human_edge_detection.modeling.weights import read_trained
+from human_edge_detection.evaluation.options import ValidateOptions
+from human_edge_detection.inference.options import PredictOptions
+from human_edge_detection.modeling.weights import load_checkpoint, read_trained
 from human_edge_detection.runtime.head import HeadSession
 from human_edge_detection.runtime.model_files import (
     EXTRACTOR_NAME,
@@ -32,8 +34,7 @@ from human_edge_detection.runtime.model_files import (
     own_extractor,
     shipped_weights,
 )
-from human_edge_detection.training.checkpoint import load_checkpoint, save_checkpoint
-from human_edge_detection.training.config import ExportOptions, PredictOptions, ValidateOptions
+from human_edge_detection.training.checkpoints import save_checkpoint
 from people_set import write_people_set
 from tiny_person import write_person_checkpoint
 

@@ -14,7 +14,7 @@ import torch
 from human_edge_detection.cli import train_main
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.modeling.compiled import check_compiler, compiled_parts
-from human_edge_detection.training.checkpoint import load_checkpoint
+from human_edge_detection.modeling.weights import load_checkpoint
 from tiny_command import ENVIRONMENT, MAIN, outputs, write_inputs
 from tiny_person import new_person_model
 from tiny_run import make_trainer, write_photos

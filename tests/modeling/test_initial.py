@@ -10,18 +10,24 @@ import pytest
 import torch
 
 from human_edge_detection.cli import train_main
+from human_edge_detection.cli.export import ExportOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.modeling.initial import find_start, new_model
-from human_edge_detection.modeling.weights import TrainedWeights, read_trained, save_weights
+from human_edge_detection.modeling.weights import (
+    TrainedWeights,
+    best_weights,
+    load_checkpoint,
+    read_trained,
+    save_weights,
+)
 from human_edge_detection.runtime.model_files import WEIGHTS_NAME
-from human_edge_detection.training.checkpoint import best_weights, load_checkpoint
-from human_edge_detection.training.config import ExportOptions, TrainOptions
+from human_edge_detection.training.options import TrainOptions
 from tiny_command import outputs, write_inputs
 from tiny_person import SPEC, write_person_checkpoint
 
 torch.set_num_threads(1)
 
-JOINT = TrainOptions(train_extractor=True, train_detector=True)
+JOINT = {"with_extractor": True, "with_detector": True}
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +36,13 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> TrainedWeights:
 
 
 def test_every_weight_of_a_joint_model_is_taken(start: TrainedWeights) -> None:
-    found = new_model(JOINT, SPEC, start).state_dict()
+    found = new_model(SPEC, start, **JOINT).state_dict()
     assert found.keys() == start.weights.keys()
     assert all(torch.equal(found[name], value) for name, value in start.weights.items())
 
 
 def test_over_a_frozen_extractor_the_head_alone_is_taken(start: TrainedWeights) -> None:
-    model = new_model(TrainOptions(), SPEC, start)
+    model = new_model(SPEC, start)
     assert list(model) == ["head"]
     assert torch.equal(
         model["head"].trunk.classify.weight, start.weights["head.trunk.classify.weight"]
@@ -46,28 +52,27 @@ def test_over_a_frozen_extractor_the_head_alone_is_taken(start: TrainedWeights) 
 def test_what_does_not_fit_is_named(start: TrainedWeights) -> None:
     head = {k: v for k, v in start.weights.items() if k.startswith("head.")}
     with pytest.raises(InputError, match=r"best\.pth .* it lacks extractor\.backbone.* more\. Use"):
-        new_model(JOINT, SPEC, replace(start, weights=head))
+        new_model(SPEC, replace(start, weights=head), **JOINT)
     with pytest.raises(InputError, match=r"here there is no extractor\.detector\."):
-        new_model(replace(JOINT, train_detector=False), SPEC, start)
+        new_model(SPEC, start, with_extractor=True)
     narrow = replace(SPEC, roi_size=14)
     shapes = (
         r"another shape has head\.trunk\.position \(\[1, 64, 28, 28\], here \[1, 64, 14, 14\]\)"
     )
     with pytest.raises(InputError, match=shapes):
-        new_model(JOINT, narrow, start)
+        new_model(narrow, start, **JOINT)
 
 
 def test_builtin_names_the_weights_that_ship(
     start: TrainedWeights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("human_edge_detection.runtime.model_files.WEIGHTS_DIR", tmp_path)
-    options = replace(JOINT, init_from="builtin")
     with pytest.raises(InputError, match="no person model ships"):
-        find_start(options)
+        find_start("builtin")
     save_weights(tmp_path / WEIGHTS_NAME, start.weights, SPEC, half=True)
-    found = find_start(options)
+    found = find_start("builtin")
     assert found is not None and found.weights.keys() == start.weights.keys()
-    assert find_start(JOINT) is None
+    assert find_start(None) is None
 
 
 def test_contradicting_options_are_refused() -> None:

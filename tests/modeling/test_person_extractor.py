@@ -22,9 +22,9 @@ from human_edge_detection.modeling.person_extractor import (
 )
 from human_edge_detection.runtime.head import HeadSession
 from human_edge_detection.runtime.model_files import EXTRACTOR_NAME, HEAD_NAME
-from human_edge_detection.training.config import TrainOptions
 from human_edge_detection.training.finish import predict_command
 from human_edge_detection.training.optim import make_optimizer
+from human_edge_detection.training.options import TrainOptions
 from human_edge_detection.training.state import Means
 from tiny_person import SPEC, new_person_model
 from tiny_run import AMOUNT, write_photos

@@ -11,7 +11,7 @@ import torch
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.spec import spec_to_dict
 from human_edge_detection.modeling.weights import read_trained, save_weights
-from human_edge_detection.training.checkpoint import save_checkpoint
+from human_edge_detection.training.checkpoints import save_checkpoint
 from tiny_person import SPEC, new_person_model, write_person_checkpoint
 
 torch.set_num_threads(1)

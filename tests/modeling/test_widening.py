@@ -24,7 +24,6 @@ torch.set_num_threads(1)
 
 NARROW = ModelSpec("lite", ("fine", "coarse"), (3, 5), (4.0, 8.0), roi_size=8, widths=(4, 6, 2))
 WIDE = replace(NARROW, widths=(7, 8, 3))
-OPTIONS = TrainOptions()
 
 
 def lived_in(spec: ModelSpec) -> TrainedWeights:
@@ -52,13 +51,13 @@ def answers(head: nn.Module) -> torch.Tensor:
 def test_a_wider_head_gives_the_narrow_ones_answers(widths: tuple[int, int, int]) -> None:
     start = lived_in(NARROW)
     torch.manual_seed(7)
-    head = new_model(OPTIONS, replace(NARROW, widths=widths), start)["head"]
+    head = new_model(replace(NARROW, widths=widths), start)["head"]
     torch.testing.assert_close(answers(head), answers(start.model()["head"]))
 
 
 def test_what_leads_from_the_new_channels_learns() -> None:
     torch.manual_seed(7)
-    head = new_model(OPTIONS, WIDE, lived_in(NARROW))["head"].train()
+    head = new_model(WIDE, lived_in(NARROW))["head"].train()
     maps = [torch.randn(2, 3, 16, 16), torch.randn(2, 5, 8, 8)]
     rois = torch.tensor([[0, 3.0, 5.0, 40.0, 60.0], [1, 20.0, 10.0, 50.0, 30.0]])
     head(maps, rois).square().sum().backward()
@@ -74,7 +73,7 @@ def test_another_head_or_a_narrower_one_is_left_as_it_is() -> None:
     spec = ModelSpec("spec", ("map",), (8,), (8.0,))
     assert widened(start, build_head(spec)) is start
     with pytest.raises(InputError, match=r"another shape has .* Use the --head, --head_widths"):
-        new_model(OPTIONS, NARROW, start)
+        new_model(NARROW, start)
 
 
 @pytest.mark.parametrize("widths", [(4, 6, 2), (7, 8, 3)])
@@ -84,7 +83,7 @@ def test_a_trunk_for_small_rois_begins_as_the_first_one(widths: tuple[int, int, 
     assert isinstance(wanted, LiteHead)
     torch.manual_seed(7)
     spec = replace(NARROW, widths=widths, small_branch=True)
-    head = new_model(OPTIONS, spec, start)["head"]
+    head = new_model(spec, start)["head"]
     large = torch.tensor([[0, 0.0, 0.0, 41.0, 8.0], [1, 0.0, 0.0, 8.0, 41.0]])
     maps = [torch.randn(2, 3, 16, 16), torch.randn(2, 5, 8, 8)]
     with torch.no_grad():
@@ -100,7 +99,7 @@ def test_two_trunks_are_kept_and_not_given_up() -> None:
     assert like_start(NARROW, start.spec) == start.spec
     assert like_start(WIDE, start.spec) == replace(WIDE, small_branch=True)
     torch.manual_seed(7)
-    head = new_model(OPTIONS, replace(WIDE, small_branch=True), start)["head"]
+    head = new_model(replace(WIDE, small_branch=True), start)["head"]
     torch.testing.assert_close(answers(head), answers(start.model()["head"]))
 
 

@@ -17,10 +17,10 @@ from human_edge_detection.cli import main, train_main
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import read_image
 from human_edge_detection.core.options import parse
-from human_edge_detection.training.checkpoint import best_weights, load_checkpoint
+from human_edge_detection.modeling.weights import best_weights, load_checkpoint
 from human_edge_detection.training.checkpoints import CheckpointFolder
-from human_edge_detection.training.config import TrainOptions
 from human_edge_detection.training.optim import Schedule
+from human_edge_detection.training.options import TrainOptions
 from tiny_command import outputs, write_inputs
 
 torch.set_num_threads(1)

@@ -8,58 +8,77 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.options import add_options, parse, read_options
-from human_edge_detection.training import config
-
-Options = TypeVar("Options")
 
 COMMANDS = {
-    "predict": ("PredictOptions", "cli.predict:run_predict", "cut out the people of photos"),
-    "train": ("TrainOptions", "training.setup:run_train", "train a head on COCO annotations"),
-    "validate": ("ValidateOptions", "cli.validate:run_validate", "score models on photos"),
-    "export": ("ExportOptions", "cli.export:run_export", "write a checkpoint as ONNX"),
+    "predict": (
+        "inference.options:PredictOptions",
+        "cli.predict:run_predict",
+        "cut out the people of photos",
+    ),
+    "train": (
+        "training.options:TrainOptions",
+        "training.setup:run_train",
+        "train a head on COCO annotations",
+    ),
+    "validate": (
+        "evaluation.options:ValidateOptions",
+        "cli.validate:run_validate",
+        "score models on photos",
+    ),
+    "export": ("cli.export:ExportOptions", "cli.export:run_export", "write a checkpoint as ONNX"),
     "quantize": (
-        "QuantizeOptions",
+        "export.quantize_command:QuantizeOptions",
         "export.quantize_command:run_quantize",
         "make a head 8-bit, for CPUs",
     ),
-    "check": ("CheckOptions", "cli.check:run_check", "run every stage once and report"),
+    "check": ("cli.check:CheckOptions", "cli.check:run_check", "run every stage once and report"),
     "check_data": (
-        "CheckDataOptions",
+        "cli.data:CheckDataOptions",
         "cli.data:run_check_data",
         "find what is wrong with annotated photos",
     ),
     "benchmark": (
-        "BenchmarkOptions",
+        "cli.benchmark:BenchmarkOptions",
         "cli.benchmark:run_benchmark",
         "time models, stage by stage",
     ),
     "stats": (
-        "StatsOptions",
+        "data.statistics:StatsOptions",
         "data.statistics:run_stats",
         "measure the classes of annotated photos",
     ),
-    "subset": ("SubsetOptions", "data.subset:run_subset", "cut small person files from COCO's"),
+    "subset": (
+        "data.subset:SubsetOptions",
+        "data.subset:run_subset",
+        "cut small person files from COCO's",
+    ),
 }
-"""Name of a command → options in :mod:`config`, ``module:function``, one line of help."""
+"""Name of a command → ``module:class`` of its options, ``module:function``, one line of help."""
 
 TRAINING_PACKAGES = ("torch", "onnx", "safetensors", "tensorboard", "faster_coco_eval")
 TRAINING_PACKAGES_HELP = "this command needs pip install 'human-edge-detection[train]'"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``human-edge-detection COMMAND …``; the exit code comes back."""
+    """Run ``human-edge-detection COMMAND …`` and return its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(prog="human-edge-detection", description="Masks of people.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, (options_name, _, text) in COMMANDS.items():
-        command = commands.add_parser(name, help=text, description=text)
-        add_options(command, getattr(config, options_name))
-    arguments = parser.parse_args(argv)
-    options_name, door, _ = COMMANDS[arguments.command]
-    return _run(lambda: read_options(getattr(config, options_name), arguments), door)
+    chosen = words[0] if words else ""
+
+    def read() -> object:
+        for name, (options_class, _, text) in COMMANDS.items():
+            command = commands.add_parser(name, help=text, description=text)
+            if name == chosen:  # the others' options need not be loaded
+                add_options(command, load(options_class))
+        arguments = parser.parse_args(words)
+        return read_options(load(COMMANDS[chosen][0]), arguments)
+
+    return _run(read, lambda: load(COMMANDS[chosen][1]))
 
 
 def train_main(argv: Sequence[str] | None = None) -> int:
@@ -77,20 +96,24 @@ def check_main(argv: Sequence[str] | None = None) -> int:
     return _run_script("check", argv)
 
 
+def load(name: str) -> Any:
+    """The object that ``module:name`` below the package names."""
+    module, attribute = name.split(":")
+    return getattr(importlib.import_module(f"human_edge_detection.{module}"), attribute)
+
+
 def _run_script(command: str, argv: Sequence[str] | None) -> int:
-    options_name, door, text = COMMANDS[command]
-    return _run(lambda: parse(getattr(config, options_name), text, argv), door)
+    options_class, function, text = COMMANDS[command]
+    return _run(lambda: parse(load(options_class), text, argv), lambda: load(function))
 
 
-def _run(read: Callable[[], object], door: str) -> int:
+def _run(read: Callable[[], object], find: Callable[[], Callable[[object], int | None]]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     # NumPy only multiplies small matrices here; its threads would fight those of the networks.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    module, function = door.split(":")
     try:
         options = read()
-        run = getattr(importlib.import_module(f"human_edge_detection.{module}"), function)
-        return int(run(options) or 0)
+        return int(find()(options) or 0)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,6 +15,10 @@ from human_edge_detection.cli.benchmark_tables import Results, as_json, machine_
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import write_atomically
 from human_edge_detection.core.images import save_image
+from human_edge_detection.core.options import (
+    option,
+    require_at_least,
+)
 from human_edge_detection.data.sample.sample_data import draw_crowd
 from human_edge_detection.inference.benchmark import (
     Target,
@@ -26,7 +31,59 @@ from human_edge_detection.inference.cold_start import ColdStart, measure_cold
 from human_edge_detection.inference.sources import find_sources
 from human_edge_detection.runtime.model_files import default_model
 from human_edge_detection.runtime.sessions import choose_providers, read_model, short_hash
-from human_edge_detection.training.config import BenchmarkOptions
+
+BENCHMARK_PROVIDERS = ("cpu", "cuda", "tensorrt")
+
+
+@dataclass(frozen=True)
+class BenchmarkOptions:
+    """What ``benchmark`` takes."""
+
+    model: tuple[Path, ...] = option(
+        (), "exported heads, or end-to-end files, to time (default: the shipped one)"
+    )
+    extractor: tuple[str, ...] = option(
+        (), "the network of each --model, or one for all; 'none' for an end-to-end file"
+    )
+    versus: Path | None = option(None, "a model to time in turn with the first --model")
+    versus_extractor: str | None = option(
+        None, "its extractor, or 'none' (default: that of the first --model)"
+    )
+    providers: tuple[str, ...] = option(
+        (), "where to run (default: every provider that works here)", choices=BENCHMARK_PROVIDERS
+    )
+    people: tuple[int, ...] = option((1, 5, 20, 100), "numbers of people a photo")
+    photos: tuple[str, ...] = option(
+        (), "photos, folders or globs; the first 50 are used (default: drawn crowds of 1280x720)"
+    )
+    rounds: int = option(15, "rounds that count; each times everything once")
+    warmup: int = option(2, "rounds before them that do not")
+    no_cold: bool = option(False, "leave out the cold starts and the memory")
+    max_rois: int | None = option(
+        None, "people that go through the head at once (default: 128, or 4 for a spec head)"
+    )
+    threads: int | None = option(None, "CPU threads of the networks (default: all cores)")
+    output: Path = option(Path("benchmark.json"), "the JSON file to write")
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, by flag."""
+        for name in ("rounds", "max_rois"):
+            require_at_least(self, name, 1)
+        require_at_least(self, "warmup", 0)
+        if not self.people or min(self.people) < 1:
+            raise InputError("--people must be numbers of at least 1")
+        if len(self.extractor) > 1 and len(self.extractor) != len(self.model):
+            raise InputError(
+                f"--extractor names {len(self.extractor)} files but --model {len(self.model)}: "
+                "give one for all, or one for each"
+            )
+        if self.extractor and not self.model:
+            raise InputError(
+                f"--extractor {self.extractor[0]} without --model: name the head trained on it"
+            )
+        if self.versus_extractor and self.versus is None:
+            raise InputError(f"--versus_extractor {self.versus_extractor} needs --versus")
+
 
 MOST_PHOTOS = 50
 DRAWN_SIZE_HW = (360, 640)

@@ -15,20 +15,37 @@ import torch
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import read_image, save_image
+from human_edge_detection.core.options import (
+    BUILTIN,
+    DEFAULT_ONNX_MODEL,
+    DEVICES,
+    option,
+)
 from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.data.sample.sample_data import write_sample_set
 from human_edge_detection.evaluation.evaluate import evaluate
+from human_edge_detection.export.extractors import open_extractor
 from human_edge_detection.export.head import export_head
 from human_edge_detection.inference.predictor import MaskPredictor
 from human_edge_detection.modeling.batches import collate
-from human_edge_detection.modeling.features import extracted_features
+from human_edge_detection.modeling.features import extracted_features, torch_infer
 from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.modeling.losses import RoiMaskLoss
-from human_edge_detection.modeling.torch_infer import inference
-from human_edge_detection.training.config import CheckOptions
-from human_edge_detection.training.training_inputs import open_extractor
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """What ``test_pipeline.py`` takes."""
+
+    onnx_model: str | None = option(
+        None,
+        f"feature extractor: an ONNX file, or '{BUILTIN}' (default: {DEFAULT_ONNX_MODEL}, "
+        f"else '{BUILTIN}')",
+    )
+    layers: tuple[str, ...] = option((), "tensors of the extractor to use")
+    device: str = option("auto", "where to run", choices=DEVICES)
 
 
 @dataclass
@@ -108,7 +125,7 @@ class Check:
         """Score the head as validation does."""
         model = torch.nn.ModuleDict({"head": self.made["head"]})
         features = extracted_features(self.made["extractor"])
-        infer = inference(model, features, torch.device("cpu"))
+        infer = torch_infer(model, features, torch.device("cpu"))
         return f"mIoU {evaluate(self.made['dataset'], infer).miou:.3f} (a new head)"
 
     def export(self) -> str:

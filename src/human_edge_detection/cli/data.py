@@ -10,6 +10,10 @@ from pathlib import Path
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import write_atomically
+from human_edge_detection.core.options import (
+    option,
+    require_at_least,
+)
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.checks import (
     Finding,
@@ -20,7 +24,37 @@ from human_edge_detection.data.checks import (
 )
 from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.data.photos import PhotoFile, PhotoStore, open_photos
-from human_edge_detection.training.config import CheckDataOptions
+
+
+@dataclass(frozen=True)
+class CheckDataOptions:
+    """What ``check_data`` takes."""
+
+    ann: Path | None = option(None, "COCO annotation file to check", metavar="ANN", positional=True)
+    img_dir: tuple[Path, ...] = option(
+        (),
+        "folders, zip files and tar shards of its photos, looked through in turn",
+        metavar="IMG_DIR",
+        positional=True,
+    )
+    val_ann: Path | None = option(
+        None, "validation annotations, checked too and searched for photos of ANN"
+    )
+    val_img_dir: tuple[Path, ...] = option(
+        (), "folders, zip files and tar shards of the validation photos (default: IMG_DIR)"
+    )
+    min_roi_size: float = option(16.0, "box side, source pixels, below which a person is tiny")
+    decode: bool = option(False, "read every photo's pixels too, which finds truncated files")
+    examples: int = option(3, "findings of each kind that are shown")
+    output: Path | None = option(None, "JSON file for every finding")
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, by flag."""
+        if self.val_img_dir and self.val_ann is None:
+            raise InputError(f"--val_img_dir {self.val_img_dir[0]} needs --val_ann")
+        require_at_least(self, "min_roi_size", 0)
+        require_at_least(self, "examples", 0)
+
 
 LEAK = "photo in train and val"
 NOTES = ("crowd region", "tiny person", "name in train and val")

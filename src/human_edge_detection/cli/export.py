@@ -2,13 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.options import BUILTIN
+from human_edge_detection.core.options import (
+    BUILTIN,
+    option,
+)
 from human_edge_detection.export.head import export_end_to_end, export_head, report
 from human_edge_detection.export.person_model import export_pair
 from human_edge_detection.modeling.weights import read_trained
 from human_edge_detection.runtime.model_files import EXTRACTOR_NAME, HEAD_NAME, shipped_weights
-from human_edge_detection.training.config import ExportOptions
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What ``human-edge-detection export`` takes."""
+
+    checkpoint: Path = option(
+        Path("checkpoints/best_model.pth"),
+        f"checkpoint or weights (.safetensors) to export, or '{BUILTIN}' for the model that ships",
+        positional=True,
+    )
+    output: Path | None = option(None, "file to write (default: the checkpoint's name, .onnx)")
+    output_dir: Path | None = option(
+        None, "folder for what is written, both files of a person model (default: the checkpoint's)"
+    )
+    onnx_model: Path | None = option(
+        None, "extractor to merge with, for one file from image and ROIs to masks"
+    )
+    image_size: tuple[int, int] | None = option(
+        None, "height and width of the network's input (default: as trained)"
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, by flag."""
+        if self.output and self.output_dir:
+            raise InputError(f"--output {self.output} and --output_dir both say where: give one")
+        if str(self.checkpoint) == BUILTIN and not self.output_dir:
+            raise InputError(f"export {BUILTIN} needs --output_dir: the shipped files stay")
 
 
 def run_export(options: ExportOptions) -> int:

@@ -10,12 +10,12 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.inference.batch import Job, PredictRun, Tally
 from human_edge_detection.inference.box_files import open_boxes
 from human_edge_detection.inference.boxes import BoxFile
+from human_edge_detection.inference.options import PredictOptions
 from human_edge_detection.inference.predictor import MaskPredictor
 from human_edge_detection.inference.resume_log import Ledger
 from human_edge_detection.inference.sources import Source, find_sources
 from human_edge_detection.runtime.model_files import ModelFiles, name_files
 from human_edge_detection.runtime.sessions import read_model, short_hash
-from human_edge_detection.training.config import PredictOptions
 
 
 def run_predict(options: PredictOptions) -> int:

@@ -13,9 +13,9 @@ from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.data.photos import open_photos
 from human_edge_detection.data.sample.sample_data import write_sample_set
-from human_edge_detection.data.stress_set import write_stress_set
 from human_edge_detection.evaluation.coco_export import write_handover
 from human_edge_detection.evaluation.models import check_members
+from human_edge_detection.evaluation.options import ValidateOptions
 from human_edge_detection.evaluation.pictures import write_panels
 from human_edge_detection.evaluation.report import (
     ScoredModel,
@@ -26,6 +26,7 @@ from human_edge_detection.evaluation.report import (
 )
 from human_edge_detection.evaluation.robustness import ceiling
 from human_edge_detection.evaluation.score_sheet import write_score_sheet
+from human_edge_detection.evaluation.stress_set import write_stress_set
 from human_edge_detection.evaluation.tables import (
     comparison_text,
     difference_text,
@@ -35,7 +36,6 @@ from human_edge_detection.evaluation.tables import (
 )
 from human_edge_detection.evaluation.validation import score, score_ensemble
 from human_edge_detection.runtime.model_files import default_model
-from human_edge_detection.training.config import ValidateOptions
 from human_edge_detection.training.training_inputs import SAMPLE_ROOT
 
 LOG = logging.getLogger(__name__)

@@ -10,6 +10,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,14 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import write_atomically
 from human_edge_detection.core.geometry import PAD_VALUE, AxisTransform, letterbox
 from human_edge_detection.core.structures import FloatArray, ImageArray
-from human_edge_detection.data.photos import PhotoFile
+
+
+class ImageFile(Protocol):
+    """A picture's file, wherever it is: in a folder or inside an archive."""
+
+    def source(self) -> Path | io.BytesIO:
+        """What Pillow opens: a path, which it reads as it needs, or the bytes themselves."""
+
 
 _DECODE_ERRORS = (
     OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error,
@@ -37,7 +45,7 @@ _UPRIGHT = {
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 
-def read_image(file: Path | str | PhotoFile) -> ImageArray:
+def read_image(file: Path | str | ImageFile) -> ImageArray:
     """The photo as uint8 [H, W, 3] RGB, turned upright by its EXIF orientation.
 
     Grey, palette, CMYK and 16-bit photos are converted (16-bit keeps the high byte), of an
@@ -59,7 +67,7 @@ def read_image(file: Path | str | PhotoFile) -> ImageArray:
     return np.array(rgb, np.uint8, order="C")  # Pillow's own buffer is read-only
 
 
-def read_size(file: Path | str | PhotoFile) -> tuple[int, int]:
+def read_size(file: Path | str | ImageFile) -> tuple[int, int]:
     """Height and width of the upright photo, from the file's header alone where it allows.
 
     Raises:
@@ -75,14 +83,11 @@ def read_size(file: Path | str | PhotoFile) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
-def _source(file: Path | str | PhotoFile) -> Path | str | io.BytesIO:
-    """What Pillow opens: a path, which it reads as it needs, or the bytes out of an archive."""
-    if not isinstance(file, PhotoFile):
-        return file
-    return file.path if isinstance(file.place, Path) else io.BytesIO(file.read())
+def _source(file: Path | str | ImageFile) -> Path | str | io.BytesIO:
+    return file if isinstance(file, Path | str) else file.source()
 
 
-def _unreadable(path: Path | str | PhotoFile, error: Exception) -> str:
+def _unreadable(path: Path | str | ImageFile, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return f"{path}: no such image file"
     if isinstance(error, IsADirectoryError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -115,3 +116,7 @@ class RoiSample:
     photo_index: int
     is_mirrored: bool = False
     people: BoxTargets | None = None
+
+
+Infer = Callable[[Sequence[RoiSample]], FloatArray]
+"""Logits float32 [ΣN, 3, M, M] of the ROIs of some prepared photos, in their order."""

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Sequence
 
 import numpy as np
-from torch.utils.data import Dataset
 
 from human_edge_detection.core.boxes import box_areas, clip_boxes, padded_rois
 from human_edge_detection.core.errors import InputError
@@ -35,7 +34,7 @@ Key = tuple[int, int]
 """Epoch and position of a photo: together with the seed they fix every random choice."""
 
 
-class PhotoDataset(Dataset[RoiSample]):
+class PhotoDataset:
     """Prepared photos with the ROIs and targets of their people.
 
     Args:

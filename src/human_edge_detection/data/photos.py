@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import io
 import os
 import posixpath
 from array import array
@@ -163,6 +164,10 @@ class PhotoFile:
     def size(self) -> int:
         """Its bytes."""
         return _size(self.path) if isinstance(self.place, Path) else self.place.size(self.name)
+
+    def source(self) -> Path | io.BytesIO:
+        """What an image library opens: the path, or the bytes out of an archive."""
+        return self.path if isinstance(self.place, Path) else io.BytesIO(self.read())
 
     def read(self) -> bytes:
         """All of its bytes.

@@ -6,6 +6,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,37 @@ from numpy.typing import NDArray
 from human_edge_detection.core.boxes import box_iou, padded_rois
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import write_atomically
+from human_edge_detection.core.options import (
+    DEFAULT_DATA_STATS,
+    option,
+    require_at_least,
+)
 from human_edge_detection.core.structures import FloatArray, MaskClass
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.data.photo_table import joined
 from human_edge_detection.data.targets import PhotoMasks, roi_targets
-from human_edge_detection.training.config import StatsOptions
 
 _LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StatsOptions:
+    """What ``stats`` takes."""
+
+    ann: tuple[Path, ...] = option(
+        (), "COCO annotation files to measure together", metavar="ANN", positional=True
+    )
+    output: Path = option(DEFAULT_DATA_STATS, "the statistics file to write")
+    mask_size: int = option(56, "bins along a mask's side")
+    roi_padding: float = option(0.1, "margin around a box on each side, as a part of its side")
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, by flag."""
+        require_at_least(self, "mask_size", 1)
+        require_at_least(self, "roi_padding", 0)
+
+
 SEPARATION = 1.2
 """Extra weight of non-target pixels: they are what keeps touching people apart."""
 
@@ -172,3 +196,20 @@ def run_stats(options: StatsOptions) -> None:
         ratio, weight = result["pixel_ratios"][name], result["separation_aware_weights"][name]
         print(f"{name:<11} {ratio:7.2%} of the pixels, weight {weight:.4f}")
     print(f"written to {options.output}")
+
+
+def find_class_weights(
+    data_stats: Path | None, photos: Sequence[Photo], roi_padding: float
+) -> tuple[float, ...]:
+    """The cross-entropy's class weights from a statistics file, or measured on the photos.
+
+    Raises:
+        InputError: if the file that the user typed is missing, or has no usable weights.
+    """
+    path = data_stats or DEFAULT_DATA_STATS
+    if data_stats is not None and not path.exists():
+        raise InputError(f"--data_stats {path} does not exist: write it with 'stats', or omit it")
+    if path.exists():
+        return tuple(float(value) for value in read_weights(path))
+    stats = measure(photos, padding=roi_padding)
+    return tuple(float(value) for value in stats["separation_aware_weights"].values())

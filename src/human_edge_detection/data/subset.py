@@ -12,6 +12,9 @@ import numpy as np
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import write_atomically
+from human_edge_detection.core.options import (
+    option,
+)
 from human_edge_detection.data.coco_index import (
     AnnotationIndex,
     IntArray,
@@ -19,9 +22,27 @@ from human_edge_detection.data.coco_index import (
     read_parts,
     reading,
 )
-from human_edge_detection.training.config import SubsetOptions
 
 _LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SubsetOptions:
+    """What ``subset`` takes."""
+
+    ann: tuple[Path, ...] = option(
+        (), "official COCO files, such as instances_train2017.json", metavar="ANN", positional=True
+    )
+    output_dir: Path | None = option(None, "folder of the new files (default: beside the old one)")
+    sizes: tuple[int, ...] = option((100, 500), "numbers of photos of the small versions")
+    seed: int = option(42, "seed of the random choice")
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, by flag."""
+        if bad := [size for size in self.sizes if size < 1]:
+            raise InputError(f"--sizes {bad[0]} must be at least 1")
+
+
 SUFFIX = "_person_only_no_crowd"
 
 

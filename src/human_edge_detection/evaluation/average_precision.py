@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.geometry import pixel_bounds
+from human_edge_detection.core.rle import encode_mask
 from human_edge_detection.data.annotations import Person, Photo
-from human_edge_detection.evaluation.evaluate import encode_mask
 from human_edge_detection.evaluation.predictions import Predictions
 
 LOG = logging.getLogger(__name__)

@@ -15,10 +15,11 @@ import numpy as np
 from pycocotools import mask as mask_api
 
 from human_edge_detection.core.files import write_atomically
+from human_edge_detection.core.rle import encode_mask
 from human_edge_detection.core.structures import MaskClass
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.evaluation.average_precision import to_ground_truth
-from human_edge_detection.evaluation.evaluate import PersonScore, encode_mask
+from human_edge_detection.evaluation.evaluate import PersonScore
 
 FAILURE_IOU = 0.5
 """Mask IoU below which a person counts as a failure."""

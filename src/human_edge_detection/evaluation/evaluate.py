@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as mask_api
 
 from human_edge_detection.core.boxes import box_iou
-from human_edge_detection.core.structures import FloatArray, MaskClass, RoiSample
+from human_edge_detection.core.rle import Rle, encode_mask
+from human_edge_detection.core.structures import FloatArray, Infer, MaskClass, RoiSample
 from human_edge_detection.data.annotations import Person, Photo, decode_mask
 from human_edge_detection.evaluation.metrics import (
     BoolArray,
@@ -27,9 +27,6 @@ from human_edge_detection.evaluation.metrics import (
 )
 from human_edge_detection.masks.fusion import softmax
 from human_edge_detection.masks.probabilities import paste_mask
-
-Rle = dict[str, Any]
-"""``size`` [height, width] and ``counts``, COCO's compressed run lengths as text."""
 
 EDGE_MARGIN = 2.0
 """Pixels from the image's edge within which a box counts as truncated by it."""
@@ -126,20 +123,6 @@ def score_person(
         labels=labels,
     )
 
-
-def encode_mask(mask: BoolArray) -> Rle:
-    """COCO's compressed RLE of a bool mask [H, W]; ``counts`` is text, so that JSON takes it."""
-    rle = mask_api.encode(np.asfortranarray(mask, np.uint8))
-    return {"size": [int(side) for side in mask.shape], "counts": rle["counts"].decode("ascii")}
-
-
-def decode_rle(rle: Rle) -> BoolArray:
-    """The bool mask [H, W] of a compressed RLE."""
-    return np.asarray(mask_api.decode(rle), np.bool_)
-
-
-Infer = Callable[[Sequence[RoiSample]], FloatArray]
-"""Logits float32 [ΣN, 3, M, M] of the ROIs of some prepared photos, in their order."""
 
 LossParts = Callable[[FloatArray, NDArray[np.uint8]], Mapping[str, float]]
 """Mean loss parts by name, from logits [N, 3, M, M] and targets [N, M, M]."""

@@ -21,12 +21,16 @@ from human_edge_detection.core.closable import Closable
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import as_network_input
 from human_edge_detection.core.spec import HeadFacts, ModelSpec
-from human_edge_detection.core.structures import FloatArray, RoiSample
-from human_edge_detection.evaluation.evaluate import Infer
+from human_edge_detection.core.structures import FloatArray, Infer, RoiSample
+from human_edge_detection.export.extractors import open_extractor
 from human_edge_detection.masks.fusion import softmax
-from human_edge_detection.modeling.features import MapSource, extracted_features, trained_features
+from human_edge_detection.modeling.features import (
+    MapSource,
+    extracted_features,
+    torch_infer,
+    trained_features,
+)
 from human_edge_detection.modeling.losses import RoiMaskLoss
-from human_edge_detection.modeling.torch_infer import inference
 from human_edge_detection.modeling.weights import (
     WEIGHTS_SUFFIXES,
     TrainedWeights,
@@ -34,7 +38,6 @@ from human_edge_detection.modeling.weights import (
 )
 from human_edge_detection.runtime.head import HeadSession
 from human_edge_detection.runtime.model_files import own_extractor
-from human_edge_detection.training.training_inputs import open_extractor
 
 MODEL_SUFFIXES = (*WEIGHTS_SUFFIXES, ".onnx")
 
@@ -134,7 +137,7 @@ def _weights_infer(
         features = trained_features(model["extractor"], place)
     else:
         features = extracted_features(extractor_of(trained.spec))
-    return inference(model, features, place)
+    return torch_infer(model, features, place)
 
 
 def onnx_infer(session: HeadSession, extractor: MapSource | None) -> Infer:

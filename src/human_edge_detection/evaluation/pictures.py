@@ -21,11 +21,12 @@ from human_edge_detection.core.geometry import (
     pixel_bounds,
 )
 from human_edge_detection.core.images import read_image, save_image
+from human_edge_detection.core.rle import decode_rle
 from human_edge_detection.core.structures import FloatArray, ImageArray, MaskClass
 from human_edge_detection.data.annotations import Photo, decode_mask
 from human_edge_detection.data.targets import PhotoMasks, roi_targets
 from human_edge_detection.evaluation.bootstrap import ASPECTS
-from human_edge_detection.evaluation.evaluate import PersonScore, decode_rle
+from human_edge_detection.evaluation.evaluate import PersonScore
 from human_edge_detection.evaluation.metrics import BoolArray
 from human_edge_detection.masks.overlay import BOX_COLOR, NON_TARGET_COLOR, TARGET_COLOR, panel
 from human_edge_detection.masks.paste import paste_window

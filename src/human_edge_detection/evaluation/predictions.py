@@ -23,18 +23,11 @@ from pycocotools import mask as mask_api
 from human_edge_detection.core.boxes import padded_rois
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.geometry import crop_mask
+from human_edge_detection.core.rle import Rle, decode_rle, encode_mask
 from human_edge_detection.core.structures import FloatArray, MaskClass
 from human_edge_detection.data.annotations import Person, Photo, decode_mask
 from human_edge_detection.data.targets import PhotoMasks, roi_targets
-from human_edge_detection.evaluation.evaluate import (
-    MIN_SIDE,
-    Evaluation,
-    PersonScore,
-    Rle,
-    decode_rle,
-    encode_mask,
-    score_person,
-)
+from human_edge_detection.evaluation.evaluate import MIN_SIDE, Evaluation, PersonScore, score_person
 from human_edge_detection.evaluation.metrics import BoolArray, confusion_matrix
 
 LOG = logging.getLogger(__name__)

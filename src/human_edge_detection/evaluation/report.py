@@ -20,7 +20,6 @@ import numpy as np
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import write_atomically
 from human_edge_detection.data.annotations import Photo
-from human_edge_detection.data.stress_curve import StressPoint
 from human_edge_detection.evaluation.average_precision import KINDS, AveragePrecision
 from human_edge_detection.evaluation.bootstrap import (
     ASPECTS,
@@ -34,6 +33,7 @@ from human_edge_detection.evaluation.bootstrap import (
 from human_edge_detection.evaluation.evaluate import Evaluation, PersonScore
 from human_edge_detection.evaluation.headline import HEADLINES
 from human_edge_detection.evaluation.pictures import choose_people, person_picture
+from human_edge_detection.evaluation.stress_curve import StressPoint
 
 GROUP_NUMBERS = ("target_iou_image", "boundary_iou", "separation_accuracy")
 DIGITS = 5

@@ -12,7 +12,7 @@ from human_edge_detection.core.structures import RoiSample
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.data.dataset import PhotoDataset
-from human_edge_detection.data.stress_curve import StressPoint, stress_curve
+from human_edge_detection.data.statistics import find_class_weights
 from human_edge_detection.evaluation.average_precision import KINDS, average_precision
 from human_edge_detection.evaluation.bootstrap import Estimate, estimate
 from human_edge_detection.evaluation.evaluate import evaluate
@@ -23,12 +23,12 @@ from human_edge_detection.evaluation.models import (
     open_ensemble,
     open_model_file,
 )
+from human_edge_detection.evaluation.options import ValidateOptions
 from human_edge_detection.evaluation.predictions import evaluate_predictions, read_predictions
 from human_edge_detection.evaluation.report import ScoredModel
 from human_edge_detection.evaluation.robustness import JITTER_AMOUNTS, JitteredPhotos
+from human_edge_detection.evaluation.stress_curve import StressPoint, stress_curve
 from human_edge_detection.modeling.batches import ReadablePhotos
-from human_edge_detection.training.config import ValidateOptions
-from human_edge_detection.training.training_inputs import find_class_weights
 
 
 def score(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,16 +14,19 @@ import torch
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import write_atomically
+from human_edge_detection.core.options import BUILTIN, DEFAULT_ONNX_MODEL
 from human_edge_detection.modeling.efficientnet_lite import (
     STRIDES,
     EfficientNetLite0,
     imagenet_weights_path,
     load_imagenet_weights,
 )
+from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 from human_edge_detection.runtime.sessions import open_session, user_cache_dir
 
 logger = logging.getLogger(__name__)
 
+LOG = logging.getLogger(__name__)
 OPSET = 16
 REVISION = 2
 """Goes up when the exported graph changes, so that older cached files are left alone."""
@@ -112,4 +116,27 @@ def largest_error(model: EfficientNetLite0, data: bytes, image_size_hw: tuple[in
         expected = [item.numpy() for item in model(torch.from_numpy(images))]
     return max(
         float(np.abs(a - b).max() / np.abs(b).max()) for a, b in zip(found, expected, strict=True)
+    )
+
+
+def open_extractor(
+    onnx_model: str | None,
+    layers: Sequence[str],
+    image_size: tuple[int, int],
+    device: str,
+) -> YOLOv9FeatureExtractor:
+    """The frozen extractor that the options name, or the built-in one where there is none.
+
+    Raises:
+        InputError: if a file that the user typed does not exist or cannot be used.
+    """
+    path = Path(onnx_model or DEFAULT_ONNX_MODEL)
+    if onnx_model == BUILTIN or (onnx_model is None and not path.exists()):
+        if onnx_model is None:
+            LOG.warning("%s not found (give --onnx_model FILE): using the built-in extractor", path)
+        path = builtin_extractor_path(image_size)
+    elif not path.exists():
+        raise InputError(f"--onnx_model {path} does not exist: check the path, or name {BUILTIN}")
+    return YOLOv9FeatureExtractor(
+        path, device=device, layers=layers or None, image_size_hw=image_size
     )

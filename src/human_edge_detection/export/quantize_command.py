@@ -14,6 +14,12 @@ from human_edge_detection.core.boxes import padded_rois
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import write_atomically
 from human_edge_detection.core.images import read_image
+from human_edge_detection.core.options import (
+    DEFAULT_TRAIN_ANN,
+    DEFAULT_TRAIN_IMG_DIR,
+    option,
+    require_at_least,
+)
 from human_edge_detection.core.spec import HeadFacts
 from human_edge_detection.core.structures import FloatArray, MaskClass
 from human_edge_detection.data.annotations import Photo
@@ -24,9 +30,33 @@ from human_edge_detection.inference.predictor import MaskPredictor
 from human_edge_detection.masks.fusion import softmax
 from human_edge_detection.runtime.head import head_feeds
 from human_edge_detection.runtime.sessions import open_session, read_model
-from human_edge_detection.training.config import QuantizeOptions
 
 LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class QuantizeOptions:
+    """What ``quantize`` takes."""
+
+    model: Path = option(
+        Path("checkpoints/best_model.onnx"), "exported head to make small", positional=True
+    )
+    extractor: Path | None = option(None, "the ONNX network that the head was trained on")
+    ann: Path = option(DEFAULT_TRAIN_ANN, "COCO annotations of photos like those of later use")
+    img_dir: tuple[Path, ...] = option(
+        (DEFAULT_TRAIN_IMG_DIR,), "folder, zip file or tar shards of the annotated photos"
+    )
+    photos: int = option(24, "photos that set the scales; as many others check the result")
+    max_rois: int = option(8, "most people of one photo to look at")
+    output: Path | None = option(None, "file to write (default: the head's name, _int8.onnx)")
+    seed: int = option(42, "seed of the choice of photos")
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, by flag."""
+        require_at_least(self, "photos", 1)
+        require_at_least(self, "max_rois", 1)
+
+
 LEAST_AGREEMENT = 0.95
 
 

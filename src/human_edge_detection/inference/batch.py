@@ -22,6 +22,7 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import PreparedImage, read_image
 from human_edge_detection.core.structures import ImageArray
 from human_edge_detection.inference.boxes import BoxFile, ImageBoxes
+from human_edge_detection.inference.options import PredictOptions
 from human_edge_detection.inference.predictor import MaskPredictor
 from human_edge_detection.inference.resume_log import Ledger
 from human_edge_detection.inference.sources import Source
@@ -33,7 +34,6 @@ from human_edge_detection.inference.writers import (
     VideoWriter,
 )
 from human_edge_detection.masks.instance_masks import InstanceMasks
-from human_edge_detection.training.config import PredictOptions
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

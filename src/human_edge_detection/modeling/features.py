@@ -1,8 +1,15 @@
-"""Where a training batch's feature maps come from: the frozen network, or its cache."""
+"""Where a training batch's feature maps come from: the frozen network, or its cache.
+
+Feature maps that the frozen network writes straight into torch's memory.
+
+With CUDA neither images nor maps leave the GPU (ONNX Runtime's IO binding).
+
+A torch model as the function that validation calls: prepared photos in, logits out.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -10,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from human_edge_detection.core.images import as_network_input
-from human_edge_detection.core.structures import FloatArray
-from human_edge_detection.modeling.batches import Batch
-from human_edge_detection.training.feature_cache import FeatureCache
+from human_edge_detection.core.structures import FloatArray, Infer, RoiSample
+from human_edge_detection.modeling.batches import Batch, collate
+from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 
 FeatureSource = Callable[[Batch], list[Tensor]]
 """Feature maps float32 [B, C, h, w], one per layer, of a batch's photos, on any device."""
@@ -66,12 +73,51 @@ def trained_features(extractor: nn.Module, device: torch.device) -> FeatureSourc
     return features
 
 
-def cached_features(cache: FeatureCache) -> FeatureSource:
-    """A source that reads what the cache holds of the batch's photos."""
+class BoundFeatures:
+    """A source of feature maps float32 [B, C, h, w], on the device that the network runs on.
 
-    def features(batch: Batch) -> list[Tensor]:
-        rows = [cache.load(s.photo_index, s.is_mirrored) for s in batch.samples]
-        stacked = (np.stack(maps).astype(np.float32) for maps in zip(*rows, strict=True))
-        return [torch.from_numpy(maps) for maps in stacked]
+    Args:
+        extractor: the frozen network.
+    """
 
-    return features
+    def __init__(self, extractor: YOLOv9FeatureExtractor) -> None:
+        self.extractor = extractor
+        self.device = torch.device(extractor.device_type)
+        self.dtype = torch.from_numpy(np.empty(0, extractor.dtype)).dtype
+
+    def __call__(self, batch: Batch) -> list[Tensor]:
+        """The maps of a batch's photos."""
+        images = network_images(batch, self.device).to(self.dtype)
+        return self.maps(images.contiguous(memory_format=torch.contiguous_format))
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """The maps of images [B, 3, H, W] RGB 0-1, contiguous, of the network's type and device.
+
+        A network of a fixed batch gets its number of images at a time, the last ones filled up.
+        """
+        count = len(images)
+        step = self.extractor.fixed_batch or max(count, 1)
+        missing = -count % step
+        if missing:
+            images = torch.cat([images, images.new_zeros(missing, *images.shape[1:])])
+        maps = [images.new_empty(len(images), *shape) for shape in self.extractor.map_shapes]
+        if self.device.type == "cuda":  # the network runs in a stream of its own
+            torch.cuda.current_stream(self.device).synchronize()
+        for first in range(0, len(images), step):
+            addresses = [whole[first].data_ptr() for whole in maps]
+            self.extractor.write_maps(images[first].data_ptr(), addresses, step)
+        return [whole[:count].float() for whole in maps]
+
+
+def torch_infer(model: nn.Module, features: FeatureSource, device: torch.device) -> Infer:
+    """The logits float32 [ΣN, 3, M, M] that the model gives the ROIs of some samples."""
+
+    @torch.no_grad()
+    def infer(samples: Sequence[RoiSample]) -> FloatArray:
+        model.eval()
+        batch = collate(samples)
+        maps = [m.to(device) for m in features(batch)]
+        logits: torch.Tensor = model["head"](maps, batch.rois.to(device))  # type: ignore[index]
+        return logits.float().cpu().numpy()
+
+    return infer

@@ -15,42 +15,44 @@ from human_edge_detection.modeling.person_extractor import PersonExtractor, new_
 from human_edge_detection.modeling.weights import TrainedWeights, read_trained
 from human_edge_detection.modeling.widening import widened
 from human_edge_detection.runtime.model_files import shipped_weights
-from human_edge_detection.training.config import TrainOptions
 
 SHOWN = 3
 """Names shown of each kind of fault."""
 
 
-def find_start(options: TrainOptions) -> TrainedWeights | None:
+def find_start(init_from: str | None) -> TrainedWeights | None:
     """The weights that ``--init_from`` names, if it names any.
 
     Raises:
         InputError: if the file cannot be used.
     """
-    if options.init_from is None:
+    if init_from is None:
         return None
-    if options.init_from == BUILTIN:
-        return read_trained(shipped_weights())
-    return read_trained(Path(options.init_from))
+    return read_trained(shipped_weights() if init_from == BUILTIN else Path(init_from))
 
 
 def new_model(
-    options: TrainOptions, spec: ModelSpec, start: TrainedWeights | None = None
+    spec: ModelSpec,
+    start: TrainedWeights | None = None,
+    *,
+    with_extractor: bool = False,
+    with_detector: bool = False,
 ) -> nn.ModuleDict:
     """``head`` and, where it is trained along, ``extractor``.
 
     Args:
-        options: what is trained.
         spec: the head.
         start: weights to begin with; None for fresh ones over ImageNet's.
+        with_extractor: the extractor is trained along.
+        with_detector: so is a detector on its pyramid.
 
     Raises:
         InputError: if the weights are of another model, or ImageNet's are not installed.
     """
     model = nn.ModuleDict({"head": build_head(spec)})
-    if options.train_extractor:
+    if with_extractor:
         make = new_person_extractor if start is None else PersonExtractor
-        model["extractor"] = make(options.train_detector)
+        model["extractor"] = make(with_detector)
     if start is not None:
         fill(model, widened(start, model["head"]))
     return model

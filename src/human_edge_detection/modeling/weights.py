@@ -6,9 +6,11 @@ Weights alone as a safetensors file, which other tools read without this package
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,14 +20,10 @@ from human_edge_detection.core.files import write_atomically
 from human_edge_detection.core.spec import ModelSpec, spec_from_dict, spec_to_dict
 from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.modeling.person_extractor import MULTIPLE, PersonExtractor
-from human_edge_detection.training.checkpoint import (
-    best_weights,
-    load_checkpoint,
-    load_weights,
-    require,
-)
 
-FORMAT = "human_edge_detection.weights.2"
+WEIGHTS_FORMAT = "human_edge_detection.weights.2"
+CHECKPOINT_FORMAT = "human_edge_detection.checkpoint.2"
+Payload = dict[str, Any]
 
 
 def save_weights(
@@ -48,7 +46,7 @@ def save_weights(
     plain = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     if half:
         plain = {name: v.half() if v.ndim > 1 else v for name, v in plain.items()}
-    facts = {"format": FORMAT, "spec": json.dumps(spec_to_dict(spec))}
+    facts = {"format": WEIGHTS_FORMAT, "spec": json.dumps(spec_to_dict(spec))}
     write_atomically(path, save(plain, facts))
 
 
@@ -70,7 +68,7 @@ def read_weights_file(path: Path) -> tuple[ModelSpec, dict[str, Tensor]]:
         raise InputError(
             f"weights {path} cannot be read ({error}): the file was cut short or is of another kind"
         ) from error
-    if facts.get("format") != FORMAT or "spec" not in facts:
+    if facts.get("format") != WEIGHTS_FORMAT or "spec" not in facts:
         raise InputError(f"weights {path} were not written by this project: use another file")
     spec = spec_from_dict(json.loads(facts["spec"]), path)
     return spec, {n: v.float() if v.dtype == torch.float16 else v for n, v in weights.items()}
@@ -143,3 +141,68 @@ def read_trained(path: Path) -> TrainedWeights:
     payload = load_checkpoint(path)
     require(payload, path, "spec", "weights")
     return TrainedWeights(path, spec_from_dict(payload["spec"], path), best_weights(payload))
+
+
+def load_checkpoint(path: Path) -> Payload:
+    """The payload of a checkpoint, on the CPU.
+
+    Raises:
+        InputError: if the file is missing, cut short, not a checkpoint of this project, or a
+            pickle that would run code.
+    """
+    if not path.is_file():
+        raise InputError(f"checkpoint {path} does not exist: check the path")
+    try:
+        payload = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"checkpoint {path} is refused: it holds more than tensors and plain values "
+            f"({str(error).splitlines()[0]}); use one written by main.py"
+        ) from error
+    except Exception as error:  # a damaged file makes the unpickler fail in any way
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"checkpoint {path} cannot be read ({reason}): it was cut short or is another kind "
+            "of file; use an earlier checkpoint"
+        ) from error
+    if not isinstance(payload, dict) or payload.get("format") != CHECKPOINT_FORMAT:
+        raise InputError(
+            f"checkpoint {path} was not written by this version of main.py "
+            f"(format {CHECKPOINT_FORMAT} expected): train again, or use the version that wrote it"
+        )
+    return payload
+
+
+def require(payload: Payload, path: Path, *names: str) -> None:
+    """Check that a payload has all of ``names``.
+
+    Raises:
+        InputError: naming everything that is missing.
+    """
+    if missing := [name for name in names if name not in payload]:
+        raise InputError(
+            f"checkpoint {path} lacks {', '.join(missing)}: it can be validated and exported if it "
+            "has 'spec' and 'weights', but not resumed"
+        )
+
+
+def best_weights(payload: Payload) -> dict[str, torch.Tensor]:
+    """The weights to use: their moving average where the payload has one."""
+    weights: dict[str, torch.Tensor] = payload.get("ema") or payload["weights"]
+    return weights
+
+
+def load_weights(module: nn.Module, weights: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Put weights into a module.
+
+    Raises:
+        InputError: if they belong to another model.
+    """
+    try:
+        module.load_state_dict(dict(weights))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1 if "\n" in str(error) else 0].strip()
+        raise InputError(
+            f"checkpoint {path} belongs to another model ({reason}): use the --head, --layers and "
+            "--onnx_model that it was trained with"
+        ) from error

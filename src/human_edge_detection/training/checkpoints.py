@@ -1,13 +1,53 @@
-"""The checkpoints of one run: the best, the last, and the newest of the numbered ones."""
+"""The checkpoints of one run: the best, the last, and the newest of the numbered ones.
+
+Checkpoints on disk: written whole or not at all, read without running code.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from human_edge_detection.training.checkpoint import save_checkpoint
+import torch
+
+from human_edge_detection.modeling.weights import CHECKPOINT_FORMAT
+
+
+def save_checkpoint(path: Path, payload: Mapping[str, Any]) -> None:
+    """Write a payload of tensors and plain values; a crash leaves the previous file whole.
+
+    Raises:
+        OSError: if the disk is full or the folder cannot be written; nothing is left behind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            try:
+                torch.save({"format": CHECKPOINT_FORMAT, **payload}, file)
+            except RuntimeError as error:  # how torch reports a short write
+                raise OSError(f"{temporary} could not be written: {error}") from error
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
 
 LOG = logging.getLogger(__name__)
 BEST, LAST = "best_model.pth", "last.pth"

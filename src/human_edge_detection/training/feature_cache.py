@@ -10,14 +10,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
+from torch import Tensor
 from tqdm import tqdm
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.geometry import letterbox
 from human_edge_detection.core.images import as_network_input, read_image
 from human_edge_detection.data.annotations import Photo, check_size
+from human_edge_detection.modeling.batches import Batch
+from human_edge_detection.modeling.features import FeatureSource
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 
 LOG = logging.getLogger(__name__)
@@ -150,3 +154,14 @@ class FeatureCache:
             np.save(unfinished, np.zeros(len(self.photos) * self.views, np.bool_))
             unfinished.replace(flags)
         return [open_memmap(name, mode="r+") for name in names], open_memmap(flags, mode="r+")
+
+
+def cached_features(cache: FeatureCache) -> FeatureSource:
+    """A source that reads what the cache holds of the batch's photos."""
+
+    def features(batch: Batch) -> list[Tensor]:
+        rows = [cache.load(s.photo_index, s.is_mirrored) for s in batch.samples]
+        stacked = (np.stack(maps).astype(np.float32) for maps in zip(*rows, strict=True))
+        return [torch.from_numpy(maps) for maps in stacked]
+
+    return features

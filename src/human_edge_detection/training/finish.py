@@ -9,11 +9,16 @@ from torch import nn
 from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.export.head import export_head, report
 from human_edge_detection.export.person_model import export_pair
-from human_edge_detection.modeling.weights import read_trained, save_weights
+from human_edge_detection.modeling.weights import (
+    best_weights,
+    load_checkpoint,
+    load_weights,
+    read_trained,
+    save_weights,
+)
 from human_edge_detection.runtime.detector import holds_detector
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 from human_edge_detection.runtime.model_files import EXTRACTOR_NAME
-from human_edge_detection.training.checkpoint import best_weights, load_checkpoint, load_weights
 from human_edge_detection.training.state import Progress
 
 

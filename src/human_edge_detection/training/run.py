@@ -24,24 +24,22 @@ from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.evaluation.evaluate import Evaluation, evaluate
 from human_edge_detection.evaluation.pictures import fixed_panels, write_panels
 from human_edge_detection.modeling.batches import ReadablePhotos
-from human_edge_detection.modeling.bound_features import BoundFeatures
 from human_edge_detection.modeling.features import (
+    BoundFeatures,
     FeatureSource,
-    cached_features,
+    torch_infer,
     trained_features,
 )
 from human_edge_detection.modeling.initial import new_model
 from human_edge_detection.modeling.losses import RoiMaskLoss
-from human_edge_detection.modeling.torch_infer import inference
-from human_edge_detection.modeling.weights import TrainedWeights
+from human_edge_detection.modeling.weights import TrainedWeights, require
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
-from human_edge_detection.training.checkpoint import require
 from human_edge_detection.training.checkpoints import BEST, LAST, CheckpointFolder
-from human_edge_detection.training.config import TrainOptions
 from human_edge_detection.training.distributed import ALONE, Processes
-from human_edge_detection.training.feature_cache import FeatureCache
+from human_edge_detection.training.feature_cache import FeatureCache, cached_features
 from human_edge_detection.training.finish import closing_words, export_best, take_best
 from human_edge_detection.training.log import TrainLog
+from human_edge_detection.training.options import TrainOptions
 from human_edge_detection.training.process import StopRequest, ignore_signals, stop_on_signals
 from human_edge_detection.training.run_pictures import read_curves, write_run_pictures
 from human_edge_detection.training.trainer import Trainer
@@ -79,7 +77,10 @@ class Run:
         self.device = torch.device(
             "cuda" if torch.cuda.is_available() and options.device != "cpu" else "cpu"
         )
-        self.model = new_model(options, spec, start)
+        self.model = new_model(
+            spec, start, with_extractor=options.train_extractor,
+            with_detector=options.train_detector,
+        )  # fmt: skip
         train, features = self._source("train", train_photos, True)
         self.val_photos, self.val_features = self._source("val", val_photos, False)
         cached = options.cache_features is not None
@@ -256,7 +257,7 @@ class Run:
         trainer, processes = self.trainer, self.processes
         readable = ([s for s in samples if s is not None] for samples in self._val_loader())
         batches = takewhile(lambda _: not stop, readable)
-        infer = inference(trainer.model, self.val_features, trainer.device)
+        infer = torch_infer(trainer.model, self.val_features, trainer.device)
         average = trainer.average
         with average.applied_to(trainer.model) if average else nullcontext():
             own = evaluate(self.val_set, infer, batches=batches)

@@ -15,25 +15,22 @@ import torch
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.spec import ModelSpec, spec_from_dict
 from human_edge_detection.data.annotations import Photo
+from human_edge_detection.data.statistics import find_class_weights
+from human_edge_detection.export.extractors import open_extractor
 from human_edge_detection.modeling.initial import find_start
 from human_edge_detection.modeling.person_extractor import (
     CHANNELS,
     LAYERS,
     STRIDES,
 )
+from human_edge_detection.modeling.weights import Payload, load_checkpoint, require
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
-from human_edge_detection.training.checkpoint import Payload, load_checkpoint, require
 from human_edge_detection.training.checkpoints import BEST, LAST
-from human_edge_detection.training.config import TrainOptions
 from human_edge_detection.training.distributed import Processes, joined_processes
+from human_edge_detection.training.options import TrainOptions
 from human_edge_detection.training.process import keep_freed_memory
 from human_edge_detection.training.run import Run
-from human_edge_detection.training.training_inputs import (
-    find_class_weights,
-    find_photos,
-    open_extractor,
-    repeat_crowds,
-)
+from human_edge_detection.training.training_inputs import find_photos, repeat_crowds
 
 LOG = logging.getLogger(__name__)
 
@@ -69,7 +66,7 @@ def assemble(options: TrainOptions, processes: Processes, opened: ExitStack) -> 
         extractor = opened.enter_context(
             open_extractor(options.onnx_model, options.layers, options.image_size, options.device)
         )
-    start = find_start(options) if payload is None else None
+    start = find_start(options.init_from) if payload is None else None
     if payload is not None and resume is not None:
         spec = spec_from_dict(payload["spec"], resume)
         check_extractor(spec, extractor, resume)

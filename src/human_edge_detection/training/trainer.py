@@ -29,9 +29,9 @@ from human_edge_detection.modeling.features import FeatureSource, network_images
 from human_edge_detection.modeling.losses import RoiMaskLoss
 from human_edge_detection.modeling.person_extractor import Candidates
 from human_edge_detection.training.amp import BadSteps, Precision
-from human_edge_detection.training.config import TrainOptions
 from human_edge_detection.training.distributed import ALONE, Processes
 from human_edge_detection.training.optim import MovingAverage, Schedule, make_optimizer
+from human_edge_detection.training.options import TrainOptions
 from human_edge_detection.training.process import StopRequest, ignore_signals
 from human_edge_detection.training.state import Costs, Means, Progress
 

@@ -11,9 +11,6 @@ import numpy as np
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.options import (
-    BUILTIN,
-    DEFAULT_DATA_STATS,
-    DEFAULT_ONNX_MODEL,
     DEFAULT_TRAIN_ANN,
     DEFAULT_TRAIN_IMG_DIR,
     DEFAULT_VAL_ANN,
@@ -24,9 +21,7 @@ from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.data.photo_table import ChosenPhotos, chosen, joined
 from human_edge_detection.data.photos import PhotoStore, open_photos
 from human_edge_detection.data.sample.sample_data import write_sample_set
-from human_edge_detection.data.statistics import measure, read_weights
-from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
-from human_edge_detection.training.config import TrainOptions
+from human_edge_detection.training.options import TrainOptions
 
 LOG = logging.getLogger(__name__)
 SAMPLE_ROOT = Path("data/sample")
@@ -101,45 +96,3 @@ def repeat_crowds(photos: Sequence[Photo], times: int) -> Sequence[Photo]:
 def _load(annotations: Sequence[Path], places: Sequence[Path | PhotoStore]) -> Sequence[Photo]:
     pairs = zip(annotations, places, strict=True)
     return joined([load_photos(annotation, place)[0] for annotation, place in pairs])
-
-
-def open_extractor(
-    onnx_model: str | None,
-    layers: Sequence[str],
-    image_size: tuple[int, int],
-    device: str,
-) -> YOLOv9FeatureExtractor:
-    """The frozen extractor that the options name, or the built-in one where there is none.
-
-    Raises:
-        InputError: if a file that the user typed does not exist or cannot be used.
-    """
-    path = Path(onnx_model or DEFAULT_ONNX_MODEL)
-    if onnx_model == BUILTIN or (onnx_model is None and not path.exists()):
-        if onnx_model is None:
-            LOG.warning("%s not found (give --onnx_model FILE): using the built-in extractor", path)
-        from human_edge_detection.export.extractors import builtin_extractor_path
-
-        path = builtin_extractor_path(image_size)
-    elif not path.exists():
-        raise InputError(f"--onnx_model {path} does not exist: check the path, or name {BUILTIN}")
-    return YOLOv9FeatureExtractor(
-        path, device=device, layers=layers or None, image_size_hw=image_size
-    )
-
-
-def find_class_weights(
-    data_stats: Path | None, photos: Sequence[Photo], roi_padding: float
-) -> tuple[float, ...]:
-    """The cross-entropy's class weights from a statistics file, or measured on the photos.
-
-    Raises:
-        InputError: if the file that the user typed is missing, or has no usable weights.
-    """
-    path = data_stats or DEFAULT_DATA_STATS
-    if data_stats is not None and not path.exists():
-        raise InputError(f"--data_stats {path} does not exist: write it with 'stats', or omit it")
-    if path.exists():
-        return tuple(float(value) for value in read_weights(path))
-    stats = measure(photos, padding=roi_padding)
-    return tuple(float(value) for value in stats["separation_aware_weights"].values())

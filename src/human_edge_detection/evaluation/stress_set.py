@@ -15,16 +15,17 @@ from pycocotools import mask as mask_api
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import write_atomically
 from human_edge_detection.core.images import read_image, save_image
+from human_edge_detection.core.rle import encode_mask
 from human_edge_detection.data.annotations import Person, Photo, decode_mask
-from human_edge_detection.data.occlusion import (
+from human_edge_detection.evaluation.evaluate import nearest_overlap, reaches_edge
+from human_edge_detection.evaluation.metrics import BoolArray
+from human_edge_detection.evaluation.occlusion import (
     Cutout,
     cut_person,
     find_places,
     paste_person,
     placed,
 )
-from human_edge_detection.evaluation.evaluate import encode_mask, nearest_overlap, reaches_edge
-from human_edge_detection.evaluation.metrics import BoolArray
 
 LOG = logging.getLogger(__name__)
 

@@ -11,12 +11,12 @@ import pytest
 from pycocotools.coco import COCO
 
 from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.rle import encode_mask
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.coco_reader import load_photos
-from human_edge_detection.data.stress_curve import stress_curve
-from human_edge_detection.data.stress_set import COVERS, write_stress_set
-from human_edge_detection.evaluation.evaluate import encode_mask
 from human_edge_detection.evaluation.predictions import Prediction, evaluate_predictions
+from human_edge_detection.evaluation.stress_curve import stress_curve
+from human_edge_detection.evaluation.stress_set import COVERS, write_stress_set
 
 
 def write_lone_people(folder: Path, side: int) -> list[Photo]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from human_edge_detection.modeling.bound_features import BoundFeatures
+from human_edge_detection.modeling.features import BoundFeatures
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 from stand_in import write_stand_in
 

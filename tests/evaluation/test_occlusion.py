@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from human_edge_detection.data.occlusion import (
+from human_edge_detection.evaluation.occlusion import (
     Cutout,
     covered_part,
     cut_person,

@@ -14,14 +14,14 @@ from torch import nn
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.spec import ModelSpec, spec_from_dict, spec_to_dict
 from human_edge_detection.modeling.heads import build_head
-from human_edge_detection.modeling.weights import read_trained
-from human_edge_detection.training.checkpoint import (
-    FORMAT,
+from human_edge_detection.modeling.weights import (
+    CHECKPOINT_FORMAT,
     load_checkpoint,
     load_weights,
+    read_trained,
     require,
-    save_checkpoint,
 )
+from human_edge_detection.training.checkpoints import save_checkpoint
 
 torch.set_num_threads(1)
 
@@ -39,7 +39,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     save_checkpoint(path, saved)
     loaded = load_checkpoint(path)
     assert torch.equal(loaded.pop("tensor"), saved.pop("tensor"))  # type: ignore[arg-type]
-    assert loaded == {"format": FORMAT, **saved}
+    assert loaded == {"format": CHECKPOINT_FORMAT, **saved}
     assert [p.name for p in path.parent.iterdir()] == ["a.pth"], "no temporary file is left"
 
 
@@ -130,7 +130,7 @@ class _Bomb:
 @pytest.mark.parametrize("how", ["torch", "pickle"])
 def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path, how: str) -> None:
     path, trace = tmp_path / "bomb.pth", tmp_path / "trace"
-    content = {"format": FORMAT, "bomb": _Bomb(trace)}
+    content = {"format": CHECKPOINT_FORMAT, "bomb": _Bomb(trace)}
     if how == "torch":
         torch.save(content, path)
     else:

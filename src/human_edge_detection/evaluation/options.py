@@ -1,0 +1,72 @@
+"""The options of validation, each written once with its default and its meaning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from human_edge_detection.core.options import (
+    BUILTIN,
+    DEFAULT_ONNX_MODEL,
+    DEFAULT_VAL_ANN,
+    DEFAULT_VAL_IMG_DIR,
+    DEVICES,
+    at_most_cpus,
+    option,
+    require_at_least,
+)
+
+
+@dataclass(frozen=True)
+class ValidateOptions:
+    """What ``validate.py`` takes."""
+
+    models: tuple[str, ...] = option(
+        (),
+        "what to score: checkpoints (.pth), weights (.safetensors), exports (.onnx), COCO results "
+        f"of any tool (.json), folders of predictions, or '{BUILTIN}' for the model that ships",
+        metavar="CKPT",
+        positional=True,
+    )
+    ensemble: bool = option(
+        False, "also score all models together: the mean of their probabilities, as one more row"
+    )
+    multiple: bool = option(False, "take CKPT as glob patterns, such as 'checkpoints/*.pth'")
+    val_ann: Path | None = option(None, f"annotations to score on (default: {DEFAULT_VAL_ANN})")
+    val_img_dir: tuple[Path, ...] = option(
+        (),
+        f"folder, zip file or tar shards of the annotated photos (default: {DEFAULT_VAL_IMG_DIR})",
+    )
+    onnx_model: str | None = option(
+        None,
+        f"frozen feature extractor: an ONNX file, or '{BUILTIN}' (default: {DEFAULT_ONNX_MODEL}); "
+        "not looked at for models that have their own",
+    )
+    image_size: tuple[int, int] | None = option(
+        None, "height and width of the network's input (default: each model's own)"
+    )
+    data_stats: Path | None = option(
+        None, "class statistics for the loss (default: the checkpoint's own class weights)"
+    )
+    batch_size: int = option(8, "photos at a time")
+    num_workers: int = option(4, "processes that load photos, at most one a CPU; 0 for none")
+    device: str = option("auto", "where to run", choices=DEVICES)
+    no_visualization: bool = option(False, "write numbers only: no report page, no pictures")
+    val_output_dir: Path = option(Path("validation_results"), "where the report goes")
+    min_side: float = option(12.0, "shortest box side, source pixels, for target_iou_image")
+    bootstrap: int = option(2000, "resamplings of the photos behind each interval")
+    robustness: bool = option(False, "also score with boxes shifted by 5, 10 and 20 %")
+    stress: int = option(0, "also score this many pairs of people pasted over each other")
+
+    @property
+    def loader_workers(self) -> int:
+        """Processes that load photos: as asked for, at most one a CPU."""
+        return at_most_cpus(self.num_workers)
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, by flag."""
+        require_at_least(self, "batch_size", 1)
+        require_at_least(self, "num_workers", 0)
+        require_at_least(self, "min_side", 0)
+        require_at_least(self, "bootstrap", 1)
+        require_at_least(self, "stress", 0)
