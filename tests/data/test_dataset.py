@@ -16,8 +16,9 @@ from human_edge_detection.core.geometry import AxisTransform
 from human_edge_detection.core.structures import RoiSample
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.augment import Augmentation
-from human_edge_detection.data.dataset import PhotoDataset
-from human_edge_detection.modeling.batches import EpochBatches, ReadablePhotos, collate
+from human_edge_detection.data.dataset import PhotoDataset, ReadablePhotos
+from human_edge_detection.modeling.features import collate
+from human_edge_detection.training.sampler import EpochBatches
 from tiny_run import AMOUNT, SPEC, box_person, write_photos
 
 torch.set_num_threads(1)

@@ -15,7 +15,7 @@ from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.data.annotations import Person, Photo
 from human_edge_detection.data.augment import Augmentation
 from human_edge_detection.data.dataset import PhotoDataset
-from human_edge_detection.modeling.batches import Batch
+from human_edge_detection.modeling.features import Batch
 from human_edge_detection.modeling.lite_head import LiteHead
 from human_edge_detection.modeling.losses import RoiMaskLoss
 from human_edge_detection.modeling.reference_head import SpecHead

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from human_edge_detection.modeling.batches import Batch, collate
+from human_edge_detection.modeling.features import Batch, collate
 from human_edge_detection.training.process import StopRequest
 from human_edge_detection.training.trainer import Trainer
 from tiny_run import pooled_features

@@ -16,9 +16,9 @@ import torch
 from distributed_worker import train_epoch
 from human_edge_detection.cli import train_main
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.modeling.batches import EpochBatches
 from human_edge_detection.modeling.weights import load_checkpoint
 from human_edge_detection.training.distributed import ALONE, take_own_gpu
+from human_edge_detection.training.sampler import EpochBatches
 from tiny_command import ENVIRONMENT, MAIN, outputs, write_inputs
 from tiny_run import write_photos
 

@@ -17,8 +17,7 @@ from human_edge_detection.core.images import as_network_input
 from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.dataset import PhotoDataset
-from human_edge_detection.modeling.batches import collate
-from human_edge_detection.modeling.features import extracted_features
+from human_edge_detection.modeling.features import collate, extracted_features
 from human_edge_detection.training import feature_cache
 from human_edge_detection.training.feature_cache import FeatureCache, cached_features
 from tiny_run import AMOUNT, SPEC, write_photos

@@ -29,8 +29,7 @@ from human_edge_detection.evaluation.evaluate import evaluate
 from human_edge_detection.export.extractors import open_extractor
 from human_edge_detection.export.head import export_head
 from human_edge_detection.inference.predictor import MaskPredictor
-from human_edge_detection.modeling.batches import collate
-from human_edge_detection.modeling.features import extracted_features, torch_infer
+from human_edge_detection.modeling.features import collate, extracted_features, torch_infer
 from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.modeling.losses import RoiMaskLoss
 

@@ -196,6 +196,23 @@ class PhotoDataset:
         return RoiSample(image, transform.to_input(rois), labels, ids, index, is_mirrored, found)
 
 
+class ReadablePhotos:
+    """The samples of a dataset, with None and a log line for each photo that cannot be read."""
+
+    def __init__(self, dataset: PhotoDataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: int | Key) -> RoiSample | None:
+        try:
+            return self.dataset[key]
+        except InputError as error:
+            LOG.warning("left out: %s", error)
+            return None
+
+
 def _boxes_of(people: Sequence[Person]) -> FloatArray:
     boxes = [person.box_xyxy for person in people]
     return np.stack(boxes).astype(np.float32) if boxes else np.zeros((0, 4), np.float32)

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from human_edge_detection.core.structures import RoiSample
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.coco_reader import load_photos
-from human_edge_detection.data.dataset import PhotoDataset
+from human_edge_detection.data.dataset import PhotoDataset, ReadablePhotos
 from human_edge_detection.data.statistics import find_class_weights
 from human_edge_detection.evaluation.average_precision import KINDS, average_precision
 from human_edge_detection.evaluation.bootstrap import Estimate, estimate
@@ -28,7 +28,6 @@ from human_edge_detection.evaluation.predictions import evaluate_predictions, re
 from human_edge_detection.evaluation.report import ScoredModel
 from human_edge_detection.evaluation.robustness import JITTER_AMOUNTS, JitteredPhotos
 from human_edge_detection.evaluation.stress_curve import StressPoint, stress_curve
-from human_edge_detection.modeling.batches import ReadablePhotos
 
 
 def score(
@@ -120,8 +119,8 @@ def loaded_batches(
     dataset: PhotoDataset, options: ValidateOptions, title: str
 ) -> Iterator[list[RoiSample]]:
     """The readable samples in batches, read by worker processes, behind a progress bar."""
-    loader = DataLoader(
-        ReadablePhotos(dataset),
+    loader: DataLoader[list[RoiSample | None]] = DataLoader(
+        ReadablePhotos(dataset),  # type: ignore[arg-type]  # any sequence will do
         batch_size=options.batch_size,
         num_workers=options.loader_workers,
         collate_fn=list,

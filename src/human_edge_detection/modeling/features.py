@@ -10,6 +10,7 @@ A torch model as the function that validation calls: prepared photos in, logits 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -18,8 +19,43 @@ from torch import Tensor, nn
 
 from human_edge_detection.core.images import as_network_input
 from human_edge_detection.core.structures import FloatArray, Infer, RoiSample
-from human_edge_detection.modeling.batches import Batch, collate
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some prepared photos, stacked.
+
+    Attributes:
+        images: uint8 [B, 3, H, W] RGB, or None where the features are cached.
+        rois: float32 [N, 5], ``batch_idx, x1, y1, x2, y2`` in input pixels.
+        targets: uint8 [N, M, M].
+        samples: what was stacked.
+    """
+
+    images: Tensor | None
+    rois: Tensor
+    targets: Tensor
+    samples: tuple[RoiSample, ...]
+
+
+def collate(samples: Sequence[RoiSample | None]) -> Batch:
+    """The readable ones of some samples as one batch."""
+    known = tuple(sample for sample in samples if sample is not None)
+    with_images = bool(known) and all(sample.image.size for sample in known)
+    images = np.stack([sample.image for sample in known]) if with_images else None
+    rois = [
+        np.concatenate([np.full((len(sample.rois), 1), i, np.float32), sample.rois], axis=1)
+        for i, sample in enumerate(known)
+    ]
+    targets = [sample.targets for sample in known]
+    return Batch(
+        images=None if images is None else torch.from_numpy(images).permute(0, 3, 1, 2),
+        rois=torch.from_numpy(np.concatenate(rois) if rois else np.zeros((0, 5), np.float32)),
+        targets=torch.from_numpy(np.concatenate(targets or [np.zeros((0, 1, 1), np.uint8)])),
+        samples=known,
+    )
+
 
 FeatureSource = Callable[[Batch], list[Tensor]]
 """Feature maps float32 [B, C, h, w], one per layer, of a batch's photos, on any device."""

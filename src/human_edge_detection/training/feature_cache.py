@@ -20,8 +20,7 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.geometry import letterbox
 from human_edge_detection.core.images import as_network_input, read_image
 from human_edge_detection.data.annotations import Photo, check_size
-from human_edge_detection.modeling.batches import Batch
-from human_edge_detection.modeling.features import FeatureSource
+from human_edge_detection.modeling.features import Batch, FeatureSource
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 
 LOG = logging.getLogger(__name__)

@@ -77,11 +77,6 @@ class TrainOptions:
         "bfloat16",
         choices=("bfloat16", "float16"),
     )
-    compile: bool = option(
-        False,
-        "train with torch.compile, meant for GPUs; on a CPU, after a minute's start, a step takes "
-        "1.1 times as long with the lite head, 0.9 times with spec",
-    )
     num_workers: int = option(4, "processes that load photos, at most one a CPU; 0 for none")
     validate_every: int = option(1, "epochs between validations")
     save_every: int = option(1, "epochs between checkpoints")

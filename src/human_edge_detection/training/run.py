@@ -20,10 +20,9 @@ from human_edge_detection.core.images import read_image
 from human_edge_detection.core.spec import ModelSpec, spec_to_dict
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.augment import Augmentation
-from human_edge_detection.data.dataset import PhotoDataset
+from human_edge_detection.data.dataset import PhotoDataset, ReadablePhotos
 from human_edge_detection.evaluation.evaluate import Evaluation, evaluate
 from human_edge_detection.evaluation.pictures import fixed_panels, write_panels
-from human_edge_detection.modeling.batches import ReadablePhotos
 from human_edge_detection.modeling.features import (
     BoundFeatures,
     FeatureSource,
@@ -276,7 +275,8 @@ class Run:
         if self._loader is None or self._loader.batch_sampler != batches:
             workers = self.options.loader_workers
             self._loader = DataLoader(
-                ReadablePhotos(self.val_set), batch_sampler=batches, collate_fn=list,
+                ReadablePhotos(self.val_set),  # type: ignore[arg-type]  # any sequence will do
+                batch_sampler=batches, collate_fn=list,
                 num_workers=workers, worker_init_fn=ignore_signals,
                 persistent_workers=workers > 0,
             )  # fmt: skip

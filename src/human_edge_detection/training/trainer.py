@@ -15,17 +15,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from human_edge_detection.data.dataset import PhotoDataset
-from human_edge_detection.modeling.batches import (
-    Batch,
-    EpochBatches,
-    PresentBatches,
-    ReadablePhotos,
-    collate,
-)
-from human_edge_detection.modeling.compiled import compiled_parts
+from human_edge_detection.data.dataset import PhotoDataset, ReadablePhotos
 from human_edge_detection.modeling.detector_loss import detector_loss
-from human_edge_detection.modeling.features import FeatureSource, network_images
+from human_edge_detection.modeling.features import Batch, FeatureSource, collate, network_images
 from human_edge_detection.modeling.losses import RoiMaskLoss
 from human_edge_detection.modeling.person_extractor import Candidates
 from human_edge_detection.training.amp import BadSteps, Precision
@@ -33,6 +25,7 @@ from human_edge_detection.training.distributed import ALONE, Processes
 from human_edge_detection.training.optim import MovingAverage, Schedule, make_optimizer
 from human_edge_detection.training.options import TrainOptions
 from human_edge_detection.training.process import StopRequest, ignore_signals
+from human_edge_detection.training.sampler import EpochBatches, PresentBatches
 from human_edge_detection.training.state import Costs, Means, Progress
 
 LOG = logging.getLogger(__name__)
@@ -62,8 +55,6 @@ class Trainer:
         processes: Processes = ALONE,
     ) -> None:
         self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        plain: dict[str, Callable[..., Any]] = dict(model.items())
-        self.parts = compiled_parts(model, device) if options.compile else plain
         self.features, self.loss = features, loss.to(device)
         self.dataset, self.options, self.device = dataset, options, device
         self.processes = processes
@@ -128,7 +119,7 @@ class Trainer:
         )  # fmt: skip
         if self._loader is None:
             self._loader = DataLoader(
-                ReadablePhotos(self.dataset),  # type: ignore[arg-type]  # collate makes batches
+                ReadablePhotos(self.dataset),  # type: ignore[arg-type]  # any sequence will do
                 batch_sampler=self._batches, collate_fn=collate,
                 num_workers=options.loader_workers, worker_init_fn=ignore_signals,
                 persistent_workers=options.loader_workers > 0,
@@ -213,13 +204,13 @@ class Trainer:
         """
         candidates: Candidates | None = None
         with self.precision.autocast():
-            if "extractor" in self.parts:
+            if "extractor" in self.model:
                 images = network_images(batch, self.device)
-                maps, candidates = self.parts["extractor"](images)
+                maps, candidates = self.model["extractor"](images)
             else:
                 maps = [m.to(self.device) for m in self.features(batch)]
                 maps = [m.contiguous(memory_format=torch.channels_last) for m in maps]
-            logits: Tensor = self.parts["head"](maps, batch.rois.to(self.device))
+            logits: Tensor = self.model["head"](maps, batch.rois.to(self.device))
         return logits, candidates
 
     def _update(self, total: Costs, parts: list[Batch], statistics: list[Tensor]) -> float:
