@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from human_edge_detection.data.annotations import Person, Photo, decode_mask
-from human_edge_detection.data.augment import MIN_VISIBLE, Cutout, cut_person, paste_person
+from human_edge_detection.data.augment import (
+    MIN_VISIBLE,
+    Cutout,
+    cut_person,
+    paste_cutout,
+    paste_person,
+)
 from human_edge_detection.data.targets import PhotoMasks, roi_targets
 
 SIZE = (80, 100)
@@ -97,3 +103,11 @@ def _grown(mask: np.ndarray) -> np.ndarray:
     height, width = mask.shape
     shifts = [(y, x) for y in range(3) for x in range(3)]
     return np.any([padded[y : y + height, x : x + width] for y, x in shifts], axis=0)
+
+
+def test_a_cutout_beyond_the_edge_is_cut_off() -> None:
+    pasted, front = paste_cutout(np.zeros((*SIZE, 3), np.uint8), cutout(), -10, 50)
+    assert front.sum() == 10 * 30
+    assert pasted[~front].max() == 0
+    assert pasted[60, 2].tolist() == [FRONT] * 3
+    assert not paste_cutout(pasted, cutout(), 200, 0)[1].any()

@@ -29,7 +29,6 @@ from human_edge_detection.evaluation.report import (
     write_report,
 )
 from human_edge_detection.evaluation.robustness import ceiling
-from human_edge_detection.evaluation.stress_curve import StressPoint
 from people_set import write_people_set
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -58,11 +57,8 @@ def models(photos: list[Photo]) -> list[ScoredModel]:
         given = predictions(photos, rows)
         found = evaluate_predictions(photos, given)
         numbers = estimate(found.scores, 12.0, 20)
-        stress = tuple(
-            StressPoint("behind", part, numbers["target_iou_image"]) for part in (0.0, 0.5, 0.9)
-        )
         precision = (average_precision(photos, given),)
-        both.append(ScoredModel(name, found, precision, {0.1: numbers}, stress))
+        both.append(ScoredModel(name, found, precision, {0.1: numbers}))
     return both
 
 
@@ -137,5 +133,5 @@ def test_a_real_browser_draws_and_filters(page: Path) -> None:
     shown, filtered = int(counts[1]), int(counts[2])
     assert shown == 5
     assert 0 < filtered < shown
-    for part in ("headline", "ap", "pr", "histogram", "by-size", "by-overlap", "stress", "limits"):
+    for part in ("headline", "ap", "pr", "histogram", "by-size", "by-overlap", "limits"):
         assert re.search(rf'id="{part}"[^>]*>\s*<', done.stdout), part

@@ -25,21 +25,17 @@ from human_edge_detection.evaluation.report import (
     write_report,
 )
 from human_edge_detection.evaluation.robustness import ceiling
-from human_edge_detection.evaluation.score_sheet import write_score_sheet
-from human_edge_detection.evaluation.stress_set import write_stress_set
 from human_edge_detection.evaluation.tables import (
     comparison_text,
     difference_text,
     groups_text,
     headline_text,
-    stress_text,
 )
 from human_edge_detection.evaluation.validation import score, score_ensemble
 from human_edge_detection.runtime.model_files import default_model
 from human_edge_detection.training.training_inputs import SAMPLE_ROOT
 
 LOG = logging.getLogger(__name__)
-SHEET_NAME = "worst_people.jpg"
 
 
 def run_validate(options: ValidateOptions) -> int:
@@ -53,12 +49,9 @@ def run_validate(options: ValidateOptions) -> int:
         check_members(paths)
     photos, title = find_validation_photos(options)
     names = short_names(paths)
-    stress_ann = None
-    if options.stress:
-        stress_ann = write_stress_set(photos, options.val_output_dir / "stress", options.stress)
     # The ensemble comes first, to fail early, but is shown last.
-    together = [score_ensemble(paths, photos, options, stress_ann)] if options.ensemble else []
-    models = [score(n, p, photos, options, stress_ann) for n, p in zip(names, paths, strict=True)]
+    together = [score_ensemble(paths, photos, options)] if options.ensemble else []
+    models = [score(n, p, photos, options) for n, p in zip(names, paths, strict=True)]
     models += together
     best = best_of(models)
     print(comparison_text(models))
@@ -66,9 +59,6 @@ def run_validate(options: ValidateOptions) -> int:
     print(headline_text(best, options.bootstrap))
     print()
     print(groups_text(best, options.bootstrap))
-    for model in (model for model in models if model.stress):
-        print()
-        print(stress_text(model))
     for model in models[1:]:
         print()
         print(difference_text(models[0], model, options.bootstrap))
@@ -97,7 +87,6 @@ def write_outputs(
     page = write_report(folder, data, pictures, best.name)
     if not options.no_visualization:
         write_panels(photos, best.evaluation.scores, folder / "panels")
-        write_score_sheet(photos, best.evaluation.scores, options.min_side, folder / SHEET_NAME)
     print(f"\nreport: {page}")
 
 

@@ -115,10 +115,37 @@ def cut_person(
         mask = decode_mask(people[int(rng.integers(len(people)))], photo.size_hw)
     except InputError:
         return None  # the photo itself reports its faulty outline when it is trained on
-    if not mask.any():
-        return None
+    return cut_mask(image, mask) if mask.any() else None
+
+
+def cut_mask(image: ImageArray, mask: BoolArray) -> Cutout:
+    """The extent of a mask bool [H, W] that is not empty, cut out of the image."""
     x1, y1, x2, y2 = _extent(mask)
     return Cutout(image[y1:y2, x1:x2], mask[y1:y2, x1:x2])
+
+
+def visible_part(
+    cutout_hw: tuple[int, ...], left: int, top: int, size_hw: tuple[int, ...]
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """The part of a cutout at ``left, top`` inside an image, and the part of the image it fills."""
+    x1, y1 = max(left, 0), max(top, 0)
+    x2 = max(x1, min(left + cutout_hw[1], size_hw[1]))
+    y2 = max(y1, min(top + cutout_hw[0], size_hw[0]))
+    return np.s_[y1 - top : y2 - top, x1 - left : x2 - left], np.s_[y1:y2, x1:x2]
+
+
+def paste_cutout(
+    image: ImageArray, cutout: Cutout, left: int, top: int
+) -> tuple[ImageArray, BoolArray]:
+    """A copy of the image with the cutout at ``left, top``, and its mask there, bool [H, W]."""
+    part, place = visible_part(cutout.mask.shape, left, top, image.shape)
+    front = np.zeros(image.shape[:2], np.bool_)
+    front[place] = cutout.mask[part]
+    pasted = image.copy()
+    alpha = cv2.GaussianBlur(cutout.mask.astype(np.float32), (3, 3), 0)[part][..., None]
+    mixed = cutout.image[part] * alpha + pasted[place] * (1 - alpha)
+    pasted[place] = np.round(mixed).astype(np.uint8)
+    return pasted, front
 
 
 def paste_person(
@@ -141,20 +168,11 @@ def paste_person(
     covered = targets[int(rng.integers(len(targets)))]
     patch, mask = _resized(cutout, covered.box_xyxy, photo.size_hw, rng)
     left, top = _place(covered.box_xyxy, mask.shape, rng)
-    front = np.zeros(photo.size_hw, np.bool_)
-    height, width = photo.size_hw
-    x1, y1 = max(left, 0), max(top, 0)
-    x2, y2 = min(left + mask.shape[1], width), min(top + mask.shape[0], height)
-    if x2 - x1 < 4 or y2 - y1 < 4:
+    part, _ = visible_part(mask.shape, left, top, photo.size_hw)
+    shown = mask[part]
+    if min(shown.shape) < 4 or shown.sum() < MIN_VISIBLE * mask.sum():
         return image, photo
-    part = np.s_[y1 - top : y2 - top, x1 - left : x2 - left]
-    front[y1:y2, x1:x2] = mask[part]
-    if front.sum() < MIN_VISIBLE * mask.sum():
-        return image, photo
-    pasted = image.copy()
-    alpha = cv2.GaussianBlur(mask.astype(np.float32), (3, 3), 0)[part][..., None]
-    mixed = patch[part] * alpha + pasted[y1:y2, x1:x2] * (1 - alpha)
-    pasted[y1:y2, x1:x2] = np.round(mixed).astype(np.uint8)
+    pasted, front = paste_cutout(image, Cutout(patch, mask), left, top)
     behind = [_hidden(person, front, photo.size_hw) for person in photo.people]
     new_id = PASTED_ID + min([0, *(person.id for person in photo.people)])
     added = Person(new_id, _box(front), _encode(front), False, float(front.sum()))

@@ -56,7 +56,6 @@ class ValidateOptions:
     min_side: float = option(12.0, "shortest box side, source pixels, for target_iou_image")
     bootstrap: int = option(2000, "resamplings of the photos behind each interval")
     robustness: bool = option(False, "also score with boxes shifted by 5, 10 and 20 %")
-    stress: int = option(0, "also score this many pairs of people pasted over each other")
 
     @property
     def loader_workers(self) -> int:
@@ -69,4 +68,3 @@ class ValidateOptions:
         require_at_least(self, "num_workers", 0)
         require_at_least(self, "min_side", 0)
         require_at_least(self, "bootstrap", 1)
-        require_at_least(self, "stress", 0)

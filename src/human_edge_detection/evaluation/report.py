@@ -33,7 +33,6 @@ from human_edge_detection.evaluation.bootstrap import (
 from human_edge_detection.evaluation.evaluate import Evaluation, PersonScore
 from human_edge_detection.evaluation.headline import HEADLINES
 from human_edge_detection.evaluation.pictures import choose_people, person_picture
-from human_edge_detection.evaluation.stress_curve import StressPoint
 
 GROUP_NUMBERS = ("target_iou_image", "boundary_iou", "separation_accuracy")
 DIGITS = 5
@@ -52,14 +51,12 @@ class ScoredModel:
         evaluation: the scores of every person.
         precision: COCO's numbers, where predictions carry detector boxes or scores.
         jitter: headline numbers with boxes shifted by each amount.
-        stress: IoU on the stress set, where it was asked for.
     """
 
     name: str
     evaluation: Evaluation
     precision: tuple[AveragePrecision, ...] = ()
     jitter: dict[float, dict[str, Estimate]] = field(default_factory=dict)
-    stress: tuple[StressPoint, ...] = ()
 
 
 def best_of(models: Sequence[ScoredModel]) -> ScoredModel:
@@ -117,7 +114,6 @@ def _model(model: ScoredModel, first: ScoredModel, rounds: int) -> Json:
             {"amount": amount, "headline": _estimates(numbers)}
             for amount, numbers in model.jitter.items()
         ],
-        "stress": [_stress_point(point) for point in model.stress],
         "iou": [None if row is None else _number(row.iou) for row in rows],
         "boundary_iou": [None if row is None else _number(row.boundary_iou) for row in rows],
     }
@@ -151,11 +147,6 @@ def _precision(item: AveragePrecision) -> Json:
     ]
     stats = {name: _number(value) for name, value in item.stats.items()}
     return {"kind": KINDS[item.kind], "stats": stats, "curves": curves}
-
-
-def _stress_point(point: StressPoint) -> Json:
-    value, low, high = _estimates({"iou": point.iou})["iou"]
-    return {"role": point.role, "covered": point.covered, "iou": [value, low, high]}
 
 
 def _person(score: PersonScore) -> Json:

@@ -94,12 +94,6 @@ def groups_text(model: ScoredModel, rounds: int) -> str:
     return table_text(["people", "count", *GROUP_COLUMNS], rows)
 
 
-def stress_text(model: ScoredModel) -> str:
-    """The IoU of the people in front and behind, by the part that is covered."""
-    rows = [[f"{p.covered:.1f} {p.role}", estimate_text(p.iou, 3)] for p in model.stress]
-    return table_text([f"{model.name}, covered", "mask IoU"], rows)
-
-
 def difference_text(first: ScoredModel, second: ScoredModel, rounds: int) -> str:
     """How much the second model is above the first, number by number, and whether it is noise."""
     try:

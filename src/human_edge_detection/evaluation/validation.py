@@ -10,7 +10,6 @@ from tqdm import tqdm
 
 from human_edge_detection.core.structures import RoiSample
 from human_edge_detection.data.annotations import Photo
-from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.data.dataset import PhotoDataset, ReadablePhotos
 from human_edge_detection.data.statistics import find_class_weights
 from human_edge_detection.evaluation.average_precision import KINDS, average_precision
@@ -27,7 +26,6 @@ from human_edge_detection.evaluation.options import ValidateOptions
 from human_edge_detection.evaluation.predictions import evaluate_predictions, read_predictions
 from human_edge_detection.evaluation.report import ScoredModel
 from human_edge_detection.evaluation.robustness import JITTER_AMOUNTS, JitteredPhotos
-from human_edge_detection.evaluation.stress_curve import StressPoint, stress_curve
 
 
 def score(
@@ -35,7 +33,6 @@ def score(
     path: Path,
     photos: Sequence[Photo],
     options: ValidateOptions,
-    stress_ann: Path | None = None,
 ) -> ScoredModel:
     """The scores of one thing to validate on the photos.
 
@@ -44,14 +41,13 @@ def score(
         path: trained weights, an ``.onnx``, COCO results ``.json`` or a folder of predictions.
         photos: annotated photos.
         options: what else to measure.
-        stress_ann: annotations of a stress set, for models; None to leave it out.
 
     Raises:
         InputError: if the file is unusable.
     """
     if path.suffix in MODEL_SUFFIXES:
         with open_model_file(path, options.onnx_model, options.device, options.image_size) as model:
-            return score_model(name, model, photos, options, stress_ann)
+            return score_model(name, model, photos, options)
     predictions = read_predictions(path, photos)
     evaluation = evaluate_predictions(photos, predictions, options.min_side)
     precision = tuple(average_precision(photos, predictions, kind) for kind in KINDS)
@@ -62,11 +58,10 @@ def score_ensemble(
     paths: Sequence[Path],
     photos: Sequence[Photo],
     options: ValidateOptions,
-    stress_ann: Path | None = None,
 ) -> ScoredModel:
     """The scores of the mean of several models' probabilities; arguments as of :func:`score`."""
     with open_ensemble(paths, options.onnx_model, options.device, options.image_size) as model:
-        return score_model("ensemble", model, photos, options, stress_ann)
+        return score_model("ensemble", model, photos, options)
 
 
 def score_model(
@@ -74,7 +69,6 @@ def score_model(
     model: OpenModel,
     photos: Sequence[Photo],
     options: ValidateOptions,
-    stress_ann: Path | None = None,
 ) -> ScoredModel:
     """The scores of an open model with the annotated boxes, exact and, if wanted, shifted."""
     weights: Sequence[float] = model.spec.class_weights
@@ -90,8 +84,7 @@ def score_model(
     )
     amounts = JITTER_AMOUNTS if options.robustness else ()
     jitter = {amount: jittered(name, model, photos, amount, options) for amount in amounts}
-    curve = stress(name, model, stress_ann, options) if stress_ann is not None else ()
-    return ScoredModel(name, evaluation, (), jitter, curve)
+    return ScoredModel(name, evaluation, (), jitter)
 
 
 def jittered(
@@ -102,17 +95,6 @@ def jittered(
     batches = loaded_batches(dataset, options, f"{name}, boxes ± {amount:.0%}")
     found = evaluate(dataset, model.infer, batches=batches, min_side=options.min_side)
     return estimate(found.scores, options.min_side, options.bootstrap)
-
-
-def stress(
-    name: str, model: OpenModel, stress_ann: Path, options: ValidateOptions
-) -> tuple[StressPoint, ...]:
-    """The model's IoU on people in front of and behind each other, by how much is covered."""
-    photos, _ = load_photos(stress_ann, stress_ann.parent)
-    dataset = PhotoDataset(photos, model.spec)
-    batches = loaded_batches(dataset, options, f"{name}, stress set")
-    found = evaluate(dataset, model.infer, batches=batches, min_side=0.0)
-    return stress_curve(stress_ann, found.scores, options.bootstrap)
 
 
 def loaded_batches(
