@@ -232,9 +232,9 @@ def test_boxes_that_know_no_photo_or_two_photos_at_once(models, photos):
 
 
 def test_a_full_disk_stops_the_run_and_loses_nothing(models, photos, monkeypatch):
-    from human_edge_detection.core import images
+    from human_edge_detection.core import files
 
-    real, written = images.os.fsync, []
+    real, written = files.os.fsync, []
 
     def full_after_two(number: int) -> None:
         written.append(number)
@@ -242,7 +242,7 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(models, photos, monkeypatch
             raise OSError(errno.ENOSPC, "No space left on device")
         real(number)
 
-    monkeypatch.setattr(images.os, "fsync", full_after_two)
+    monkeypatch.setattr(files.os, "fsync", full_after_two)
     with pytest.raises(InputError, match="No space left"):
         run_predict(with_boxes(models, photos, workers=1))
     assert len(predictions(photos)) == 2 and leftovers(photos) == []

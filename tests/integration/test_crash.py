@@ -27,7 +27,8 @@ KILLER = f"""
 import os, random, signal, sys, time
 from pathlib import Path
 import torch
-from human_edge_detection.training.checkpoints import load_checkpoint, save_checkpoint
+from human_edge_detection.modeling.weights import load_checkpoint
+from human_edge_detection.training.checkpoints import save_checkpoint
 
 torch.set_num_threads(1)
 path = Path(sys.argv[1])
