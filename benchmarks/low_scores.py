@@ -18,7 +18,7 @@ from human_edge_detection.core.images import read_image
 from human_edge_detection.core.rle import decode_rle
 from human_edge_detection.data.annotations import Photo, decode_mask
 from human_edge_detection.data.coco_reader import load_photos
-from human_edge_detection.evaluation.average_precision import average_precision
+from human_edge_detection.evaluation.coco import average_precision
 from human_edge_detection.evaluation.evaluate import nearest_overlap
 from human_edge_detection.evaluation.metrics import image_iou
 from human_edge_detection.evaluation.predictions import Prediction, Predictions, match_people

@@ -13,9 +13,9 @@ from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.core.structures import FloatArray, RoiSample
 from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.data.dataset import PhotoDataset
-from human_edge_detection.evaluation.coco_export import results
+from human_edge_detection.evaluation.bootstrap import headline
+from human_edge_detection.evaluation.coco import results
 from human_edge_detection.evaluation.evaluate import evaluate
-from human_edge_detection.evaluation.headline import headline
 from independent_score import score
 from people_set import write_people_set
 

@@ -19,11 +19,11 @@ from human_edge_detection.data.annotations import Person, Photo, decode_mask
 from human_edge_detection.evaluation.metrics import (
     BoolArray,
     IntArray,
-    MaskConfusion,
     boundary_iou,
     class_ious,
     confusion_matrix,
     image_iou,
+    pooled_ious,
 )
 from human_edge_detection.masks.fusion import softmax
 from human_edge_detection.masks.probabilities import paste_mask
@@ -179,11 +179,9 @@ class Evaluation:
 
     def summary(self) -> dict[str, float]:
         """Loss parts, ``miou``, class IoUs, ``target_iou_roi`` and ``target_iou_image``."""
-        pooled = MaskConfusion()
-        pooled.matrix = self.matrix
         return {
             **self.losses,
-            **pooled.compute(),
+            **{name: float(iou) for name, iou in pooled_ious(self.matrix).items()},
             "target_iou_roi": mean_of([score.iou_roi for score in self.scores]),
             "target_iou_image": mean_of([score.iou for score in self.counted]),
         }

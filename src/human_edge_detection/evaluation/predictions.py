@@ -1,9 +1,8 @@
-"""Reads what any tool predicted: COCO results, or label maps, as one list per photo.
+"""Reads and scores the predictions of any tool: COCO results or label maps.
 
-Scores any tool's predictions with the numbers that this project's models get.
-
-Each annotated person gets at most one prediction: the one prompted with its box where the tool
-says so, otherwise the best that is left, by mask IoU. A person without one scores 0.
+Each annotated person is matched with at most one prediction: the one that the person's box
+prompted where the file names it, otherwise the free one of largest mask IoU. A person without a
+prediction scores 0.
 """
 
 from __future__ import annotations
@@ -32,6 +31,11 @@ from human_edge_detection.evaluation.metrics import BoolArray, confusion_matrix
 
 LOG = logging.getLogger(__name__)
 
+ROI_PADDING = 0.1
+MASK_SIZE = 56
+LEAST_IOU = 0.01
+"""Smallest mask IoU of a person and the prediction matched with it."""
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -41,7 +45,7 @@ class Prediction:
         rle: the mask as COCO's compressed RLE, source frame.
         box_xyxy: float32 [4], source pixels.
         score: confidence; only its order matters.
-        person_id: the annotation whose box was the prompt, where the tool was given boxes.
+        person_id: the annotation whose box was the prompt; None for a tool without prompts.
     """
 
     rle: Rle
@@ -58,7 +62,7 @@ def read_predictions(path: Path, photos: Sequence[Photo], category_id: int = 1) 
     """The predictions in a COCO results file, or in a folder with one or with label maps.
 
     A folder is searched for one ``*.json``, else for ``labels/NAME.png`` or ``NAME.png`` (0 for
-    nobody, otherwise the person's number).
+    no person, otherwise the person's number).
 
     Args:
         path: the file or folder.
@@ -163,7 +167,7 @@ def read_label_maps(folder: Path, photos: Sequence[Photo]) -> Predictions:
             continue
         labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         if labels is None or labels.ndim != 2 or labels.shape != photo.size_hw:
-            raise InputError(f"{path} is no label map of {photo.size_hw[1]}x{photo.size_hw[0]}")
+            raise InputError(f"{path} is not a label map of {photo.size_hw[1]}x{photo.size_hw[0]}")
         numbers = [int(number) for number in np.unique(labels) if number]
         rles = [encode_mask(np.asarray(labels == number)) for number in numbers]
         found[photo.id] = [Prediction(rle, _box_of(rle)) for rle in rles]
@@ -178,12 +182,6 @@ def read_label_maps(folder: Path, photos: Sequence[Photo]) -> Predictions:
 def _box_of(rle: Rle) -> FloatArray:
     x, y, width, height = mask_api.toBbox(rle).tolist()
     return np.array([x, y, x + width, y + height], np.float32)
-
-
-ROI_PADDING = 0.1
-MASK_SIZE = 56
-LEAST_IOU = 0.01
-"""Mask IoU below which a prediction is nobody's."""
 
 
 def evaluate_predictions(
@@ -231,7 +229,7 @@ def score_photo(photo: Photo, predictions: Sequence[Prediction]) -> Iterator[Per
 def match_people(
     people: Sequence[Person], truths: Sequence[BoolArray], predictions: Sequence[Prediction]
 ) -> list[int | None]:
-    """For each person the position of its prediction, or None; no prediction is given twice."""
+    """The position of each person's prediction, or None; no position occurs twice."""
     prompted = {p.person_id: i for i, p in enumerate(predictions) if p.person_id is not None}
     matches: list[int | None] = [prompted.get(person.id) for person in people]
     taken = {match for match in matches if match is not None}
@@ -262,6 +260,6 @@ def _cover(predictions: Sequence[Prediction], size_hw: tuple[int, int]) -> NDArr
 
 def _labels(own: BoolArray, others: BoolArray, roi: FloatArray) -> NDArray[np.uint8]:
     own_part, others_part = crop_mask(own, roi, MASK_SIZE), crop_mask(others, roi, MASK_SIZE)
-    nobody_part = np.maximum(1 - own_part - others_part, 0)  # the rule of the targets
-    rest = np.where(others_part >= nobody_part, np.uint8(MaskClass.NON_TARGET), np.uint8(0))
+    free_part = np.maximum(1 - own_part - others_part, 0)  # the rule of the targets
+    rest = np.where(others_part >= free_part, np.uint8(MaskClass.NON_TARGET), np.uint8(0))
     return np.where(own_part >= 0.5, np.uint8(MaskClass.TARGET), rest)

@@ -20,9 +20,9 @@ import numpy as np
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import write_atomically
 from human_edge_detection.data.annotations import Photo
-from human_edge_detection.evaluation.average_precision import KINDS, AveragePrecision
 from human_edge_detection.evaluation.bootstrap import (
     ASPECTS,
+    HEADLINES,
     LEVEL,
     Estimate,
     Group,
@@ -30,8 +30,8 @@ from human_edge_detection.evaluation.bootstrap import (
     estimate,
     paired_difference,
 )
+from human_edge_detection.evaluation.coco import KINDS, AveragePrecision
 from human_edge_detection.evaluation.evaluate import Evaluation, PersonScore
-from human_edge_detection.evaluation.headline import HEADLINES
 from human_edge_detection.evaluation.pictures import choose_people, person_picture
 
 GROUP_NUMBERS = ("target_iou_image", "boundary_iou", "separation_accuracy")

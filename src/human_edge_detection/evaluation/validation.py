@@ -12,8 +12,8 @@ from human_edge_detection.core.structures import RoiSample
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.dataset import PhotoDataset, ReadablePhotos
 from human_edge_detection.data.statistics import find_class_weights
-from human_edge_detection.evaluation.average_precision import KINDS, average_precision
 from human_edge_detection.evaluation.bootstrap import Estimate, estimate
+from human_edge_detection.evaluation.coco import KINDS, average_precision
 from human_edge_detection.evaluation.evaluate import evaluate
 from human_edge_detection.evaluation.models import (
     MODEL_SUFFIXES,

@@ -13,8 +13,8 @@ import pytest
 from human_edge_detection.core.rle import encode_mask
 from human_edge_detection.data.annotations import Photo, decode_mask
 from human_edge_detection.data.coco_reader import load_photos
-from human_edge_detection.evaluation.average_precision import average_precision
 from human_edge_detection.evaluation.bootstrap import estimate
+from human_edge_detection.evaluation.coco import average_precision
 from human_edge_detection.evaluation.pictures import choose_photos, write_panels
 from human_edge_detection.evaluation.predictions import (
     Prediction,

@@ -17,7 +17,7 @@ from pycocotools.cocoeval import COCOeval
 from human_edge_detection.core.rle import decode_rle, encode_mask
 from human_edge_detection.data.annotations import Photo, decode_mask
 from human_edge_detection.data.coco_reader import load_photos
-from human_edge_detection.evaluation.average_precision import (
+from human_edge_detection.evaluation.coco import (
     STATS,
     average_precision,
     to_ground_truth,

@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 from human_edge_detection.core.rle import decode_rle, encode_mask
 from human_edge_detection.data.annotations import Photo, decode_mask
 from human_edge_detection.data.coco_reader import load_photos
-from human_edge_detection.evaluation.coco_export import write_handover
+from human_edge_detection.evaluation.coco import write_handover
 from human_edge_detection.evaluation.evaluate import PersonScore
 from human_edge_detection.evaluation.predictions import (
     Prediction,
