@@ -42,7 +42,7 @@ def main() -> None:
     ours = PersonDetector(path.with_name(EXTRACTOR_NAME), "cpu", layers=head.facts.layers)
     other = open_session(arguments.network, "cpu")
     source = other.get_inputs()[0]
-    height, width = head.facts.image_size_hw
+    height, width = head.facts.image_size
     photo = ours.prepare(rng.integers(0, 255, (480, 640, 3), dtype=np.uint8))
     theirs = rng.random(source.shape, dtype=np.float32)
     low = rng.uniform(0, 0.5, (arguments.people, 2)) * (width, height)

@@ -119,7 +119,7 @@ def files(folder: Path) -> Iterator[str]:
     for name in NAMES:
         data = (folder / name).read_bytes()
         yield f"| `{name}` | {len(data) / 1e6:.1f} | `{hashlib.sha256(data).hexdigest()}` |"
-    height, width = facts.image_size_hw
+    height, width = facts.image_size
     yield f"\nInput {height}x{width}, version {package_version()}, revision {git_revision()}."
 
 

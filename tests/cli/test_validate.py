@@ -11,7 +11,7 @@ import torch
 
 from human_edge_detection.cli.validate import find_models, run_validate
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.spec import ModelSpec, spec_to_dict
+from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.evaluation.evaluate import Evaluation
 from human_edge_detection.evaluation.options import ValidateOptions
 from human_edge_detection.evaluation.report import ScoredModel, best_of
@@ -36,7 +36,7 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> ValidateOptions:
         spec = ModelSpec("lite", ("map",), (8,), (8.0,), image_size=(96, 96), roi_size=8)
         weights = {f"head.{name}": w for name, w in build_head(spec).state_dict().items()}
         path = folder / f"checkpoint_{seed}.pth"
-        save_checkpoint(path, {"spec": spec_to_dict(spec), "weights": weights})
+        save_checkpoint(path, {"spec": spec.to_dict(), "weights": weights})
     return ValidateOptions(
         models=(str(folder / "checkpoint_0.pth"),),
         val_ann=annotations,

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.spec import ModelSpec, spec_to_dict
+from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.core.structures import FloatArray, RoiSample
 from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.data.dataset import PhotoDataset
@@ -45,7 +45,7 @@ def write_model(path: Path, seed: int, spec: ModelSpec = SPEC) -> Path:
     head = build_head(spec)
     torch.nn.init.normal_(head.trunk.classify.weight)  # type: ignore[arg-type, union-attr]
     weights = {f"head.{name}": w for name, w in head.state_dict().items()}
-    save_checkpoint(path, {"spec": spec_to_dict(spec), "weights": weights})
+    save_checkpoint(path, {"spec": spec.to_dict(), "weights": weights})
     return path
 
 
@@ -163,11 +163,13 @@ def test_what_cannot_be_averaged_is_refused_by_name(folder: Path, tmp_path: Path
         other = write_model(tmp_path / f"{name}.pth", 0, spec)
         with pytest.raises(InputError, match=f"seed_0.pth has --{name} .*{name}.pth"):
             open_ensemble([first, other], str(folder / "net.onnx"), "cpu")
-    with pytest.raises(InputError, match=r"wide\.pth reads layers of \[9\] channels"):
+    with pytest.raises(InputError, match=r"wide\.pth does not fit .* 9 channels at stride 8"):
         wide = write_model(tmp_path / "wide.pth", 0, replace(SPEC, channels=(9,)))
         open_ensemble([first, wide], str(folder / "net.onnx"), "cpu")
     other_net = write_stand_in(tmp_path / "net.onnx", layer="map", channels=6, size_hw=(96, 96))
-    with pytest.raises(InputError, match=r"head\.onnx reads layers of \[8\].*but .* gives \[6\]"):
+    with pytest.raises(
+        InputError, match=r"head\.onnx does not fit .* 8 channels .* gives .* 6 channels"
+    ):
         open_model_file(folder / "head.onnx", str(other_net), "cpu")
 
 

@@ -10,7 +10,7 @@ import torch
 
 from human_edge_detection.cli.export import ExportOptions, run_export
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.spec import ModelSpec, spec_to_dict
+from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.export import parity as export_parity
 from human_edge_detection.export.head import export_end_to_end, export_head
 from human_edge_detection.export.parity import TOLERANCE
@@ -115,7 +115,7 @@ def test_export_command_writes_beside_the_checkpoint(tmp_path: Path, capsys):
     head = build_head(SPEC)
     weights = {f"head.{k}": v for k, v in head.state_dict().items()}
     checkpoint = tmp_path / "best_model.pth"
-    save_checkpoint(checkpoint, {"spec": spec_to_dict(SPEC), "weights": weights})
+    save_checkpoint(checkpoint, {"spec": SPEC.to_dict(), "weights": weights})
     assert run_export(ExportOptions(checkpoint)) == 0
     assert (tmp_path / "best_model.onnx").exists()
     assert "7 ROIs on 2 image(s)" in capsys.readouterr().out

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from human_edge_detection.core.spec import ModelSpec, spec_to_dict
+from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.modeling.person_extractor import (
     CHANNELS,
@@ -32,5 +32,5 @@ def write_person_checkpoint(
 ) -> Path:
     """Write a checkpoint of such a model, as a run with ``--train_extractor`` does."""
     weights = new_person_model(spec, with_detector=with_detector).state_dict()
-    save_checkpoint(path, {"spec": spec_to_dict(spec), "weights": weights})
+    save_checkpoint(path, {"spec": spec.to_dict(), "weights": weights})
     return path

@@ -93,8 +93,8 @@ def check_folder(folder: Path) -> None:
     assert replace(facts, precision="int8") == HeadSession(folder / INT8_HEAD_NAME, "cpu").facts
     assert own_extractor(folder / HEAD_NAME, facts) == folder / EXTRACTOR_NAME
     trained = read_trained(folder / WEIGHTS_NAME)
-    assert trained.spec.image_size == facts.image_size_hw
-    images = np.random.default_rng(0).random((1, 3, *facts.image_size_hw), np.float32)
+    assert trained.spec.image_size == facts.image_size
+    images = np.random.default_rng(0).random((1, 3, *facts.image_size), np.float32)
     session = ort.InferenceSession(folder / EXTRACTOR_NAME, providers=["CPUExecutionProvider"])
     found = session.run(["stride4", "stride8", "boxes", "scores"], {"images": images})
     with torch.no_grad():
@@ -145,7 +145,7 @@ def test_the_shipped_weights_are_exported_at_another_size(
     monkeypatch.setattr("human_edge_detection.runtime.model_files.WEIGHTS_DIR", shipped)
     options = ExportOptions(Path("builtin"), output_dir=tmp_path, image_size=(32, 64))
     assert run_export(options) == 0
-    assert HeadSession(tmp_path / HEAD_NAME, "cpu").facts.image_size_hw == (32, 64)
+    assert HeadSession(tmp_path / HEAD_NAME, "cpu").facts.image_size == (32, 64)
 
 
 def test_the_8_bit_head_is_for_cpus(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,7 +80,7 @@ def test_exported_files_answer_batches_like_torch(
     np.testing.assert_allclose(found["boxes"], candidates.boxes.numpy(), rtol=1e-4, atol=1e-2)
     facts = HeadSession(person_folder / HEAD_NAME).facts
     assert facts.layers == LAYERS
-    assert facts.image_size_hw == (96, 64)
+    assert facts.image_size == (96, 64)
 
 
 def test_a_sure_detector_is_not_taken_for_a_wrong_one(tmp_path: Path) -> None:

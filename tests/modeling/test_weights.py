@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.spec import spec_to_dict
 from human_edge_detection.modeling.weights import read_trained, save_weights
 from human_edge_detection.training.checkpoints import save_checkpoint
 from tiny_person import SPEC, new_person_model, write_person_checkpoint
@@ -78,6 +77,6 @@ def test_unusable_weights_files_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not written by this project"):
         read_trained(other)
     bare = tmp_path / "bare.pth"
-    save_checkpoint(bare, {"spec": spec_to_dict(SPEC)})
+    save_checkpoint(bare, {"spec": SPEC.to_dict()})
     with pytest.raises(InputError, match="lacks weights"):
         read_trained(bare)

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.spec import ModelSpec, spec_from_dict, spec_to_dict
+from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.modeling.initial import new_model
 from human_edge_detection.modeling.lite_head import LITE_WIDTHS, LiteHead
@@ -105,7 +105,7 @@ def test_two_trunks_are_kept_and_not_given_up() -> None:
 
 def test_widths_and_trunks_travel() -> None:
     spec = replace(WIDE, small_branch=True)
-    assert spec_from_dict(spec_to_dict(spec), Path("a.pth")) == spec
+    assert ModelSpec.from_dict(spec.to_dict(), Path("a.pth")) == spec
     head = build_head(replace(WIDE, widths=()))
     assert isinstance(head, LiteHead)
     assert tuple(head.trunk.classify.weight.shape) == (3, LITE_WIDTHS[2], 1, 1)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.spec import ModelSpec, spec_from_dict, spec_to_dict
+from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.modeling.weights import (
     CHECKPOINT_FORMAT,
@@ -30,7 +30,7 @@ SPEC = ModelSpec("lite", ("a", "b"), (4, 4), (4.0, 8.0), (64, 96), 4, 0.15, "abc
 
 def payload_of(head: nn.Module, **more: Any) -> dict[str, Any]:
     weights = nn.ModuleDict({"head": head}).state_dict()
-    return {"spec": spec_to_dict(SPEC), "weights": weights, **more}
+    return {"spec": SPEC.to_dict(), "weights": weights, **more}
 
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
@@ -156,17 +156,17 @@ def test_require_names_everything_that_is_missing() -> None:
 
 def test_a_spec_survives_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.pth"
-    save_checkpoint(path, {"spec": spec_to_dict(SPEC)})
-    assert spec_from_dict(load_checkpoint(path)["spec"], path) == SPEC
+    save_checkpoint(path, {"spec": SPEC.to_dict()})
+    assert ModelSpec.from_dict(load_checkpoint(path)["spec"], path) == SPEC
 
 
 def test_a_spec_with_too_much_or_too_little_is_said() -> None:
-    values = spec_to_dict(SPEC)
+    values = SPEC.to_dict()
     with pytest.raises(InputError, match="'colour'"):
-        spec_from_dict({**values, "colour": 1}, Path("x.pth"))
+        ModelSpec.from_dict({**values, "colour": 1}, Path("x.pth"))
     del values["strides"]
     with pytest.raises(InputError, match="'strides'"):
-        spec_from_dict(values, Path("x.pth"))
+        ModelSpec.from_dict(values, Path("x.pth"))
 
 
 def test_a_checkpoint_rebuilds_its_own_model(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_an_old_checkpoint_says_what_is_missing(tmp_path: Path) -> None:
 def test_the_weights_of_another_head_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.pth"
     other = ModelSpec("spec", ("a",), (4,), (8.0,), (64, 96), 4)
-    save_checkpoint(path, {**payload_of(build_head(SPEC)), "spec": spec_to_dict(other)})
+    save_checkpoint(path, {**payload_of(build_head(SPEC)), "spec": other.to_dict()})
     with pytest.raises(InputError, match="belongs to another model .*use the --head, --layers"):
         read_trained(path).model()
     wider = build_head(ModelSpec("lite", ("a", "b"), (4, 6), (4.0, 8.0), (64, 96), 4))

@@ -1,116 +1,58 @@
-"""What an exported file of this project says about itself, out of its ONNX metadata.
-
-Which ROIs are small: those that the lite head's second trunk takes, and how files name them.
-"""
+"""What a model is: the facts that build its head and run it, in checkpoints and exported files."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.structures import MaskClass
 
 HEAD_FORMAT = "human_edge_detection.head"
 END_TO_END_FORMAT = "human_edge_detection.end_to_end"
 
-
-@dataclass(frozen=True)
-class HeadFacts:
-    """What an exported file says about itself.
-
-    Attributes:
-        end_to_end: the extractor is inside; the file reads images instead of features.
-        layers: tensors of the extractor that the head reads.
-        channels: channels of each layer.
-        strides: input pixels per map pixel of each layer.
-        image_size_hw: height and width that it was trained at.
-        roi_padding: margin around a box, as a part of its side.
-        mask_size: bins along a mask's side.
-        extractor_sha: short hash of the extractor's file that it was trained on; may be empty.
-        class_weights: cross-entropy weights it was trained with; empty if the file does not say.
-        precision: "int8" for a quantized file, else "".
-        head: "lite", "spec", or "" if the file does not say.
-        small_side: largest side, input pixels, of the ROIs that the file reads as ``small_rois``;
-            0 where it has one input for all.
-    """
-
-    end_to_end: bool
-    layers: tuple[str, ...]
-    channels: tuple[int, ...]
-    strides: tuple[float, ...]
-    image_size_hw: tuple[int, int]
-    roi_padding: float
-    mask_size: int
-    extractor_sha: str
-    class_weights: tuple[float, ...] = ()
-    precision: str = ""
-    head: str = ""
-    small_side: float = 0.0
-
-    @property
-    def usual_max_rois(self) -> int:
-        """How many ROIs at once are quick and need some hundred MiB at most."""
-        return 4 if self.head == "spec" else 128
-
-    @classmethod
-    def from_metadata(cls, metadata: dict[str, str], path: Path | str) -> HeadFacts:
-        """The facts out of the ONNX metadata.
-
-        Raises:
-            InputError: the file is no head of this project, or its facts are incomplete.
-        """
-        kind = metadata.get("format", "")
-        if kind not in (HEAD_FORMAT, END_TO_END_FORMAT):
-            raise InputError(
-                f"model {path} is not a head that this project exported (its metadata has no "
-                f"format '{HEAD_FORMAT}'): pass the checkpoints/best_model.onnx of a training"
-            )
-        try:
-            if (geometry := metadata.get("geometry", "letterbox")) != "letterbox":
-                raise ValueError(f"geometry '{geometry}'")
-            height, width = json.loads(metadata["image_size"])
-            return cls(
-                end_to_end=kind == END_TO_END_FORMAT,
-                layers=tuple(json.loads(metadata["layers"])),
-                channels=tuple(json.loads(metadata["channels"])),
-                strides=tuple(float(value) for value in json.loads(metadata["strides"])),
-                image_size_hw=(int(height), int(width)),
-                roi_padding=float(metadata["roi_padding"]),
-                mask_size=int(metadata.get("mask_size", "56")),
-                extractor_sha=metadata.get("extractor_sha", ""),
-                class_weights=tuple(json.loads(metadata.get("class_weights", "[]"))),
-                precision=metadata.get("precision", ""),
-                head=metadata.get("head", ""),
-                small_side=float(metadata.get("small_side", "0")),
-            )
-        except (KeyError, ValueError, TypeError) as error:
-            raise InputError(
-                f"model {path} has metadata that cannot be used ({error}): export it again"
-            ) from error
-
-
 SMALL_CELLS = 1.25
-"""Cells of the finest map that a small ROI has at most, for each of ``roi_size`` bins."""
+"""Largest side of a small ROI in cells of the finest map, for each of ``roi_size`` bins."""
+
+MAX_IMAGE_SIDE, MAX_ROI_SIZE, MAX_CHANNELS = 16384, 512, 1 << 16
+"""Bounds of what a file may ask for: beyond them its arrays would not fit into memory."""
+MAX_PADDING = 10.0
+STRIDE_TOLERANCE = 0.01
+"""Largest relative difference of two strides that count as equal.
+
+Measured strides are a little below 8, 16, … where the image is no multiple of them.
+"""
+
+NOT_IN_METADATA = ("roi_size", "small_branch", "widths")
+"""Facts that an exported file has in other forms: ``mask_size``, ``small_side``, its graph."""
+ALWAYS_IN_METADATA = ("layers", "channels", "strides", "image_size", "roi_padding")
+
+Own = TypeVar("Own", bound="ModelSpec")
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """All that rebuilds a head and runs it as it was trained; travels in every checkpoint.
+    """The facts that build a head and run it as it was trained.
+
+    A new fact is one new field with a default, the value that older files mean by its absence:
+    checkpoints, safetensors files and ONNX metadata then hold it under the field's name.
 
     Attributes:
-        head: "lite" or "spec".
+        head: kind of the head, ``lite`` or ``spec``; "" if an exported file does not name it.
         layers: tensor names of the extractor, one per feature map.
         channels: channels of each map.
         strides: input pixels per cell of each map.
         image_size: height and width of the network's input.
         roi_size: bins along the ROI align's side; masks have twice as many.
-        roi_padding: margin around a box on each side, as a part of its side.
+        roi_padding: margin around a box on each side, as a fraction of that side.
         extractor_sha: short hash of the extractor's file, "" where it is trained along.
-        class_weights: cross-entropy weights of the three classes.
-        widths: channels of a lite head at 28x28, 14x14 and 56x56; () where the head has no choice.
+        class_weights: cross-entropy weights of the three classes; () if an exported file has none.
+        widths: channels of a lite head at 28x28, 14x14 and 56x56; () for the default ones.
+        small_branch: whether small ROIs have a trunk of their own.
     """
 
     head: str
@@ -132,37 +74,204 @@ class ModelSpec:
 
     @property
     def small_side(self) -> float:
-        """Largest side, input pixels, of the ROIs that count as small; 0 if none do.
+        """Largest side, input pixels, of a small ROI; 0 if there is no trunk for small ones.
 
         Half the bins still sample the finest map at least every ``SMALL_CELLS`` cells.
         """
         return SMALL_CELLS * self.roi_size * min(self.strides) if self.small_branch else 0.0
 
+    def check_fits(
+        self,
+        channels: Sequence[int],
+        strides: Sequence[float],
+        *,
+        head: Path | str,
+        extractor: str,
+        layers: Sequence[str] | None = None,
+    ) -> None:
+        """Refuse an extractor whose maps are not those that the head was trained on.
 
-def spec_to_dict(spec: ModelSpec) -> dict[str, Any]:
-    """A spec as plain values that survive ``weights_only`` loading and JSON."""
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(spec).items()}
+        Args:
+            channels: channels of each map that the extractor gives.
+            strides: input pixels per cell of each of these maps.
+            head: the head's file, for the message.
+            extractor: the extractor's file or its parameter, for the message.
+            layers: names of these maps, where they were not chosen by ``self.layers``.
+
+        Raises:
+            InputError: naming the maps of both.
+        """
+        names = self.layers if layers is None else tuple(layers)
+        if names == self.layers and tuple(channels) == self.channels and len(strides) == len(names):
+            pairs = zip(strides, self.strides, strict=True)
+            if all(math.isclose(a, b, rel_tol=STRIDE_TOLERANCE) for a, b in pairs):
+                return
+        raise InputError(
+            f"head {head} does not fit extractor {extractor}: it was trained on "
+            f"{_maps(self.layers, self.channels, self.strides)}, but the extractor gives "
+            f"{_maps(names, channels, strides)}. Use the extractor and layers of its training"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The facts as plain values that survive ``weights_only`` loading and JSON."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls: type[Own], values: Mapping[str, Any], path: Path | str) -> Own:
+        """The spec of :meth:`to_dict`'s values; facts that an older file lacks have their default.
+
+        Raises:
+            InputError: if a fact is missing, unknown or impossible; names the file.
+        """
+        if not isinstance(values, Mapping):
+            raise InputError(f"model {path} has no usable spec: use another file")
+        needed = {field.name for field in fields(cls) if field.default is MISSING}
+        known = {field.name for field in fields(cls)}
+        if wrong := (needed - set(values)) | (set(values) - known):
+            shown = sorted(map(str, wrong))
+            raise InputError(f"model {path} does not fit this version: {shown} differ")
+        try:
+            return _checked(cls(**{name: _plain(value) for name, value in values.items()}))
+        except (ValueError, TypeError, OverflowError) as error:
+            raise InputError(
+                f"model {path} has facts that cannot be used ({error}): the file is damaged, or "
+                "of another program"
+            ) from error
+
+    def to_metadata(self, *, end_to_end: bool = False) -> dict[str, str]:
+        """The facts as ONNX metadata of an exported head or end-to-end file."""
+        own = {k: v for k, v in self.to_dict().items() if k not in NOT_IN_METADATA}
+        values = {
+            "format": END_TO_END_FORMAT if end_to_end else HEAD_FORMAT,
+            **own,
+            "small_side": self.small_side,
+            "mask_size": self.mask_size,
+            "classes": [kind.name.lower() for kind in MaskClass],
+            "geometry": "letterbox",
+        }
+        return {k: v if isinstance(v, str) else json.dumps(v) for k, v in values.items()}
 
 
-def spec_from_dict(values: Mapping[str, Any], path: Path) -> ModelSpec:
-    """The spec of a payload's ``spec`` entry.
+@dataclass(frozen=True)
+class ExportedSpec(ModelSpec):
+    """The spec of an exported file, and how the file is used.
 
-    Raises:
-        InputError: if the checkpoint lacks a fact or names one that this version does not know.
+    Attributes:
+        end_to_end: the extractor is inside; the file reads images instead of features.
+        precision: "int8" for a quantized file, else "".
+        exported_small_side: ``small_side`` as the file has it.
     """
-    wanted = {field.name for field in fields(ModelSpec)}
-    if wrong := wanted ^ set(values):
-        raise InputError(f"checkpoint {path} does not fit this version: {sorted(wrong)} differ")
-    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    return ModelSpec(**plain)
+
+    end_to_end: bool = False
+    precision: str = ""
+    exported_small_side: float = 0.0
+
+    @property
+    def small_side(self) -> float:
+        """Largest side, input pixels, of the ROIs of the input ``small_rois``; 0 without it."""
+        return self.exported_small_side
+
+    @property
+    def usual_max_rois(self) -> int:
+        """How many ROIs at once are fast and need some hundred MiB at most."""
+        return 4 if self.head == "spec" else 128
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str], path: Path | str) -> ExportedSpec:
+        """The spec in the ONNX metadata of a file.
+
+        Raises:
+            InputError: if the file is no head of this project, or a fact is missing or impossible.
+        """
+        kind = metadata.get("format", "")
+        if kind not in (HEAD_FORMAT, END_TO_END_FORMAT):
+            raise InputError(
+                f"model {path} is not a head that this project exported (its metadata has no "
+                f"format '{HEAD_FORMAT}'): pass the checkpoints/best_model.onnx of a training"
+            )
+        read = {"head": "", "class_weights": "[]", "mask_size": "56", "small_side": "0", **metadata}
+        try:
+            if missing := [name for name in ALWAYS_IN_METADATA if name not in metadata]:
+                raise ValueError(f"without {', '.join(missing)}")
+            if (geometry := metadata.get("geometry", "letterbox")) != "letterbox":
+                raise ValueError(f"geometry '{geometry}'")
+            values: dict[str, Any] = {
+                field.name: read[field.name]
+                if field.type == "str"
+                else json.loads(read[field.name])
+                for field in fields(ModelSpec)
+                if field.name in read and field.name not in NOT_IN_METADATA
+            }
+            bins, side = json.loads(read["mask_size"]), json.loads(read["small_side"])
+            if not isinstance(bins, int) or bins % 2:
+                raise ValueError(f"mask_size {bins}")
+            values |= {"roi_size": bins // 2, "small_branch": side > 0, "exported_small_side": side}
+        except (ValueError, TypeError, RecursionError) as error:
+            raise InputError(
+                f"model {path} has metadata that cannot be used ({error}): export it again"
+            ) from error
+        values |= {"end_to_end": kind == END_TO_END_FORMAT, "precision": read.get("precision", "")}
+        return cls.from_dict(values, path)
 
 
 def are_small(rois: Any, small_side: float) -> Any:
     """Whether neither side of each ROI is longer than ``small_side``, bool [N].
 
     Args:
-        rois: float32 [N, 5], an array or a tensor, batch index and xyxy; so is the answer.
+        rois: float32 [N, 5], batch index and xyxy, an array or a tensor; the result is alike.
         small_side: input pixels; at 0 no ROI is small.
     """
     width, height = rois[:, 3] - rois[:, 1], rois[:, 4] - rois[:, 2]
     return (width <= small_side) & (height <= small_side) & (small_side > 0)
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _checked(spec: Own) -> Own:
+    """The spec itself.
+
+    Raises:
+        ValueError: if a fact is of the wrong kind or beyond its bounds.
+    """
+    maps = (spec.layers, spec.channels, spec.strides)
+    rules = {
+        "head": isinstance(spec.head, str),
+        "layers": _all_in(spec.layers, str) and len({len(item) for item in maps}) == 1,
+        "channels": _all_in(spec.channels, int, 1, MAX_CHANNELS),
+        "strides": _all_in(spec.strides, float, 1e-3, MAX_IMAGE_SIDE),
+        "image_size": _all_in(spec.image_size, int, 1, MAX_IMAGE_SIDE)
+        and len(spec.image_size) == 2,
+        "roi_size": _all_in([spec.roi_size], int, 1, MAX_ROI_SIZE),
+        "roi_padding": _all_in([spec.roi_padding], float, 0, MAX_PADDING),
+        "extractor_sha": isinstance(spec.extractor_sha, str),
+        "class_weights": _all_in(spec.class_weights, float, 0)
+        and len(spec.class_weights) in (0, len(MaskClass)),
+        "widths": _all_in(spec.widths, int, 1, MAX_CHANNELS),
+        "small_branch": isinstance(spec.small_branch, bool),
+        "small_side": _all_in([spec.small_side], float, 0, MAX_IMAGE_SIDE),
+    }
+    for name, holds in rules.items():
+        if not holds:
+            raise ValueError(f"{name} {getattr(spec, name)}")
+    return spec
+
+
+def _all_in(values: Any, kind: type, low: float = -math.inf, high: float = math.inf) -> bool:
+    """Whether a sequence's values are of a kind (integers count as floats), in ``low…high``."""
+    kinds: tuple[Any, ...] = (int, float) if kind is float else (kind,)
+    return isinstance(values, tuple | list) and all(
+        isinstance(value, kinds)
+        and not isinstance(value, bool)
+        and (kind is str or (math.isfinite(value) and low <= value <= high))
+        for value in values
+    )
+
+
+def _maps(layers: Sequence[str], channels: Sequence[int], strides: Sequence[float]) -> str:
+    shown = [
+        f"{count} channels at stride {stride:g}"
+        for count, stride in zip(channels, strides, strict=False)
+    ]
+    return f"{', '.join(layers)} with {', '.join(shown)}"

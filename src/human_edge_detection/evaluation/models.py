@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from human_edge_detection.core.closable import Closable
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import as_network_input
-from human_edge_detection.core.spec import HeadFacts, ModelSpec
+from human_edge_detection.core.spec import ExportedSpec, ModelSpec
 from human_edge_detection.core.structures import FloatArray, Infer, RoiSample
 from human_edge_detection.export.extractors import open_extractor
 from human_edge_detection.masks.fusion import softmax
@@ -93,7 +93,8 @@ def open_model_file(
             named = onnx_model if own is None else str(own)
             extractor = opening(named, spec.layers, spec.image_size, device)
             resources.callback(extractor.close)
-            _check_extractor(path, spec, extractor)
+            name = named or "onnx_model"
+            spec.check_fits(extractor.channels, extractor.strides, head=path, extractor=name)
             return extractor
 
         if path.suffix in WEIGHTS_SUFFIXES:
@@ -155,34 +156,17 @@ def onnx_infer(session: HeadSession, extractor: MapSource | None) -> Infer:
     return infer
 
 
-def _spec_of(path: Path, facts: HeadFacts, image_size: tuple[int, int] | None) -> ModelSpec:
-    own = facts.image_size_hw
-    if image_size is not None and image_size != own and facts.end_to_end:
+def _spec_of(path: Path, own: ExportedSpec, image_size: tuple[int, int] | None) -> ModelSpec:
+    """An exported file's spec, for images of another size where one is given."""
+    if image_size is None or image_size == own.image_size:
+        return own
+    if own.end_to_end:
+        height, width = own.image_size
         raise InputError(
             f"--image_size {image_size[0]} {image_size[1]} does not fit {path}, made for "
-            f"{own[0]}x{own[1]}: export it again with --image_size"
+            f"{height}x{width}: export it again with --image_size"
         )
-    return ModelSpec(
-        head="exported",
-        layers=facts.layers,
-        channels=facts.channels,
-        strides=facts.strides,
-        image_size=image_size or own,
-        roi_size=facts.mask_size // 2,
-        roi_padding=facts.roi_padding,
-        extractor_sha=facts.extractor_sha,
-        class_weights=facts.class_weights,
-    )
-
-
-def _check_extractor(path: Path, spec: ModelSpec, extractor: MapSource) -> None:
-    channels, strides = extractor.channels, extractor.strides
-    if channels != spec.channels or not np.allclose(strides, spec.strides, rtol=0.01):
-        raise InputError(
-            f"{path} reads layers of {list(spec.channels)} channels at strides "
-            f"{list(spec.strides)}, but the extractor gives {list(channels)} at {list(strides)}: "
-            "pass the --onnx_model it was trained with"
-        )
+    return replace(own, image_size=image_size)
 
 
 class SharedExtractor:

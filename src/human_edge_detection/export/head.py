@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import subprocess
 import warnings
@@ -78,7 +77,7 @@ def head_model(head: nn.Module, spec: ModelSpec) -> onnx.ModelProto:
             dynamic_axes={**axes, **_people_axes(spec)},
         )
         model = onnx.load(file)
-    onnx.helper.set_model_props(model, {"format": "human_edge_detection.head", **facts(spec)})
+    onnx.helper.set_model_props(model, {**spec.to_metadata(), **origin()})
     onnx.checker.check_model(model)
     return model
 
@@ -90,24 +89,9 @@ def _people_axes(spec: ModelSpec) -> dict[str, dict[int, str]]:
     return {"rois": {0: "large"}, "small_rois": {0: "small"}, "masks": {0: "people"}}
 
 
-def facts(spec: ModelSpec) -> dict[str, str]:
-    """What whoever runs the file needs to know, as ONNX metadata."""
-    return {
-        "head": spec.head,
-        "layers": json.dumps(spec.layers),
-        "channels": json.dumps(spec.channels),
-        "strides": json.dumps(spec.strides),
-        "image_size": json.dumps(spec.image_size),
-        "roi_padding": str(spec.roi_padding),
-        "small_side": str(spec.small_side),
-        "mask_size": str(spec.mask_size),
-        "classes": json.dumps(["background", "target", "non_target"]),
-        "class_weights": json.dumps(spec.class_weights),
-        "geometry": "letterbox",
-        "extractor_sha": spec.extractor_sha,
-        "git_revision": git_revision(),
-        "version": package_version(),
-    }
+def origin() -> dict[str, str]:
+    """The revision and version that wrote a file, as ONNX metadata."""
+    return {"git_revision": git_revision(), "version": package_version()}
 
 
 def export_end_to_end(
@@ -148,8 +132,7 @@ def merge(extractor: onnx.ModelProto, head: onnx.ModelProto, spec: ModelSpec) ->
     own = {f"head/{name}": name for name in ("rois", "small_rois", "masks")}
     _rename(merged, {f"net/{image_name}": "images", **own})
     del merged.metadata_props[:]
-    named = {"format": "human_edge_detection.end_to_end", **facts(spec)}
-    onnx.helper.set_model_props(merged, named)
+    onnx.helper.set_model_props(merged, {**spec.to_metadata(end_to_end=True), **origin()})
     onnx.checker.check_model(merged)
     return merged
 

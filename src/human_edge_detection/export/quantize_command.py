@@ -20,7 +20,7 @@ from human_edge_detection.core.options import (
     option,
     require_at_least,
 )
-from human_edge_detection.core.spec import HeadFacts
+from human_edge_detection.core.spec import ExportedSpec
 from human_edge_detection.core.structures import FloatArray, MaskClass
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.coco_reader import load_photos
@@ -125,7 +125,7 @@ def head_inputs(
     """
     feeds: list[Feeds] = []
     metadata = {item.key: item.value for item in model.metadata_props}
-    facts = HeadFacts.from_metadata(metadata, options.model)
+    facts = ExportedSpec.from_metadata(metadata, options.model)
     with MaskPredictor(options.model, options.extractor, device="cpu") as predictor:
         for photo in photos:
             try:

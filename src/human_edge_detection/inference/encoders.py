@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from human_edge_detection.core.images import PreparedImage, prepare_image
-from human_edge_detection.core.spec import HeadFacts
+from human_edge_detection.core.spec import ExportedSpec
 from human_edge_detection.core.structures import Detections, FloatArray, ImageArray
 from human_edge_detection.runtime.detector import PersonDetector
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
@@ -132,7 +132,9 @@ class JoinedEncoders:
             encoder.close()
 
 
-def warn_if_foreign(facts: HeadFacts, sha: str, size_hw: tuple[int, int], path: Path | str) -> None:
+def warn_if_foreign(
+    facts: ExportedSpec, sha: str, size_hw: tuple[int, int], path: Path | str
+) -> None:
     """Log what differs from training without making the masks impossible."""
     if facts.extractor_sha and sha != facts.extractor_sha:
         logger.warning(
@@ -142,6 +144,6 @@ def warn_if_foreign(facts: HeadFacts, sha: str, size_hw: tuple[int, int], path: 
             facts.extractor_sha,
             sha,
         )
-    if size_hw != facts.image_size_hw:
-        trained = facts.image_size_hw
+    if size_hw != facts.image_size:
+        trained = facts.image_size
         logger.info("%s works at %s, the head was trained at %s", path, size_hw, trained)

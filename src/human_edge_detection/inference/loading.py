@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.spec import HeadFacts
+from human_edge_detection.core.spec import ExportedSpec
 from human_edge_detection.inference.encoders import (
     ExtractorEncoder,
     ImageEncoder,
@@ -62,12 +62,12 @@ def open_networks(
     for head, extractor, session in zip(files.heads, files.extractors, heads, strict=True):
         path = _source(head, extractor, files.detector, session.facts)
         path = None if path is None else named.setdefault(path.resolve(), path)
-        sources.append((path, session.facts.image_size_hw))
+        sources.append((path, session.facts.image_size))
     detector = None
     if files.detector is not None and not any(_same(path, files.detector) for path, _ in sources):
         detector = PersonDetector(
             files.detector, place.device, place.providers, layout=files.layout,
-            person_class=files.person_class, image_size_hw=heads[0].facts.image_size_hw,
+            person_class=files.person_class, image_size_hw=heads[0].facts.image_size,
             threads=place.threads,
         )  # fmt: skip
     # The detector's own file comes first: the first network that finds people is asked.
@@ -113,7 +113,9 @@ def _open_encoder(
         channels, strides = (
             [f[i] for i in maps[number]] for f in (opened.channels, opened.strides)
         )
-        head.check_fits([int(c) for c in channels], strides, path)
+        head.facts.check_fits(
+            [int(c) for c in channels], strides, head=files.heads[number], extractor=str(path)
+        )
         warn_if_foreign(head.facts, opened.sha, opened.input_size_hw, path)
     if isinstance(opened, PersonDetector):
         return OnePassEncoder(opened), maps
@@ -125,7 +127,7 @@ def _all_layers(heads: Iterable[HeadSession]) -> Iterable[str]:
 
 
 def _source(
-    head: Path, extractor: Path | None, detector: Path | None, facts: HeadFacts
+    head: Path, extractor: Path | None, detector: Path | None, facts: ExportedSpec
 ) -> Path | None:
     """The file that gives a head its features; None for one that reads the picture itself."""
     if facts.end_to_end:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import write_atomically
-from human_edge_detection.core.spec import ModelSpec, spec_from_dict, spec_to_dict
+from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.modeling.person_extractor import MULTIPLE, PersonExtractor
 
@@ -46,7 +46,7 @@ def save_weights(
     plain = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     if half:
         plain = {name: v.half() if v.ndim > 1 else v for name, v in plain.items()}
-    facts = {"format": WEIGHTS_FORMAT, "spec": json.dumps(spec_to_dict(spec))}
+    facts = {"format": WEIGHTS_FORMAT, "spec": json.dumps(spec.to_dict())}
     write_atomically(path, save(plain, facts))
 
 
@@ -70,7 +70,7 @@ def read_weights_file(path: Path) -> tuple[ModelSpec, dict[str, Tensor]]:
         ) from error
     if facts.get("format") != WEIGHTS_FORMAT or "spec" not in facts:
         raise InputError(f"weights {path} were not written by this project: use another file")
-    spec = spec_from_dict(json.loads(facts["spec"]), path)
+    spec = ModelSpec.from_dict(json.loads(facts["spec"]), path)
     return spec, {n: v.float() if v.dtype == torch.float16 else v for n, v in weights.items()}
 
 
@@ -140,7 +140,7 @@ def read_trained(path: Path) -> TrainedWeights:
         return TrainedWeights(path, *read_weights_file(path))
     payload = load_checkpoint(path)
     require(payload, path, "spec", "weights")
-    return TrainedWeights(path, spec_from_dict(payload["spec"], path), best_weights(payload))
+    return TrainedWeights(path, ModelSpec.from_dict(payload["spec"], path), best_weights(payload))
 
 
 def load_checkpoint(path: Path) -> Payload:

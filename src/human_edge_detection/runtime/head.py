@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.options import usable_cpus
-from human_edge_detection.core.spec import HeadFacts, are_small
+from human_edge_detection.core.spec import ExportedSpec, are_small
 from human_edge_detection.core.structures import FloatArray, MaskClass
 from human_edge_detection.masks.fusion import softmax
 from human_edge_detection.runtime.sessions import CPU, TENSORRT, Provider, open_session
@@ -39,7 +39,7 @@ class HeadSession:
     Safe to call from several threads: it keeps no state between calls.
 
     Attributes:
-        facts: what the file says about itself.
+        facts: the spec in the file's metadata.
     """
 
     def __init__(
@@ -62,7 +62,9 @@ class HeadSession:
         session = open_session(self._path, device, providers, threads)
         self._session: ort.InferenceSession | None = session
         self._one_thread: ort.InferenceSession | None = None  # opened with the first crowd
-        self.facts = HeadFacts.from_metadata(session.get_modelmeta().custom_metadata_map, onnx_path)
+        self.facts = ExportedSpec.from_metadata(
+            session.get_modelmeta().custom_metadata_map, onnx_path
+        )
         self._max_rois = max_rois or self.facts.usual_max_rois
         if self.facts.precision == "int8" and session.get_providers()[0] != CPU:
             raise InputError(
@@ -155,28 +157,9 @@ class HeadSession:
         wanted = min(1 << max(len(rois) - 1, 0).bit_length(), self._max_rois)
         return np.concatenate([rois, np.zeros((wanted - len(rois), 5), np.float32)])
 
-    def check_fits(
-        self, channels: Sequence[int], strides: Sequence[float], extractor: Path | str
-    ) -> None:
-        """Refuse an extractor whose maps are not those that the head was trained on."""
-        facts = self.facts
-        if tuple(channels) == facts.channels and np.allclose(strides, facts.strides, rtol=0.01):
-            return
-        wanted, found = _shown(facts.channels, facts.strides), _shown(channels, strides)
-        raise InputError(
-            f"head {self._path} does not fit extractor {extractor}: for the layers "
-            f"{', '.join(facts.layers)} it was trained on {wanted}, but the extractor gives "
-            f"{found}. Pass the extractor that it was trained with (--extractor)"
-        )
-
     def close(self) -> None:
         """Free the session; the head cannot be called any more."""
         self._session = self._one_thread = None
-
-
-def _shown(channels: Sequence[int], strides: Sequence[float]) -> str:
-    pairs = zip(channels, strides, strict=False)
-    return ", ".join(f"{count} channels at stride {stride:g}" for count, stride in pairs)
 
 
 def head_feeds(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.spec import HeadFacts
+from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.runtime.sessions import (
     CPU,
     Provider,
@@ -134,7 +134,7 @@ def shipped_weights() -> Path:
     return path
 
 
-def own_extractor(head: Path, facts: HeadFacts) -> Path | None:
+def own_extractor(head: Path, facts: ModelSpec) -> Path | None:
     """The person model's extractor beside its head, if it is the very file that the head names."""
     path = head.with_name(EXTRACTOR_NAME)
     if not facts.extractor_sha or not path.is_file():

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import read_image
-from human_edge_detection.core.spec import ModelSpec, spec_to_dict
+from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.augment import Augmentation
 from human_edge_detection.data.dataset import PhotoDataset, ReadablePhotos
@@ -285,7 +285,7 @@ class Run:
     def payload(self) -> dict[str, Any]:
         """What a checkpoint holds."""
         return {
-            "spec": spec_to_dict(self.spec),
+            "spec": self.spec.to_dict(),
             "options": {k: str(v) for k, v in asdict(self.options).items()},
             "saved": time.strftime("%Y-%m-%d %H:%M:%S"),
             **self.trainer.state(),

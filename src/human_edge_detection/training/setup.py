@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.spec import ModelSpec, spec_from_dict
+from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.statistics import find_class_weights
 from human_edge_detection.export.extractors import open_extractor
@@ -68,7 +68,7 @@ def assemble(options: TrainOptions, processes: Processes, opened: ExitStack) -> 
         )
     start = find_start(options.init_from) if payload is None else None
     if payload is not None and resume is not None:
-        spec = spec_from_dict(payload["spec"], resume)
+        spec = ModelSpec.from_dict(payload["spec"], resume)
         check_extractor(spec, extractor, resume)
     else:
         spec = make_spec(options, extractor, class_weights(options, photos.train))
@@ -148,13 +148,10 @@ def check_extractor(spec: ModelSpec, extractor: YOLOv9FeatureExtractor | None, p
                 f"checkpoint {path} was trained on a frozen extractor: leave out --train_extractor"
             )
         return
-    given = (extractor.layers, extractor.channels, extractor.strides)
-    if given != (spec.layers, spec.channels, spec.strides):
-        raise InputError(
-            f"checkpoint {path} reads layers {' '.join(spec.layers)} with {spec.channels} channels,"
-            f" but --onnx_model gives {' '.join(extractor.layers)} with {extractor.channels}: "
-            "name the same --onnx_model and --layers as in training"
-        )
+    spec.check_fits(
+        extractor.channels, extractor.strides, layers=extractor.layers, head=path,
+        extractor=str(extractor.path),
+    )  # fmt: skip
     if extractor.sha != spec.extractor_sha:
         LOG.warning("checkpoint %s was trained on another --onnx_model file", path)
 
