@@ -5,34 +5,40 @@ Turns a photo into the tensor that a network reads, and remembers how.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
+import threading
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.files import write_atomically
+from human_edge_detection.core.files import check_regular, write_atomically
 from human_edge_detection.core.geometry import PAD_VALUE, AxisTransform, letterbox
 from human_edge_detection.core.structures import FloatArray, ImageArray
 
+MAX_PIXELS = 80_000_000
+"""Pixels of the largest photo that is decoded by default: 2 GiB with all working copies."""
 
-class ImageFile(Protocol):
-    """A picture's file, wherever it is: in a folder or inside an archive."""
-
-    def source(self) -> Path | io.BytesIO:
-        """What Pillow opens: a path, which it reads as it needs, or the bytes themselves."""
-
+_FORMATS = (
+    "JPEG", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "AVIF", "JPEG2000", "PPM",
+)  # fmt: skip
+"""The only decoders that a photo can reach. Pillow has 33 more; one of them runs Ghostscript."""
 
 _DECODE_ERRORS = (
-    OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error,
-    Image.DecompressionBombError,
+    OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, ArithmeticError,
+    AttributeError, AssertionError, NotImplementedError, RuntimeError, MemoryError, struct.error,
+    zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
+"""What Pillow's decoders raise on damaged files."""
+
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -42,61 +48,131 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+_WRITTEN = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+_MAX_SIDE = {"JPEG": 65_535, "WEBP": 16_383}
+"""Longest side in pixels that each format can hold; PNG's limit is beyond any memory."""
+
+_pillow_limit = threading.Lock()
 
 
-def read_image(file: Path | str | ImageFile) -> ImageArray:
+class ImageFile(Protocol):
+    """A picture's file, wherever it is: in a folder or inside an archive."""
+
+    def source(self) -> Path | io.BytesIO:
+        """What Pillow opens: a path, which it reads as it needs, or the bytes themselves."""
+
+
+def read_image(file: Path | str | bytes | ImageFile, *, max_pixels: int = MAX_PIXELS) -> ImageArray:
     """The photo as uint8 [H, W, 3] RGB, turned upright by its EXIF orientation.
 
-    Grey, palette, CMYK and 16-bit photos are converted (16-bit keeps the high byte), of an
-    animation the first frame is taken, transparency is laid over the grey of the letterbox.
+    JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, JPEG 2000 and PPM are read, by their content, whatever
+    the name says. Grey, palette, CMYK and 16-bit photos are converted (16-bit keeps the high
+    byte), of an animation the first frame is taken, transparency is laid over the grey of the
+    letterbox.
+
+    Args:
+        file: a path, a file in an archive, or the bytes of a file.
+        max_pixels: a photo of more pixels is refused before anything is decoded.
 
     Raises:
-        InputError: if the file is missing, is no image, or ends too early.
+        InputError: if the file is missing, is not a regular file, is no image of these kinds, has
+            too many pixels, or ends too early.
     """
-    source = _source(file)
-    try:
-        with Image.open(source) as image:
-            image.load()
-            orientation = _orientation(image)
-            rgb = np.asarray(_to_rgb(image))
-    except _DECODE_ERRORS as error:
-        raise InputError(_unreadable(file, error)) from error
-    if orientation in _UPRIGHT:
-        rgb = np.asarray(Image.fromarray(rgb).transpose(_UPRIGHT[orientation]))
-    return np.array(rgb, np.uint8, order="C")  # Pillow's own buffer is read-only
+    with _opened(file, max_pixels) as image:
+        image.load()
+        orientation = _orientation(image)
+        rgb = _to_rgb(image)
+        if orientation in _UPRIGHT:
+            rgb = rgb.transpose(_UPRIGHT[orientation])
+        return np.array(rgb, np.uint8, order="C")  # Pillow's own buffer is read-only
 
 
-def read_size(file: Path | str | ImageFile) -> tuple[int, int]:
+def read_size(
+    file: Path | str | bytes | ImageFile, *, max_pixels: int = MAX_PIXELS
+) -> tuple[int, int]:
     """Height and width of the upright photo, from the file's header alone where it allows.
 
+    Args:
+        file: as of :func:`read_image`.
+        max_pixels: as of :func:`read_image`.
+
     Raises:
-        InputError: if the file is missing or is no image.
+        InputError: if the file is missing, is no image, or has too many pixels.
     """
-    source = _source(file)
-    try:
-        with Image.open(source) as image:
-            width, height = image.size
-            turned = _orientation(image) >= 5
-    except _DECODE_ERRORS as error:
-        raise InputError(_unreadable(file, error)) from error
+    with _opened(file, max_pixels) as image:
+        width, height = _stored_size(image)
+        turned = _orientation(image) >= 5
     return (width, height) if turned else (height, width)
 
 
-def _source(file: Path | str | ImageFile) -> Path | str | io.BytesIO:
-    return file if isinstance(file, Path | str) else file.source()
+@contextlib.contextmanager
+def _opened(file: Path | str | bytes | ImageFile, max_pixels: int) -> Iterator[Image.Image]:
+    """The picture with its header read and its number of pixels checked.
+
+    Whatever Pillow raises, here or in the block, becomes an ``InputError`` that names the file.
+    """
+    try:
+        with _header(file, max_pixels) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                raise InputError(
+                    f"{_name(file)} has {width}x{height} pixels, more than max_pixels "
+                    f"{max_pixels}: scale it down, or raise the limit if you trust it"
+                )
+            yield image
+    except InputError:
+        raise
+    except _DECODE_ERRORS as error:
+        raise InputError(_unreadable(file, error)) from error
 
 
-def _unreadable(path: Path | str | ImageFile, error: Exception) -> str:
+def _header(file: Path | str | bytes | ImageFile, max_pixels: int) -> Image.Image:
+    if isinstance(file, bytes):
+        source: Path | io.BytesIO = io.BytesIO(file)
+    else:
+        source = Path(file) if isinstance(file, Path | str) else file.source()
+    if isinstance(source, Path):
+        check_regular(source, "image")
+    if max_pixels <= (Image.MAX_IMAGE_PIXELS or max_pixels):
+        return Image.open(source, formats=_FORMATS)
+    with _pillow_limit:  # Pillow's own limit is global: raised while a header is read
+        usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
+        try:
+            return Image.open(source, formats=_FORMATS)
+        finally:
+            Image.MAX_IMAGE_PIXELS = usual
+
+
+def _stored_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height as stored; Pillow turns those of TIFF files, in some versions, itself."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return int(image.tag_v2[256]), int(image.tag_v2[257])
+    return image.size
+
+
+def _name(file: Path | str | bytes | ImageFile) -> str:
+    return f"a photo of {len(file)} bytes" if isinstance(file, bytes) else str(file)
+
+
+def _unreadable(file: Path | str | bytes | ImageFile, error: BaseException) -> str:
+    name = _name(file)
     if isinstance(error, FileNotFoundError):
-        return f"{path}: no such image file"
+        return f"{name}: no such image file"
     if isinstance(error, IsADirectoryError):
-        return f"{path} is a folder, not an image file"
+        return f"{name} is a folder, not an image file"
+    if isinstance(error, PermissionError):
+        return f"{name} may not be read: {error.strerror}"
     if isinstance(error, Image.DecompressionBombError):
-        return f"{path}: {error}; scale the photo down"
+        return f"{name}: {error}; scale the photo down"
+    if isinstance(error, MemoryError):
+        return f"{name} does not fit into memory: scale it down"
     if isinstance(error, UnidentifiedImageError):
-        return f"{path} is not an image that can be read (JPEG, PNG, WebP, TIFF, BMP or GIF)"
-    return f"{path} cannot be decoded ({error}): the file is damaged or truncated, replace it"
+        return (
+            f"{name} is not an image that can be read "
+            "(JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, JPEG 2000 or PPM)"
+        )
+    reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+    return f"{name} cannot be decoded ({reason}): the file is damaged or truncated, replace it"
 
 
 def _orientation(image: Image.Image) -> int:
@@ -135,13 +211,18 @@ def encode_image(array: NDArray[np.generic], suffix: str) -> bytes:
     Raises:
         InputError: if the kind of file is unknown or cannot hold the array.
     """
-    kind = _FORMATS.get(suffix.lower())
+    kind = _WRITTEN.get(suffix.lower())
     if kind is None:
-        raise InputError(f"'{suffix}' is not a picture's ending: use one of {', '.join(_FORMATS)}")
+        raise InputError(f"'{suffix}' is not a picture's ending: use one of {', '.join(_WRITTEN)}")
     if kind == "JPEG" and array.ndim == 3 and array.shape[2] == 4:
         raise InputError(f"'{suffix}' files hold no transparency: use .png")
     if array.dtype == np.uint16 and kind != "PNG":
         raise InputError(f"'{suffix}' files hold no 16-bit values: use .png")
+    if max(array.shape[:2]) > (most := _MAX_SIDE.get(kind, 1 << 31)):
+        height, width = array.shape[:2]
+        raise InputError(
+            f"'{suffix}' files hold {most} pixels a side, not {width}x{height}: use .png"
+        )
     settings = {"quality": 95} if kind != "PNG" else {}
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(array)).save(buffer, kind, **settings)
