@@ -15,7 +15,7 @@ import numpy as np
 
 from human_edge_detection import MaskPredictor
 from human_edge_detection.core.images import read_image
-from human_edge_detection.core.rle import decode_rle
+from human_edge_detection.core.rle import decode_rle, encode_window
 from human_edge_detection.data.annotations import Photo, decode_mask
 from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.evaluation.coco import average_precision
@@ -23,7 +23,6 @@ from human_edge_detection.evaluation.evaluate import nearest_overlap
 from human_edge_detection.evaluation.metrics import image_iou
 from human_edge_detection.evaluation.predictions import Prediction, Predictions, match_people
 from human_edge_detection.masks.instance_masks import InstanceMasks
-from human_edge_detection.masks.mask_formats import encode_rle
 
 LOWEST = (0.3, 0.1, 0.01)
 MIN_SIDE = 12.0
@@ -53,7 +52,7 @@ def by_rule(masks: InstanceMasks) -> Iterator[tuple[str, InstanceMasks]]:
 def to_predictions(masks: InstanceMasks, scores: Sequence[float]) -> list[Prediction]:
     """One prediction per person."""
     return [
-        Prediction(encode_rle(mask, bounds, masks.size_hw), box, float(score))
+        Prediction(encode_window(mask, bounds, masks.size_hw), box, float(score))
         for (mask, bounds), box, score in zip(
             masks.iter_binary(), masks.boxes_xyxy, scores, strict=True
         )

@@ -5,7 +5,7 @@ from human_edge_detection.core import geometry
 from human_edge_detection.core.boxes import box_areas, box_iou, expand_boxes, padded_rois
 from human_edge_detection.core.geometry import AxisTransform
 from human_edge_detection.masks import paste as pasting
-from human_edge_detection.masks.buffers import Scratch
+from human_edge_detection.masks.buffers import BufferPool
 
 
 def ramp(size, slope_xy=(1.0, 0.0)):
@@ -88,7 +88,7 @@ def test_pasting_a_part_equals_a_part_of_the_paste():
 
 def test_pasting_with_kept_memory_gives_the_same():
     values = np.random.default_rng(0).random((2, 56, 56), np.float32)
-    scratch = Scratch()
+    scratch = BufferPool()
     for roi in ([3.4, 2.2, 91.7, 40.3], [3, 4, 12.5, 99], [0, 0, 100, 100], [5, 5, 9, 8.5]):
         roi = np.array(roi, np.float32)
         window, bounds = pasting.paste_window(values, roi, (100, 100))
@@ -107,10 +107,10 @@ def test_grids_made_together_are_those_of_each():
     grids = pasting.paste_grids(rois, bounds, 56)
     assert {type(axis) for grid in grids for axis in grid} == {pasting.Taps, pasting.Shares}
     for roi, window, grid in zip(rois[:-3], bounds.tolist(), grids, strict=False):
-        together = pasting.paste_on(values, grid, tuple(window), Scratch()).copy()
+        together = pasting.paste_on(values, grid, tuple(window), BufferPool()).copy()
         np.testing.assert_array_equal(together, pasting.paste_at(values, roi, tuple(window)))
         x1, _, x2, y2 = window
-        part = pasting.paste_on(values, grid, (x1, y2 - 1, (x1 + x2 + 1) // 2, y2), Scratch())
+        part = pasting.paste_on(values, grid, (x1, y2 - 1, (x1 + x2 + 1) // 2, y2), BufferPool())
         np.testing.assert_allclose(part, together[:, -1:, : part.shape[2]], atol=1e-6)
     assert len(grids) == 33 and pasting.paste_grids(rois[:0], bounds[:0], 56) == []
 

@@ -13,8 +13,8 @@ from human_edge_detection.core.geometry import crop_mask
 from human_edge_detection.core.structures import FloatArray, RoiSample
 from human_edge_detection.data.annotations import Person, Photo
 from human_edge_detection.evaluation.evaluate import evaluate, image_mask
-from human_edge_detection.masks.fusion import softmax
 from human_edge_detection.masks.instance_masks import InstanceMasks
+from human_edge_detection.masks.probabilities import softmax
 
 SIZE = (64, 64)
 BOXES = {1: (0.0, 4.0, 32.0, 36.0), 2: (16.0, 4.0, 48.0, 36.0), 3: (50.0, 50.0, 58.0, 62.0)}

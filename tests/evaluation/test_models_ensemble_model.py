@@ -26,7 +26,7 @@ from human_edge_detection.evaluation.models import (
     open_model_file,
 )
 from human_edge_detection.export.head import export_end_to_end, export_head
-from human_edge_detection.masks.fusion import softmax
+from human_edge_detection.masks.probabilities import softmax
 from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.modeling.weights import read_trained
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor

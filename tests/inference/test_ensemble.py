@@ -24,7 +24,7 @@ from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.inference.options import PredictOptions
 from human_edge_detection.inference.predictor import MaskPredictor
 from human_edge_detection.masks.instance_masks import InstanceMasks
-from human_edge_detection.masks.probabilities import paste_mask
+from human_edge_detection.masks.paste import paste_mask
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 from tiny_command import ENVIRONMENT
 

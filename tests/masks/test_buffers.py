@@ -5,12 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from human_edge_detection.masks import buffers as scratch
-from human_edge_detection.masks.buffers import ALIGNMENT, Scratch, kept_scratch
+from human_edge_detection.masks import buffers
+from human_edge_detection.masks.buffers import ALIGNMENT, BufferPool, thread_buffers
 
 
 def test_a_name_s_memory_is_used_again():
-    kept = Scratch()
+    kept = BufferPool()
     first = kept.array("a", (3, 5))
     first[:] = 7
     assert (kept.array("a", (5, 2)) == 7).all()
@@ -22,14 +22,14 @@ def test_a_name_s_memory_is_used_again():
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32, np.float64])
 def test_arrays_begin_with_a_cache_line(dtype):
-    kept = Scratch()
+    kept = BufferPool()
     for size in (1, 1000, 12345, 200001):
         assert kept.array("a", (size,), dtype).ctypes.data % ALIGNMENT == 0
 
 
 def test_a_huge_array_is_not_kept(monkeypatch):
-    monkeypatch.setattr(scratch, "MOST_KEPT", 400)
-    kept = Scratch()
+    monkeypatch.setattr(buffers, "MOST_KEPT", 400)
+    kept = BufferPool()
     small = kept.array("a", (100,))
     large = kept.array("a", (101,))
     assert large.shape == (101,) and not np.shares_memory(small, large)
@@ -37,6 +37,6 @@ def test_a_huge_array_is_not_kept(monkeypatch):
 
 
 def test_every_thread_has_its_own():
-    assert kept_scratch() is kept_scratch()
+    assert thread_buffers() is thread_buffers()
     with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(kept_scratch).result() is not kept_scratch()
+        assert pool.submit(thread_buffers).result() is not thread_buffers()

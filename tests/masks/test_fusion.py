@@ -5,11 +5,10 @@ import pytest
 
 from human_edge_detection.core import geometry
 from human_edge_detection.core.boxes import box_areas, box_iou, clip_boxes
-from human_edge_detection.inference import options as predict_options
-from human_edge_detection.masks import fusion as masks
-from human_edge_detection.masks import paste as pasting
+from human_edge_detection.masks import FUSE_RULES, fusion
 from human_edge_detection.masks.fusion import RULES, fuse
-from human_edge_detection.masks.probabilities import LEAST_PROBABILITY, cut, log_odds, paste_mask
+from human_edge_detection.masks.paste import paste_mask, paste_window
+from human_edge_detection.masks.probabilities import LEAST_PROBABILITY, cut, log_odds, softmax
 
 LEAST = LEAST_PROBABILITY
 
@@ -24,7 +23,7 @@ def crowd(count, size_hw=(40, 60), seed=0, dtype=np.float32, side=56):
     coarse = rng.normal(size=(count, 3, 7, 7)) * 3
     logits = coarse.repeat(side // 7, axis=2).repeat(side // 7, axis=3)
     scores = rng.choice([0.5, 0.7, 0.9], count).astype(np.float32)
-    return masks.softmax(logits).astype(dtype), rois, scores
+    return softmax(logits).astype(dtype), rois, scores
 
 
 def uniform(*classes):
@@ -58,18 +57,12 @@ def slow_owner(words, scores, threshold, rule):
         sure = words[best]["own"] + raised[best]
         return (best + 1 if sure >= least else 0), min(abs(sure - least), first - second)
     n = {i: max(value, LEAST) for i, value in n.items()}
-    b = {i: max(1 - t[i] - words[i]["n"], LEAST) for i in words}
     if rule == "mean":
         raw = {i: np.mean([t[j] if j == i else n[j] for j in words]) for i in words}
         best = max(raw, key=raw.get)
         apart = abs(t[best] - words[best]["n"])
         owns = raw[best] >= threshold and t[best] >= words[best]["n"]
         return (best + 1 if owns else 0), min(abs(raw[best] - threshold), apart)
-    product = {i: t[i] * np.prod([n[j] for j in n if j != i]) for i in t}
-    total = sum(product.values()) + np.prod(list(b.values())) + np.prod(list(n.values()))
-    best = max(product, key=product.get)
-    sure = product[best] / total
-    return (best + 1 if sure >= threshold else 0), abs(sure - threshold)
 
 
 def odds(probability):
@@ -147,19 +140,13 @@ def slow_fuse(probs, rois, scores, size_hw, threshold, rule):
     return labels, near
 
 
-def test_softmax():
-    logits = np.log(np.array([0.2, 0.3, 0.5], np.float32)).reshape(1, 3, 1, 1) + 1000
-    np.testing.assert_allclose(masks.softmax(logits).ravel(), [0.2, 0.3, 0.5], atol=1e-4)
-    assert masks.softmax(np.zeros((0, 3, 56, 56))).shape == (0, 3, 56, 56)
-
-
 def test_every_public_rule_exists():
-    assert set(predict_options.FUSE_RULES) <= set(RULES)
+    assert FUSE_RULES == tuple(rule for rule in RULES if rule != "independent")
 
 
 @pytest.mark.parametrize("side", [56, 7])  # bins smaller than pixels, and larger
 @pytest.mark.parametrize("scores", ["alike", "differing"])
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", list(RULES))
 @pytest.mark.parametrize("threshold", [0.5, 0.3])
 def test_fusing_equals_the_slow_reference(rule, threshold, scores, side):
     if rule == "priority" and scores == "alike":
@@ -182,7 +169,7 @@ def test_any_number_of_people_fits_in_one_band(count):
     everywhere = np.tile(np.array([0, 0, 60, 40], np.float32), (count, 1))
     rois = np.where(np.arange(count)[:, None] % 2, everywhere, rois)
     windows = geometry.all_roi_bounds(rois, (40, 60))
-    assert len(masks._bands(windows)) == 1
+    assert len(fusion._bands(windows)) == 1
     assert (windows[:, 2:] > windows[:, :2]).all(axis=1).all()
     got = fuse(probs, rois, scores, (40, 60), 0.5)
     wanted, near = slow_fuse(probs, rois, scores, (40, 60), 0.5, "arbitrate")
@@ -191,7 +178,7 @@ def test_any_number_of_people_fits_in_one_band(count):
     assert len(np.unique(got)) > 20
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", list(RULES))
 def test_the_order_of_the_people_changes_nothing(rule):
     probs, rois, scores = crowd(14, seed=5)
     whole = fuse(probs, rois, scores, (40, 60), 0.5, rule)
@@ -202,14 +189,14 @@ def test_the_order_of_the_people_changes_nothing(rule):
         np.testing.assert_array_equal(back[mixed], whole)
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", list(RULES))
 @pytest.mark.parametrize("size_hw", [(90, 130), (130, 90)])
 def test_bands_do_not_change_a_label(rule, size_hw, monkeypatch):
     # ROIs on both sides of 56 pixels, where averaging and interpolating part
     probs, rois, scores = crowd(14, size_hw, seed=5)
     whole = fuse(probs, rois, scores, size_hw, 0.5, rule)
     for band_pixels in (1, 600, 5000, 1 << 18):
-        monkeypatch.setattr(masks, "BAND_PIXELS", band_pixels)
+        monkeypatch.setattr(fusion, "BAND_PIXELS", band_pixels)
         got = fuse(probs, rois, scores, size_hw, 0.5, rule)
         np.testing.assert_array_equal(got, whole)
 
@@ -217,16 +204,16 @@ def test_bands_do_not_change_a_label(rule, size_hw, monkeypatch):
 def test_bands_cover_the_crowd_once_and_cut_few_people(monkeypatch):
     tall = np.array([[3, 5, 10, 90], [8, 2, 20, 99]])
     lying = tall[:, [1, 0, 3, 2]]
-    assert masks._bands(tall) == [(3, 2, 20, 99)]
-    monkeypatch.setattr(masks, "BAND_PIXELS", 97 * 9)
-    assert masks._bands(tall) == [(3, 2, 11, 99), (11, 2, 20, 99)]
-    assert masks._bands(lying) == [(2, 3, 99, 11), (2, 11, 99, 20)]
-    monkeypatch.setattr(masks, "BAND_PIXELS", 1)
-    assert len(masks._bands(tall)) == 17  # no band is empty
-    assert masks._bands(tall[:0]) == []
+    assert fusion._bands(tall) == [(3, 2, 20, 99)]
+    monkeypatch.setattr(fusion, "BAND_PIXELS", 97 * 9)
+    assert fusion._bands(tall) == [(3, 2, 11, 99), (11, 2, 20, 99)]
+    assert fusion._bands(lying) == [(2, 3, 99, 11), (2, 11, 99, 20)]
+    monkeypatch.setattr(fusion, "BAND_PIXELS", 1)
+    assert len(fusion._bands(tall)) == 17  # no band is empty
+    assert fusion._bands(tall[:0]) == []
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", list(RULES))
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.8])
 def test_a_person_alone_is_plain_thresholding(rule, threshold):
     probs, _, scores = crowd(3, seed=1, dtype=np.float16)
@@ -234,7 +221,7 @@ def test_a_person_alone_is_plain_thresholding(rule, threshold):
     labels = fuse(probs, rois, scores, (40, 60), threshold, rule)
     for person in range(3):
         target = probs[person, 1].astype(np.float32)
-        window, (x1, y1, x2, y2) = pasting.paste_window(log_odds(target), rois[person], (40, 60))
+        window, (x1, y1, x2, y2) = paste_window(log_odds(target), rois[person], (40, 60))
         mine = labels[y1:y2, x1:x2] == person + 1
         np.testing.assert_array_equal(mine, window >= cut(threshold))
         slow, bounds = slow_paste(odds(target), rois[person], (40, 60))
@@ -257,7 +244,7 @@ def test_a_person_alone_is_the_same_under_every_rule(threshold, side):
         assert 0.05 < mask.mean() < 0.95
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", list(RULES))
 def test_what_only_one_of_a_crowd_covers_has_its_t_to_go_by(rule):
     probs, _, _ = crowd(2, seed=2, side=7)
     rois = np.array([[2.5, 3.1, 40.2, 38], [37.4, 1, 57.3, 36.7]], np.float32)
@@ -270,7 +257,7 @@ def test_what_only_one_of_a_crowd_covers_has_its_t_to_go_by(rule):
         assert 0.1 < whole[:, columns].mean() < 0.9
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", list(RULES))
 @pytest.mark.parametrize(("beyond", "nearest"), [(0.0, LEAST), (5e-4, LEAST), (1.0, 1 - LEAST)])
 def test_thresholds_end_where_probabilities_do(rule, beyond, nearest):
     probs, rois, scores = crowd(9, seed=3)
@@ -281,7 +268,7 @@ def test_thresholds_end_where_probabilities_do(rule, beyond, nearest):
     assert len(np.unique(ends[0])) > 2
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", list(RULES))
 @pytest.mark.parametrize("target", [0.0, 0.1, 0.3, 0.5, 0.77, 1.0])
 def test_who_just_reaches_the_threshold_owns(rule, target):
     probs = np.tile(uniform(0.97 - 0.97 * target, target, 0.03 - 0.03 * target), (3, 1, 1, 1))
@@ -294,7 +281,7 @@ def test_who_just_reaches_the_threshold_owns(rule, target):
 def test_of_equal_claims_the_higher_score_wins():
     rois = np.tile(np.array([0, 0, 4, 4], np.float32), (3, 1))
     scores = np.array([0.5, 0.9, 0.7], np.float32)
-    torn = np.tile(uniform(0.0, 0.55, 0.45), (3, 1, 1, 1))  # product: .55·.45² of 3 of it and .45³
+    torn = np.tile(uniform(0.0, 0.55, 0.45), (3, 1, 1, 1))
     for rule in RULES:
         assert (fuse(torn, rois, scores, (4, 4), 0.2, rule) == 2).all(), rule
         assert (fuse(torn, rois, scores + 1, (4, 4), 0.2, rule) == 2).all(), "all surely exist"
@@ -325,7 +312,6 @@ def test_a_neighbour_that_sees_nobody_takes_nothing_away():
     # 1: t .55 n .40, 2: t .60 n .10 b .30; both would take the pixel, 2 is much less torn
     [
         ("arbitrate", 2),
-        ("product", 2),
         ("mean", 2),
         ("max", 2),
         ("priority", 1),
@@ -415,8 +401,6 @@ def test_sure_rois_without_number_do_not_overflow():
     rois = np.tile(np.array([0, 0, 4, 4], np.float32), (151, 1))
     with np.errstate(all="raise", under="ignore"):
         assert (fuse(probs, rois, np.ones(151, np.float32), (4, 4)) == 151).all()
-        product = fuse(probs, rois, np.ones(151, np.float32), (4, 4), rule="product")
-    assert (product == 0).all()  # one veto is enough there
     probs = np.concatenate([np.tile(uniform(0, 0, 1), (150, 1, 1, 1)), uniform(0, 1, 0)[None]])
     assert (fuse(probs, rois, np.ones(151, np.float32), (4, 4)) == 151).all()
 
@@ -433,21 +417,3 @@ def test_nobody_and_wrong_rules():
     assert fuse(np.zeros((0, 3, 56, 56)), np.zeros((0, 4)), np.zeros(0), (5, 7)).shape == (5, 7)
     with pytest.raises(ValueError, match="arbitrate"):
         fuse(np.zeros((0, 3, 56, 56)), np.zeros((0, 4)), np.zeros(0), (5, 7), rule="best")
-
-
-def test_target_probabilities_alone_are_enough():
-    target = np.array([[[0.25]]], np.float32)
-    np.testing.assert_allclose(masks.as_class_probs(target).ravel(), [0, 0.25, 0.75])
-    with pytest.raises(ValueError, match=r"\[N, M, M\]"):
-        masks.as_class_probs(np.zeros((4, 2, 5, 5)))
-
-
-def test_smoothing_rounds_and_keeps_the_mean():
-    probs = np.zeros((1, 3, 56, 56), np.float32)
-    probs[:, 1, 20:30, 20:30] = 1
-    assert masks.smooth(probs, 0.0) is probs
-    soft = masks.smooth(probs, 1.5)
-    assert soft.shape == probs.shape
-    assert abs(soft[0, 1].sum() - 100) < 0.1
-    assert 0.5 < soft[0, 1, 20, 25] < soft[0, 1, 25, 25]
-    assert 0 < soft[0, 1, 19, 25] < 0.5

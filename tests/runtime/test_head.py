@@ -13,7 +13,7 @@ import torch
 from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.export.head import export_end_to_end, export_head
-from human_edge_detection.masks.fusion import softmax
+from human_edge_detection.masks.probabilities import softmax
 from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.runtime import head as head_session
 from human_edge_detection.runtime.head import LEAST_PER_THREAD, HeadSession

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as mask_api
 
 from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.rle import decode_segmentation
 from human_edge_detection.core.structures import FloatArray, ImageArray
 from human_edge_detection.data.photos import PhotoFile, PhotoStore
 
@@ -103,17 +103,7 @@ def decode_mask(person: Person, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
     shape = person.segmentation
     if shape is None:
         raise ValueError(f"annotation {person.id} has no mask, only a box")
-    height, width = size_hw
     try:
-        if isinstance(shape, list):
-            rle = mask_api.merge(mask_api.frPyObjects(shape, height, width))
-        elif isinstance(shape["counts"], list):
-            rle = mask_api.frPyObjects(shape, height, width)
-        else:
-            rle = shape
-        mask = mask_api.decode(rle)
+        return decode_segmentation(shape, size_hw)
     except (ValueError, TypeError, KeyError, RuntimeError) as error:
         raise InputError(f"annotation {person.id}: its mask cannot be decoded ({error})") from error
-    if mask.shape != size_hw:
-        raise InputError(f"annotation {person.id}: its mask is for {mask.shape}, not {size_hw}")
-    return np.asarray(mask, np.bool_)

@@ -25,8 +25,8 @@ from human_edge_detection.evaluation.metrics import (
     image_iou,
     pooled_ious,
 )
-from human_edge_detection.masks.fusion import softmax
-from human_edge_detection.masks.probabilities import paste_mask
+from human_edge_detection.masks.paste import paste_mask
+from human_edge_detection.masks.probabilities import softmax
 
 EDGE_MARGIN = 2.0
 """Pixels from the image's edge within which a box counts as truncated by it."""

@@ -23,7 +23,7 @@ from human_edge_detection.core.images import as_network_input
 from human_edge_detection.core.spec import ExportedSpec, ModelSpec
 from human_edge_detection.core.structures import FloatArray, Infer, RoiSample
 from human_edge_detection.export.extractors import open_extractor
-from human_edge_detection.masks.fusion import softmax
+from human_edge_detection.masks.probabilities import softmax
 from human_edge_detection.modeling.features import (
     MapSource,
     extracted_features,

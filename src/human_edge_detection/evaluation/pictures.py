@@ -28,7 +28,8 @@ from human_edge_detection.data.targets import PhotoMasks, roi_targets
 from human_edge_detection.evaluation.bootstrap import ASPECTS
 from human_edge_detection.evaluation.evaluate import PersonScore
 from human_edge_detection.evaluation.metrics import BoolArray
-from human_edge_detection.masks.overlay import BOX_COLOR, NON_TARGET_COLOR, TARGET_COLOR, panel
+from human_edge_detection.masks.overlay import NON_TARGET_COLOR, TARGET_COLOR
+from human_edge_detection.masks.panels import BOX_COLOR, panel
 from human_edge_detection.masks.paste import paste_window
 
 LOG = logging.getLogger(__name__)

@@ -27,7 +27,7 @@ from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.data.photos import open_photos
 from human_edge_detection.export.quantize import Feeds, quantized
 from human_edge_detection.inference.predictor import MaskPredictor
-from human_edge_detection.masks.fusion import softmax
+from human_edge_detection.masks.probabilities import softmax
 from human_edge_detection.runtime.head import head_feeds
 from human_edge_detection.runtime.sessions import open_session, read_model
 

@@ -28,7 +28,6 @@ from human_edge_detection.inference.resume_log import Ledger
 from human_edge_detection.inference.sources import Source
 from human_edge_detection.inference.writers import (
     Frame,
-    FusedOnce,
     ResultFiles,
     VideoReader,
     VideoWriter,
@@ -263,7 +262,6 @@ class PredictRun:
         known_id = None if boxes is None else boxes.image_id
         wanted_id = job.wanted_id if known_id is None else known_id
         name, image_id = self._ledger.claim(job.source, wanted_id)
-        masks = FusedOnce.of(masks)
         self._files.write(name, photo.image, masks)
         file_name = (boxes and boxes.file_name) or job.source.name
         results = []

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.options import DEVICES, option, require_at_least
+from human_edge_detection.masks import FUSE_RULES
 
-FUSE_RULES = ("arbitrate", "max", "mean", "priority")
 SAVE_KINDS = ("overlay", "coco", "labels", "cutouts", "polygons")
 BOX_FORMATS = ("auto", "coco", "coco_results", "csv", "yolo")
 DETECTOR_LAYOUTS = ("auto", "wholebody", "raw", "end2end", "boxes_scores")

@@ -12,7 +12,7 @@ from human_edge_detection.core.images import PreparedImage, check_image
 from human_edge_detection.core.structures import Detections, FloatArray, ImageArray
 from human_edge_detection.inference.encoders import EncodedImage
 from human_edge_detection.inference.loading import Place, open_networks
-from human_edge_detection.inference.options import FUSE_RULES
+from human_edge_detection.masks import FUSE_RULES
 from human_edge_detection.masks.instance_masks import InstanceMasks
 from human_edge_detection.runtime.detector import DEFAULT_SCORE
 from human_edge_detection.runtime.model_files import FileName, name_files

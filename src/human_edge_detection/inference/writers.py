@@ -18,25 +18,9 @@ import numpy as np
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import write_atomically
 from human_edge_detection.core.images import save_image
-from human_edge_detection.core.structures import ImageArray, LabelMap
+from human_edge_detection.core.structures import ImageArray
 from human_edge_detection.inference.resume_log import replacing
 from human_edge_detection.masks.instance_masks import InstanceMasks
-
-
-class FusedOnce(InstanceMasks):
-    """The same masks, but each pixel's owner is worked out once for all that is written."""
-
-    @classmethod
-    def of(cls, masks: InstanceMasks) -> FusedOnce:
-        """A short-lived copy that shares the arrays; it holds one label map."""
-        return cls(**vars(masks))
-
-    def label_map(self, threshold: float = 0.5) -> LabelMap:
-        """See :meth:`InstanceMasks.label_map`."""
-        known: dict[float, LabelMap] = self.__dict__.setdefault("_labels", {})
-        if threshold not in known:
-            known[threshold] = super().label_map(threshold)
-        return known[threshold]
 
 
 @dataclass(frozen=True)
@@ -211,7 +195,7 @@ class VideoWriter:
         Raises:
             InputError: a file cannot be written.
         """
-        files, masks = self._files, FusedOnce.of(masks)
+        files = self._files
         if self._lines is not None:
             people = masks.to_coco(frame.number, threshold=files.threshold)
             line = {"frame": frame.number, "seconds": round(frame.seconds, 4), "people": people}

@@ -1,26 +1,40 @@
-"""The rule ``arbitrate``: what all ROIs of a crowd together say, and who gets its pixels.
+"""The rule ``arbitrate``: which person owns a pixel that several ROIs cover.
 
-The rule is told in ``masks``. Logarithms are taken at the bins; from there to the pixels and on
-everything is linear, so that a ROI's claim is one plane that is pasted, and its word to the others
-a second one. The work is a dozen simple steps a pixel and ROI, so it is done in place, in memory
-that is kept: with fresh arrays most of the time went into getting them. Where an array is a window
-of a larger one OpenCV is two to three times as fast as NumPy.
+Every ROI *i* estimates at every pixel the probability *tᵢ* that the pixel belongs to its own
+person (target) and *nᵢ* that it belongs to another person (non-target). The ROIs see different
+crops of one image, so their estimates are combined:
 
-How sure it is that a candidate is a person at all, and not one whom a surer box holds already.
+    claimᵢ = log(eᵢtᵢ / (1 - eᵢtᵢ)) - ½ Σⱼ≠ᵢ log(1 - eⱼnⱼ)
+    owner  = argmaxᵢ claimᵢ
+    kept   if  log(tᵢ / (1 - tᵢ)) - ½ Σⱼ≠ᵢ log(1 - eⱼnⱼ)  ≥  log(T / (1 - T))   for i = owner
 
-A detector's score is taken as the probability that a box holds a person. That leaves boxes of
-people who were found before: non-maximum suppression lets two boxes of one person stand if they
-differ enough. A surer candidate *i*, which itself exists with probability *sᵢ*, is the same person
-as *j* with a probability that is told from their ROIs, ``sᵢ·IoUᵢⱼ``; what is left for a person of
-*j*'s own is ``aⱼ = Πᵢ (1 - sᵢ·IoUᵢⱼ)``. Of a person of its own, ``sⱼ·aⱼ``, and nobody, ``1 - sⱼ``,
+    t, n  target and non-target probability of a ROI at the pixel, cut to 0.001 … 0.999
+    e     probability that the ROI's candidate is a person of its own (see below), 1 for given boxes
+    T     threshold
+    ½     weight of the neighbours: all ROIs read the same features, so they are not independent
 
-    ``eⱼ = sⱼ·aⱼ / (sⱼ·aⱼ + 1 - sⱼ)``
+A neighbour that sees another person at a pixel (high *n*) raises every other claim there; a
+neighbour that sees nobody (*n* near 0) leaves them unchanged, because *n* is precise but misses
+half of the people. A candidate competes with *e·t*, the probability that it exists and owns the
+pixel. Once it has won, the threshold applies to the mask of a person who exists, hence *t* alone.
 
-is the probability of the first. Who has score 1 exists, however close the others are.
+Candidates. A detector's score *s* is taken as the probability that a box holds a person. Two boxes
+of one person may pass non-maximum suppression, so a candidate *j* is the person of a surer
+candidate *i* with probability ``sᵢ·IoUᵢⱼ``, and a person of its own with
+
+    eⱼ = sⱼaⱼ / (sⱼaⱼ + 1 - sⱼ),   aⱼ = Πᵢ (1 - sᵢ·IoUᵢⱼ)  over all i with sᵢ > sⱼ
+
+A candidate with score 1 is always kept: *e* = 1.
+
+How it is computed. Logarithms are taken at the bins; everything after that is linear, so each
+term is one plane that is interpolated to the pixels. The steps per pixel and ROI are few and
+simple, so they run in place in kept memory; on windows of larger arrays OpenCV is two to three
+times as fast as NumPy.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -29,64 +43,71 @@ from numpy.typing import NDArray
 
 from human_edge_detection.core.boxes import box_iou
 from human_edge_detection.core.structures import Bounds, FloatArray, LabelMap, MaskClass
-from human_edge_detection.masks.buffers import kept_scratch
+from human_edge_detection.masks.buffers import thread_buffers
 from human_edge_detection.masks.paste import paste_grids, paste_on
 from human_edge_detection.masks.probabilities import LEAST_PROBABILITY, cut, log_odds
 
 _CHUNK = 32
-"""People whose bins are worked on at once, few enough for a processor's cache."""
+"""ROIs whose planes are computed at once, few enough for a processor's cache."""
 
 
-class Claims:
-    """What the people of a crowd claim and say about each other; of equal claims the first stands.
+@dataclass(frozen=True)
+class Crowd:
+    """The ROIs that share pixels with others, out of the N of an image.
 
-    Everything is float32 log-odds [N, C, M, M] at the bins of the ROIs. The planes of a person:
-
-    - his claim, ``log odds(e·t) + ½ log(1 - e·n)``: his own word is taken off what everybody says
-      beforehand, so that all claims to a pixel compare without what they have in common;
-    - what he says of everybody else's, ``log(1 - e·n)``;
-    - unless everybody surely exists, what his claim would gain if he did.
+    Attributes:
+        members: int [K], their rows, by falling precedence: of equal claims the first wins.
+        probs: [N, 3, M, M] probabilities.
+        rois_xyxy: float32 [N, 4] source pixels, what the masks cover.
+        windows: int64 [N, 4], the ROIs' whole pixels.
+        scores: float32 [N].
     """
 
-    def __init__(
-        self,
-        crowd: NDArray[np.integer],
-        probs: NDArray[np.floating],
-        rois_xyxy: FloatArray,
-        windows: NDArray[np.int64],
-        exists: FloatArray,
-    ) -> None:
-        """Weigh every bin of the crowd once.
+    members: NDArray[np.integer]
+    probs: NDArray[np.floating]
+    rois_xyxy: FloatArray
+    windows: NDArray[np.int64]
+    scores: FloatArray
 
-        Args:
-            crowd: int [K], who of the N people, in the order in which their claims are heard.
-            probs: [N, 3, M, M] probabilities.
-            rois_xyxy: float32 [N, 4] source pixels, what the masks cover.
-            windows: int64 [N, 4] the ROIs' pixels.
-            exists: float32 [K], the probability that each of the crowd exists.
-        """
-        side = probs.shape[-1]
-        self._crowd = crowd
-        self._scratch = kept_scratch()
-        self._grids = paste_grids(rois_xyxy[crowd], windows[crowd], side)
+
+class Arbitration:
+    """Owners of a crowd's pixels by the rule ``arbitrate``.
+
+    Holds float32 planes [K, C, M, M] at the bins of the ROIs:
+
+    - 0, claim: ``log odds(e·t) + ½ log(1 - e·n)``. Half the sum over *all* ROIs is common to the
+      claims at a pixel; with the ROI's own term added back here, claims compare without it;
+    - 1, evidence: ``log(1 - e·n)``, summed over all ROIs of a pixel;
+    - 2, gain: ``log odds(t) - log odds(e·t)``, which turns the owner's claim into the log-odds
+      that the threshold applies to. Left out where every *e* is 1.
+    """
+
+    def __init__(self, crowd: Crowd) -> None:
+        """Compute the planes."""
+        members = crowd.members
+        exists = candidate_probability(crowd.rois_xyxy[members], crowd.scores[members])
+        side = crowd.probs.shape[-1]
+        self._members = members
+        self._pool = thread_buffers()
+        self._grids = paste_grids(crowd.rois_xyxy[members], crowd.windows[members], side)
         self._is_sure = bool((exists == 1).all())
-        shape = (len(crowd), 2 if self._is_sure else 3, side, side)
-        self._planes: FloatArray = self._scratch.array("planes", shape)
-        for start in range(0, len(crowd), _CHUNK):
+        shape = (len(members), 2 if self._is_sure else 3, side, side)
+        self._planes: FloatArray = self._pool.array("planes", shape)
+        for start in range(0, len(members), _CHUNK):
             part = slice(start, start + _CHUNK)
-            self._weigh(probs, crowd[part], exists[part, None, None], self._planes[part])
+            self._fill(crowd.probs, members[part], exists[part, None, None], self._planes[part])
 
-    def _weigh(
+    def _fill(
         self,
         probs: NDArray[np.floating],
-        people: NDArray[np.integer],
+        rows: NDArray[np.integer],
         exists: FloatArray,
         planes: FloatArray,
     ) -> None:
-        """Write some people's ``planes`` [n, C, M, M]."""
-        claim, unseen = planes[:, 0], planes[:, 1]
-        target = np.asarray(probs[people, MaskClass.TARGET], np.float32)
-        other = np.asarray(probs[people, MaskClass.NON_TARGET], np.float32)
+        """Write ``planes`` [n, C, M, M] of the ROIs ``rows``; ``exists`` is *e*, [n, 1, 1]."""
+        claim, evidence = planes[:, 0], planes[:, 1]
+        target = np.asarray(probs[rows, MaskClass.TARGET], np.float32)
+        other = np.asarray(probs[rows, MaskClass.NON_TARGET], np.float32)
         if self._is_sure:
             log_odds(target, claim)
         else:
@@ -95,8 +116,8 @@ class Claims:
             other *= exists
         np.subtract(1, other, out=other)
         np.clip(other, LEAST_PROBABILITY, 1, out=other)
-        np.log(other, out=unseen)
-        np.multiply(unseen, 0.5, out=other)
+        np.log(other, out=evidence)
+        np.multiply(evidence, 0.5, out=other)
         claim += other
 
     def settle(
@@ -111,41 +132,45 @@ class Claims:
 
         Args:
             band: the pixels.
-            rows: rising places in the crowd of those who have pixels in the band.
+            rows: rising positions in the crowd of the ROIs that have pixels in the band.
             windows: int64 [rows, 4] those pixels.
             threshold: least probability of ownership.
             labels: int32 [H, W] of the whole image; the band's pixels are written.
         """
         left, top, right, bottom = band
         shape = (bottom - top, right - left)
+        # The strongest ROI so far is held by its number 1 … len(rows) in the smallest signed type
+        # (int8 for most crowds): a quarter of the memory traffic of int32.
         ranks = np.min_scalar_type(-len(rows) - 1).type
-        others = self._plane("others", shape, 0)
+        evidence = self._plane("evidence", shape, 0)
         strength = self._plane("strength", shape, -np.inf)
         gain = None if self._is_sure else self._plane("gain", shape, 0)
         rank = self._plane(f"rank {ranks.__name__}", shape, 0, ranks)
         mine_name = f"mine {ranks.__name__}"
-        people = zip(rows.tolist(), windows.tolist(), strict=True)
-        for number, (row, (x1, y1, x2, y2)) in enumerate(people, start=1):
+        members = zip(rows.tolist(), windows.tolist(), strict=True)
+        for number, (row, (x1, y1, x2, y2)) in enumerate(members, start=1):
             window = (x1, y1, x2, y2)
-            words = paste_on(self._planes[row], self._grids[row], window, self._scratch)
+            pasted = paste_on(self._planes[row], self._grids[row], window, self._pool)
             here = (slice(y1 - top, y2 - top), slice(x1 - left, x2 - left))
-            cv2.accumulate(words[1], others[here])
+            cv2.accumulate(pasted[1], evidence[here])
             strongest = strength[here]
-            wins = self._scratch.array("wins", strongest.shape, np.uint8)
-            cv2.compare(words[0], strongest, cv2.CMP_GT, dst=wins)
-            cv2.max(words[0], strongest, dst=strongest)
+            wins = self._pool.array("wins", strongest.shape, np.uint8)
+            cv2.compare(pasted[0], strongest, cv2.CMP_GT, dst=wins)  # 255 where it wins, else 0
+            cv2.max(pasted[0], strongest, dst=strongest)
             if gain is not None:
-                cv2.copyTo(words[2], wins, dst=gain[here])
-            # A later winner has the higher number: the maximum writes it just where he wins.
-            mine = self._scratch.array(mine_name, strongest.shape, ranks)
+                cv2.copyTo(pasted[2], wins, dst=gain[here])  # the gain of the strongest so far
+            # As int8, 255 is -1, all bits set: `and` gives this ROI's number where it wins, else 0.
+            # Numbers rise, so the maximum overwrites earlier winners exactly there.
+            mine = self._pool.array(mine_name, strongest.shape, ranks)
             np.bitwise_and(wins.view(np.int8), ranks(number), out=mine)
             cv2.max(rank[here], mine, dst=rank[here])
-        cv2.scaleAdd(others, -0.5, strength, dst=strength)
+        cv2.scaleAdd(evidence, -0.5, strength, dst=strength)  # strength -= ½ Σ log(1 - e·n)
         if gain is not None:
             cv2.add(strength, gain, dst=strength)
-        rank *= strength >= cut(threshold)
+        rank *= strength >= cut(threshold)  # nobody where the owner does not reach the threshold
+        # From numbers to labels by a table; for int8, cv2.LUT wants one of 256 entries.
         names = np.zeros(max(256, len(rows) + 1), np.int32)
-        names[1 : len(rows) + 1] = self._crowd[rows] + 1
+        names[1 : len(rows) + 1] = self._members[rows] + 1
         if ranks is np.int8:
             cv2.LUT(rank.view(np.uint8), names, dst=labels[top:bottom, left:right])
         else:
@@ -154,20 +179,20 @@ class Claims:
     def _plane(
         self, name: str, shape: tuple[int, int], value: float, dtype: type = np.float32
     ) -> NDArray[Any]:
-        plane = self._scratch.array(name, shape, dtype)
+        plane = self._pool.array(name, shape, dtype)
         plane.fill(value)
         return plane
 
 
-def existence(rois_xyxy: FloatArray, scores: FloatArray) -> FloatArray:
-    """The probability that each candidate is a person of its own, float32 [N].
+def candidate_probability(rois_xyxy: FloatArray, scores: FloatArray) -> FloatArray:
+    """The probability *e* that each candidate is a person of its own, float32 [N].
 
-    The last digits depend on the order of the candidates. Boxes of equal score take nothing from
-    each other.
+    The last digits depend on the order of the candidates. Boxes of equal score do not lower each
+    other's probability.
 
     Args:
         rois_xyxy: float32 [N, 4], any frame.
-        scores: float32 [N]; above 1 counts as 1, below 0 as 0.
+        scores: float32 [N]; cut to 0…1.
     """
     exists = np.clip(np.asarray(scores, np.float64), 0, 1)
     if (exists == 1).all():

@@ -1,4 +1,4 @@
-"""Memory that is used over and over by the many small steps of one job."""
+"""Working memory that is kept between calls, for code of many small steps."""
 
 from __future__ import annotations
 
@@ -10,25 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 MOST_KEPT = 1 << 24
-"""Bytes: a larger array is not kept, so that one huge crowd does not hold memory for ever."""
-
+"""Bytes; a larger array is not kept, so that one huge crowd does not hold memory for ever."""
 
 ALIGNMENT = 64
-"""Bytes of a cache line: sums over arrays that begin with one are a fifth faster."""
+"""Bytes of a cache line; sums over arrays that begin with one are a fifth faster."""
 
 
-class Scratch:
-    """Arrays by name whose memory is kept, since fresh memory often costs more than the sums in it.
+class BufferPool:
+    """Named arrays whose memory is used again: fresh memory often costs more than the sums in it.
 
-    One thread's: an array is valid until the same name is asked for again.
+    For one thread. An array is valid until its name is asked for again.
     """
 
     def __init__(self) -> None:
-        """Hold nothing yet."""
+        """Start without memory."""
         self._flat: dict[str, NDArray[Any]] = {}
 
     def array(self, name: str, shape: tuple[int, ...], dtype: type = np.float32) -> NDArray[Any]:
-        """An array of ``shape`` with whatever it held last; a name always has the same dtype."""
+        """Return an uninitialised array of ``shape``; a name always has the same dtype."""
         size = math.prod(shape)
         flat = self._flat.get(name)
         if flat is None or flat.size < size:
@@ -46,9 +45,9 @@ def _aligned(size: int, dtype: type) -> NDArray[Any]:
 _kept = threading.local()
 
 
-def kept_scratch() -> Scratch:
-    """The calling thread's own, which outlasts a call: some systems take long to give memory."""
-    if not hasattr(_kept, "scratch"):
-        _kept.scratch = Scratch()
-    scratch: Scratch = _kept.scratch
-    return scratch
+def thread_buffers() -> BufferPool:
+    """Return the calling thread's pool, which outlasts a call: some systems allocate slowly."""
+    if not hasattr(_kept, "pool"):
+        _kept.pool = BufferPool()
+    pool: BufferPool = _kept.pool
+    return pool

@@ -1,71 +1,46 @@
-"""From logits to the image's pixels: softmax, smoothing, and whose each pixel is.
+"""The label map of an image: from every ROI's probabilities to one owner per pixel.
 
-Every ROI tells for each of its bins *t*, the probability that it belongs to its own person, *n*,
-to somebody else, and *b*, to nobody. A person's mask for itself is where the log-odds of *t*,
-interpolated to the pixels, reach those of the threshold (``odds``).
+A pixel that a single ROI covers needs no rule: it belongs to the ROI's person where the target
+probability, interpolated as log-odds, reaches the threshold. So a person apart from the others has
+the same mask under every rule.
 
-Where ROIs overlap, their words have to be put together; a fuse rule says how. A pixel that a single
-ROI covers has only its *t* to go by, under every rule: a person alone comes out as for itself.
+Where ROIs overlap a rule decides. Of the ROIs *i* that cover a pixel, with target probability *tᵢ*
+and non-target probability *nᵢ*:
 
-The rules, for a pixel that the ROIs *i*, *j* … cover:
+- ``arbitrate``: the highest log-odds of *tᵢ*, raised by neighbours whose non-target probability is
+  high; the formula is in ``arbitration``;
+- ``max``: the highest *tᵢ*, if it reaches the threshold;
+- ``mean``: the highest mean of *tᵢ* and the others' *nⱼ*, if it reaches the threshold; a ROI with
+  *nᵢ* > *tᵢ* owns nothing that others cover;
+- ``priority``: the highest score among those whose *tᵢ* reaches the threshold;
+- ``independent``: none. Masks may share pixels; a label map shows the owners under ``max``.
 
-- ``arbitrate``: the odds of *tᵢ*, raised by every neighbour that sees somebody else there:
-  ``tᵢ/(1 - tᵢ) · Πⱼ (1 - nⱼ)^-½``. The highest owns the pixel if its probability reaches the
-  threshold. A neighbour's *n* speaks for somebody; that it sees nobody speaks against nothing,
-  because *n* is precise but misses half of what is there. The root halves what the neighbours
-  say: all ROIs look at the same features. The logarithms of the factors are what is interpolated.
-
-  That is for people who exist. A detector's candidate exists with probability *e*, made of its
-  score (``existence``). The pixel is his only if he exists, so he claims it with *e·t* in place of
-  *t*; his *n* is a word only if he exists, so on the mean ``1 - e·n`` stands for ``1 - n``. The
-  strongest claim gets the pixel. Whether it reaches the threshold is asked of the mask of a person
-  who exists: there the owner's own *t* counts in full, as it does where he is alone.
-- ``product``: the ROIs' words taken as independent and complete: ``tᵢ·Πⱼ nⱼ`` against the same of
-  the others, against nobody, ``Π b``, and against a person without a ROI, ``Π n``.
-- ``mean``: the mean of *tᵢ* and the others' *nⱼ* must reach the threshold, the highest owns. A
-  person whose own ROI rather sees somebody else (*n* > *t*) owns nothing that others cover.
-- ``max``: the highest *t* owns the pixel if it reaches the threshold.
-- ``priority``: the person of the highest score among those whose *t* reaches the threshold.
-- ``independent``: nothing is fused, a pixel may have several owners (a label map tells ``max``'s).
-
-Probabilities and thresholds are cut to 0.001 … 0.999, so that no single bin or ROI has a veto.
-
-The rules that ``arbitrate`` is compared with; what each of them means is told in ``masks``.
-
-Written plainly, since nobody waits for them, but in the memory of one band of the image.
+A new rule is a class like ``Arbitration``, or a claim for ``PlainRule``, and a row in ``RULES``; to
+offer it by name to users, add that to ``masks.FUSE_RULES``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
+from typing import Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from human_edge_detection.core import geometry
 from human_edge_detection.core.structures import Bounds, FloatArray, LabelMap, MaskClass
-from human_edge_detection.masks.arbitration import Claims, existence
-from human_edge_detection.masks.paste import paste_at
-from human_edge_detection.masks.probabilities import LEAST_PROBABILITY, cut, log_odds, paste_masks
+from human_edge_detection.masks.arbitration import Arbitration, Crowd
+from human_edge_detection.masks.paste import paste_at, paste_masks
+from human_edge_detection.masks.probabilities import LEAST_PROBABILITY, cut, log_odds
+
+BAND_PIXELS = 1 << 18
+"""Pixels fused at a time; bounds the working memory for any image and crowd."""
 
 
-@dataclass(frozen=True)
-class PlainRule:
-    """A rule, and the crowd that it is applied to.
-
-    Attributes:
-        rule: ``max``, ``priority``, ``mean``, ``product``, or ``independent``: here as ``max``.
-        crowd: int [K], who of the N people, in the order in which their claims are heard.
-        probs: [N, 3, M, M] probabilities.
-        rois_xyxy: float32 [N, 4] source pixels, what the masks cover.
-    """
-
-    rule: str
-    crowd: NDArray[np.integer]
-    probs: NDArray[np.floating]
-    rois_xyxy: FloatArray
+class Rule(Protocol):
+    """Decides the owners of a crowd's pixels, one band of the image at a time."""
 
     def settle(
         self,
@@ -75,112 +50,103 @@ class PlainRule:
         threshold: float,
         labels: LabelMap,
     ) -> None:
-        """Write the owners of a band's pixels; the arguments are those of ``Claims.settle``."""
-        left, top, right, bottom = band
-        sums = _Sums((bottom - top, right - left), self.rule, cut(threshold))
-        for person, (x1, y1, x2, y2) in zip(self.crowd[rows], windows.tolist(), strict=True):
-            words = np.asarray(self.probs[person, MaskClass.TARGET :], np.float32)
-            words = np.concatenate([words, log_odds(words[:1])])
-            target, other, own = paste_at(words, self.rois_xyxy[person], (x1, y1, x2, y2))
-            here = (slice(y1 - top, y2 - top), slice(x1 - left, x2 - left))
-            sums.add(person + 1, here, target, other, own)
-        labels[top:bottom, left:right] = sums.owners(threshold)
+        """Write the owners of a band's pixels; the arguments are those of ``Arbitration``."""
 
 
-class _Sums:
-    """What the ROIs heard so far say about a band; every array is [h, w]."""
+class BandSums:
+    """What a plain rule knows of the ROIs of a band; arrays [h, w].
 
-    def __init__(self, shape: tuple[int, int], rule: str, least: float) -> None:
-        self.rule, self.least = rule, least
+    Attributes:
+        owner: int32, label of the strongest claim; 0 where no ROI lies.
+        strength: float32, that claim.
+        covering: int32, number of ROIs.
+        own: float32, log-odds of *t* of the last ROI.
+        others: float32, sum of *n*.
+    """
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        """Start without ROIs."""
         self.owner = np.zeros(shape, np.int32)
         self.strength = np.full(shape, -np.inf, np.float32)
         self.covering = np.zeros(shape, np.int32)
-        self.own = np.zeros(shape, np.float32)  # log-odds of the last ROI's t
-        self.others = np.zeros(shape, np.float32)  # sum of n, or of t / n
-        self.nobody = np.zeros(shape, np.float32)  # sum of log(b / n)
+        self.own = np.zeros(shape, np.float32)
+        self.others = np.zeros(shape, np.float32)
 
-    def add(
+
+Claim = Callable[[FloatArray, FloatArray, FloatArray, float], FloatArray]
+"""A ROI's claim [h, w] from its *t*, its *n*, the log-odds of *t*, and those of the threshold."""
+
+Reaches = Callable[[BandSums, float], NDArray[np.bool_]]
+"""Whether the strongest claim is enough for the threshold (a probability), bool [h, w]."""
+
+
+class PlainRule:
+    """A rule that gives a pixel to the highest claim, if it is enough; simple rather than fast."""
+
+    def __init__(self, crowd: Crowd, claim: Claim, reaches: Reaches) -> None:
+        """Take the crowd and the two functions that make the rule."""
+        self._crowd, self._claim, self._reaches = crowd, claim, reaches
+
+    def settle(
         self,
-        label: int,
-        here: tuple[slice, slice],
-        target: FloatArray,
-        other: FloatArray,
-        own: FloatArray,
+        band: Bounds,
+        rows: NDArray[np.integer],
+        windows: NDArray[np.int64],
+        threshold: float,
+        labels: LabelMap,
     ) -> None:
-        """Take in a ROI's t, n and log-odds of t; of equal claims the first one stands."""
-        if self.rule == "mean":
-            claim = target - other
-            self.others[here] += other
-        elif self.rule == "product":
-            # A product over all ROIs but one is that over all, divided by that one's own factor.
-            nobody = np.maximum(1 - target - other, LEAST_PROBABILITY)
-            other = np.maximum(other, LEAST_PROBABILITY)
-            claim = target / other
-            self.others[here] += claim
-            self.nobody[here] += np.log(nobody / other)
-        elif self.rule == "priority":
-            claim = np.where(own >= self.least, np.float32(np.inf), own)
-        else:
-            claim = own
-        wins = claim > self.strength[here]
-        self.owner[here][wins] = label
-        self.strength[here][wins] = claim[wins]
-        self.covering[here] += 1
-        self.own[here] = own
-
-    def owners(self, threshold: float) -> LabelMap:
-        """The owner of every pixel, where he reaches the threshold; else 0."""
-        lowest = min(max(threshold, LEAST_PROBABILITY), 1 - LEAST_PROBABILITY)
-        if self.rule == "mean":
-            fused = (self.strength + self.others) / np.maximum(self.covering, 1)
-            is_sure = (fused >= lowest) & (self.strength >= 0)
-        elif self.rule == "product":
-            with np.errstate(over="ignore"):  # infinitely sure that it is nobody's pixel: 0
-                is_sure = self.strength / (1 + self.others + np.exp(self.nobody)) >= lowest
-        else:
-            is_sure = self.strength >= self.least
-        is_sure = np.where(self.covering == 1, self.own >= self.least, is_sure)
-        return np.where(is_sure, self.owner, 0)
+        """Write the owners of a band's pixels; the arguments are those of ``Arbitration``."""
+        left, top, right, bottom = band
+        crowd, sums = self._crowd, BandSums((bottom - top, right - left))
+        for person, (x1, y1, x2, y2) in zip(crowd.members[rows], windows.tolist(), strict=True):
+            planes = np.asarray(crowd.probs[person, MaskClass.TARGET :], np.float32)
+            planes = np.concatenate([planes, log_odds(planes[:1])])
+            target, other, own = paste_at(planes, crowd.rois_xyxy[person], (x1, y1, x2, y2))
+            here = (slice(y1 - top, y2 - top), slice(x1 - left, x2 - left))
+            claim = self._claim(target, other, own, cut(threshold))
+            wins = claim > sums.strength[here]  # of equal claims the first stands
+            sums.owner[here][wins] = person + 1
+            sums.strength[here][wins] = claim[wins]
+            sums.covering[here] += 1
+            sums.own[here] = own
+            sums.others[here] += other
+        reached = self._reaches(sums, threshold)
+        reached = np.where(sums.covering == 1, sums.own >= cut(threshold), reached)
+        labels[top:bottom, left:right] = np.where(reached, sums.owner, 0)
 
 
-RULES = ("arbitrate", "product", "mean", "max", "priority", "independent")
-
-BAND_PIXELS = 1 << 18
-"""Pixels fused at a time: it bounds the working memory, whatever the image and the crowd."""
+def _own_odds(target: FloatArray, other: FloatArray, own: FloatArray, least: float) -> FloatArray:
+    return own
 
 
-def softmax(logits: NDArray[np.floating]) -> FloatArray:
-    """Probabilities float32 [N, 3, M, M] from logits of the same shape."""
-    values = np.asarray(logits, np.float32)
-    if values.size == 0:
-        return values
-    powers: FloatArray = values - values.max(axis=1, keepdims=True)
-    np.exp(powers, out=powers)
-    powers /= powers.sum(axis=1, keepdims=True)
-    return powers
+def _able_first(target: FloatArray, other: FloatArray, own: FloatArray, least: float) -> FloatArray:
+    # All who reach the threshold claim alike, so the first, of the highest score, stands.
+    return np.where(own >= least, np.float32(np.inf), own)
 
 
-def as_class_probs(masks: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Probabilities [N, 3, M, M], from the same or from target probabilities [N, M, M].
-
-    Where only the target's probability is known the rest counts as somebody else's: a ROI that
-    denies a pixel leaves it to the others.
-    """
-    if masks.ndim == 4 and masks.shape[1] == len(MaskClass):
-        return masks
-    if masks.ndim != 3:
-        raise ValueError(f"masks must be [N, M, M] or [N, 3, M, M], but got {list(masks.shape)}")
-    return np.stack([np.zeros_like(masks), masks, 1 - masks], axis=1)
+def _margin(target: FloatArray, other: FloatArray, own: FloatArray, least: float) -> FloatArray:
+    return target - other
 
 
-def smooth(probs: NDArray[np.floating], sigma: float) -> NDArray[np.floating]:
-    """Probabilities [..., M, M] blurred by a Gaussian of ``sigma`` bins; 0 leaves them alone."""
-    if sigma <= 0 or probs.size == 0:
-        return probs
-    planes = np.asarray(probs, np.float32).reshape(-1, *probs.shape[-2:])
-    border = cv2.BORDER_REPLICATE
-    blurred = [cv2.GaussianBlur(plane, (0, 0), sigma, borderType=border) for plane in planes]
-    return np.stack(blurred).reshape(probs.shape)
+def _odds_reach(sums: BandSums, threshold: float) -> NDArray[np.bool_]:
+    return np.asarray(sums.strength >= cut(threshold))
+
+
+def _mean_reaches(sums: BandSums, threshold: float) -> NDArray[np.bool_]:
+    least = min(max(threshold, LEAST_PROBABILITY), 1 - LEAST_PROBABILITY)
+    # tᵢ - nᵢ + Σ n is tᵢ + Σⱼ≠ᵢ nⱼ
+    mean = (sums.strength + sums.others) / np.maximum(sums.covering, 1)
+    return np.asarray((mean >= least) & (sums.strength >= 0))
+
+
+RULES: dict[str, Callable[[Crowd], Rule]] = {
+    "arbitrate": Arbitration,
+    "max": partial(PlainRule, claim=_own_odds, reaches=_odds_reach),
+    "mean": partial(PlainRule, claim=_margin, reaches=_mean_reaches),
+    "priority": partial(PlainRule, claim=_able_first, reaches=_odds_reach),
+    "independent": partial(PlainRule, claim=_own_odds, reaches=_odds_reach),
+}
+"""Every rule by its name."""
 
 
 def fuse(
@@ -193,18 +159,20 @@ def fuse(
 ) -> LabelMap:
     """The owner of every pixel, int32 [H, W]: 0 nobody, ``i + 1`` person ``i``.
 
-    The result does not depend on the order of the people. Beyond it, memory is that of one band and
-    of the people's bins.
+    The result does not depend on the order of the people. Besides the result it needs the memory
+    of one band and of the people's bins.
 
     Args:
         probs: [N, 3, M, M] probabilities of the classes of ``MaskClass``.
         rois_xyxy: float32 [N, 4] source pixels, what each mask covers.
-        scores: float32 [N], how sure it is in 0…1 that each person exists; ``arbitrate`` weighs
-            by them, ``priority`` sorts by them, the other rules only settle exact ties. All 1: only
-            the masks decide.
+        scores: float32 [N] in 0…1, the probability that each person exists. ``arbitrate`` weighs by
+            them, ``priority`` sorts by them, the other rules use them for exact ties only.
         size_hw: the image's height and width.
         threshold: least probability of ownership, as the rule defines it, cut to 0.001 … 0.999.
         rule: one of ``RULES``.
+
+    Raises:
+        ValueError: if there is no such rule.
     """
     if rule not in RULES:
         raise ValueError(f"rule must be one of {', '.join(RULES)}, but got {rule!r}")
@@ -215,15 +183,10 @@ def fuse(
     contested = _contested(windows)
     if contested.any():
         order = _order(probs, rois_xyxy, scores)
-        crowd = order[contested[order]]
-        judge: Claims | PlainRule
-        if rule == "arbitrate":
-            exists = existence(rois_xyxy[crowd], scores[crowd])
-            judge = Claims(crowd, probs, rois_xyxy, windows, exists)
-        else:
-            judge = PlainRule(rule, crowd, probs, rois_xyxy)
-        for band in _bands(windows[crowd]):
-            inside = _inside(windows[crowd], band)
+        members = order[contested[order]]
+        judge = RULES[rule](Crowd(members, probs, rois_xyxy, windows, scores))
+        for band in _bands(windows[members]):
+            inside = _inside(windows[members], band)
             rows = np.flatnonzero((inside[:, 2:] > inside[:, :2]).all(axis=1))
             judge.settle(band, rows, inside[rows], threshold, labels)
     alone = np.flatnonzero(~contested)
@@ -235,12 +198,13 @@ def fuse(
 
 
 def _inside(bounds: NDArray[np.int64], band: Bounds) -> NDArray[np.int64]:
-    """What of each window [N, 4] lies in a band; reversed where nothing does."""
+    """Each window [N, 4] cut to a band; reversed where they share nothing."""
     low, high = np.maximum(bounds[:, :2], band[:2]), np.minimum(bounds[:, 2:], band[2:])
     return np.concatenate([low, high], axis=1)
 
 
 def _contested(bounds: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether each window [N, 4] shares a pixel with another, bool [N]."""
     if len(bounds) == 1:
         return np.zeros(1, np.bool_)
     x1, y1, x2, y2 = bounds.T
@@ -253,7 +217,10 @@ def _contested(bounds: NDArray[np.int64]) -> NDArray[np.bool_]:
 def _order(
     probs: NDArray[np.floating], rois_xyxy: FloatArray, scores: FloatArray
 ) -> NDArray[np.int64]:
-    # Sums of floats depend on their order, so the order must come from the people themselves.
+    """Rows of the people by falling score; ties by their boxes and masks, whatever their order.
+
+    Sums of floats depend on the order of their terms, so it must come from the people themselves.
+    """
     targets = probs[:, MaskClass.TARGET].sum(axis=(1, 2), dtype=np.float64)
     return np.lexsort([targets, *rois_xyxy.T, -scores])
 
@@ -261,7 +228,7 @@ def _order(
 def _bands(bounds: NDArray[np.int64]) -> list[Bounds]:
     """The crowd's part of the image in bands of at most ``BAND_PIXELS``, or of one row or column.
 
-    The cuts lie across the axis where they cut fewer people: for people who stand, that is x.
+    It is divided along the axis where fewer people are cut: x for people who stand.
     """
     if len(bounds) == 0:
         return []

@@ -1,4 +1,4 @@
-"""What inference gives back: one mask per person, kept small until asked for."""
+"""The result of inference: one mask per person, at ROI resolution until pixels are asked for."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from human_edge_detection.core import geometry
 from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.rle import encode_window
 from human_edge_detection.core.structures import (
     Bounds,
     FloatArray,
@@ -19,10 +21,8 @@ from human_edge_detection.core.structures import (
     MaskClass,
     as_boxes,
 )
-from human_edge_detection.masks import fusion as masks
-from human_edge_detection.masks import overlay as visualize
-from human_edge_detection.masks.mask_formats import cut_out, encode_rle, outlines
-from human_edge_detection.masks.probabilities import paste_masks
+from human_edge_detection.masks.fusion import RULES, fuse
+from human_edge_detection.masks.paste import paste_masks
 
 if TYPE_CHECKING:
     import supervision
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class InstanceMasks:
-    """The people of one image: class probabilities at ROI resolution, and where they belong.
+    """The people of one image: class probabilities at ROI resolution, and where they lie.
+
+    The label map is computed on first use and kept for the last threshold, four bytes a pixel.
 
     Attributes:
         probs: float16 or float32 [N, 3, M, M], classes as in ``MaskClass``.
@@ -38,8 +40,8 @@ class InstanceMasks:
         boxes_xyxy: float32 [N, 4] source pixels, the people's boxes as given.
         size_hw: height and width of the image.
         scores: float32 [N] in 0…1; ones if empty.
-        fuse: one of ``masks.RULES``: who gets the pixels that several people claim.
-        ids: the people's own ids, for instance those of the annotations; () if they have none.
+        fuse: the rule for pixels that several ROIs cover, one of ``fusion.RULES``.
+        ids: ids of the people, for instance of their annotations; () if they have none.
     """
 
     probs: NDArray[np.floating]
@@ -49,6 +51,9 @@ class InstanceMasks:
     scores: FloatArray = field(default_factory=lambda: np.zeros(0, np.float32))
     fuse: str = "arbitrate"
     ids: tuple[int, ...] = ()
+    _fused: dict[float, LabelMap] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         """Check the shapes once."""
@@ -69,25 +74,37 @@ class InstanceMasks:
             object.__setattr__(self, name, value)
         if self.ids and len(self.ids) != count:
             raise ValueError(f"ids must be empty or {count} long, but got {len(self.ids)}")
-        if self.fuse not in masks.RULES:
-            raise ValueError(f"fuse must be one of {', '.join(masks.RULES)}, but got {self.fuse!r}")
+        if self.fuse not in RULES:
+            raise ValueError(f"fuse must be one of {', '.join(RULES)}, but got {self.fuse!r}")
 
     def __len__(self) -> int:
         """Number of people."""
         return len(self.probs)
 
     def label_map(self, threshold: float = 0.5) -> LabelMap:
-        """The owner of every pixel, int32 [H, W]: 0 nobody, ``i + 1`` person ``i``."""
-        return masks.fuse(
-            self.probs, self.rois_xyxy, self.scores, self.size_hw, threshold, self.fuse
-        )
+        """The owner of every pixel, int32 [H, W]: 0 nobody, ``i + 1`` person ``i``.
+
+        A copy of what is kept, so it may be changed.
+        """
+        return self._owners(threshold).copy()
+
+    def _owners(self, threshold: float) -> LabelMap:
+        """The kept label map, computed where the threshold is not the last one; not to change."""
+        labels = self._fused.get(threshold)
+        if labels is None:
+            labels = fuse(
+                self.probs, self.rois_xyxy, self.scores, self.size_hw, threshold, self.fuse
+            )
+            self._fused.clear()
+            self._fused[threshold] = labels
+        return labels
 
     def iter_binary(self, threshold: float = 0.5) -> Iterator[tuple[NDArray[np.bool_], Bounds]]:
         """Each person's mask in turn, cut to the pixels of its ROI.
 
         Yields:
             bool [h, w], and the window ``x1, y1, x2, y2`` of the image that it fills (empty for a
-            person outside). Besides, one label map is held.
+            person outside).
         """
         windows = geometry.all_roi_bounds(self.rois_xyxy, self.size_hw)
         if self.fuse == "independent":
@@ -96,12 +113,12 @@ class InstanceMasks:
             for mask, (x1, y1, x2, y2) in zip(own, windows.tolist(), strict=True):
                 yield mask, (x1, y1, x2, y2)
             return
-        labels = self.label_map(threshold)
+        labels = self._owners(threshold)
         for person, (x1, y1, x2, y2) in enumerate(windows.tolist()):
             yield labels[y1:y2, x1:x2] == person + 1, (x1, y1, x2, y2)
 
     def binary(self, threshold: float = 0.5) -> NDArray[np.bool_]:
-        """Every person's mask, bool [N, H, W]: N whole images; ``iter_binary`` needs but one."""
+        """Every person's mask, bool [N, H, W]; ``iter_binary`` needs less memory."""
         full = np.zeros((len(self), *self.size_hw), np.bool_)
         for whole, (mask, (x1, y1, x2, y2)) in zip(full, self.iter_binary(threshold), strict=True):
             whole[y1:y2, x1:x2] = mask
@@ -114,9 +131,9 @@ class InstanceMasks:
         category_id: int = 1,
         threshold: float = 0.5,
     ) -> list[dict[str, object]]:
-        """COCO results, one per person, with compressed RLE; ``annotation_id`` where ids are known.
+        """COCO results, one per person, with compressed RLE.
 
-        ``bbox`` is the person's box as given, xywh.
+        ``bbox`` is the person's box as given, xywh; ``annotation_id`` is set where ids are known.
         """
         results: list[dict[str, object]] = []
         for person, (mask, bounds) in enumerate(self.iter_binary(threshold)):
@@ -130,7 +147,7 @@ class InstanceMasks:
                 "category_id": category_id,
                 "bbox": [x1, y1, round(x2 - x1, 3), round(y2 - y1, 3)],
                 "score": round(float(self.scores[person]), 5),
-                "segmentation": encode_rle(mask, bounds, self.size_hw),
+                "segmentation": encode_window(mask, bounds, self.size_hw),
             }
             results.append(result)
         return results
@@ -153,14 +170,14 @@ class InstanceMasks:
     def polygons(self, threshold: float = 0.5, tolerance: float = 0.5) -> list[list[FloatArray]]:
         """Each person's outer rings, float32 [P, 2] xy source pixels, the largest first.
 
-        ``tolerance`` is how far, in pixels, a ring may leave the mask's edge; holes are not told.
+        ``tolerance`` is how far, in pixels, a ring may leave the mask's edge; holes are left out.
         """
         return [
             outlines(mask, bounds[:2], tolerance) for mask, bounds in self.iter_binary(threshold)
         ]
 
     def cutouts(self, image: ImageArray, threshold: float = 0.5) -> list[ImageArray]:
-        """Each person alone, RGBA uint8 [h, w, 4] as large as its mask; [0, 0, 4] if it has none.
+        """Each person cut out, RGBA uint8 [h, w, 4] as large as its mask; [0, 0, 4] if it is empty.
 
         ``image`` is the uint8 [H, W, 3] RGB image that the masks belong to.
         """
@@ -179,16 +196,18 @@ class InstanceMasks:
         """The image with every person tinted, outlined and numbered, uint8 [H, W, 3].
 
         Args:
-            image: uint8 [H, W, 3] RGB, the one that the masks belong to; left as it is.
+            image: uint8 [H, W, 3] RGB, the one that the masks belong to; not changed.
             threshold: least probability of ownership.
             alpha: opacity of the tint, 0…1.
             numbers: write each person's number, ``i + 1`` as in the label map.
             boxes: draw the people's boxes too.
             tags: texts to write instead of the numbers, one per person.
         """
+        from human_edge_detection.masks.drawing import draw_people  # drawing loads on first use
+
         self._check_image(image)
         texts = list(tags) or [str(person + 1) for person in range(len(self))]
-        return visualize.draw_people(
+        return draw_people(
             image,
             self.iter_binary(threshold),
             alpha=alpha,
@@ -200,3 +219,50 @@ class InstanceMasks:
         if image.shape != (*self.size_hw, 3) or image.dtype != np.uint8:
             wanted = [*self.size_hw, 3]
             raise ValueError(f"image must be uint8 {wanted}, but got {image.dtype} {image.shape}")
+
+
+def outlines(
+    mask: NDArray[np.bool_], origin_xy: tuple[int, int], tolerance: float
+) -> list[FloatArray]:
+    """The outer rings of a mask's parts, along the pixels' edges, the largest part first.
+
+    Args:
+        mask: bool [h, w], a window of the image.
+        origin_xy: position of the window's first pixel in the image.
+        tolerance: how far, in pixels, a simplified ring may leave the exact one; 0 for exact.
+
+    Returns:
+        float32 [P, 2] xy points per part, P ≥ 3, image pixels. Holes are left out.
+    """
+    # Twice the resolution with an extra border: odd cells are pixels, even cells their edges.
+    # A pixel sets its own cell and its edges, so that the traced border runs on the edges.
+    cells = np.zeros((2 * mask.shape[0] + 1, 2 * mask.shape[1] + 1), np.uint8)
+    cells[1::2, 1::2] = mask
+    cells = cv2.dilate(cells, np.ones((3, 3), np.uint8))
+    found, _ = cv2.findContours(cells, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    rings = sorted(found, key=cv2.contourArea, reverse=True)
+    if tolerance > 0:
+        rings = [cv2.approxPolyDP(ring, 2 * tolerance, closed=True) for ring in rings]
+    offset = np.array(origin_xy, np.float32)
+    points = [np.asarray(ring[:, 0], np.float32) for ring in rings if len(ring) >= 3]
+    return [np.asarray(ring / 2 + offset, np.float32) for ring in points]
+
+
+def cut_out(image: ImageArray, mask: NDArray[np.bool_], bounds: Bounds) -> ImageArray:
+    """The masked part of an image as RGBA uint8 [h, w, 4], transparent around the person.
+
+    Args:
+        image: uint8 [H, W, 3] RGB.
+        mask: bool [h, w].
+        bounds: the window ``x1, y1, x2, y2`` of the image that the mask fills.
+
+    Returns:
+        As large as the masked part; [0, 0, 4] if the mask is empty.
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if rows.size == 0:
+        return np.zeros((0, 0, 4), np.uint8)
+    inner = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+    x1, y1, x2, y2 = bounds
+    alpha = np.where(mask[inner], 255, 0).astype(np.uint8)
+    return np.dstack([image[y1:y2, x1:x2][inner], alpha])

@@ -1,30 +1,32 @@
-"""From a ROI's bins to the image's pixels, the inverse of ``geometry.crop_mask``.
+"""Values of a ROI's bins at the image's pixels: the inverse of ``geometry.crop_mask``.
 
-Interpolated linearly where a bin is larger than a pixel, averaged where several bins fall into one,
-or thin limbs would fall between the samples.
+Interpolated linearly where a bin is larger than a pixel; averaged where several bins fall into one
+pixel, because thin limbs would otherwise fall between the samples.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from human_edge_detection.core.geometry import cover_weights, roi_bounds
+from human_edge_detection.core.geometry import all_roi_bounds, cover_weights, roi_bounds
 from human_edge_detection.core.structures import Bounds, FloatArray
-from human_edge_detection.masks.buffers import Scratch
+from human_edge_detection.masks.buffers import BufferPool, thread_buffers
+from human_edge_detection.masks.probabilities import cut, log_odds
 
 
 class Taps(NamedTuple):
-    """Where the pixels from ``first`` on lie between the bins along one axis.
+    """Interpolation along one axis: between which bins the pixels from ``first`` on lie.
 
     Attributes:
-        first: the first pixel's number.
+        first: index of the first pixel.
         before: intp [n], the bin before each pixel's centre.
-        part: float32 [n] in 0…1, how far the centre lies on the way to the next bin.
+        part: float32 [n] in 0…1, fraction of the way from that bin to the next.
     """
 
     first: int
@@ -33,10 +35,10 @@ class Taps(NamedTuple):
 
 
 class Shares(NamedTuple):
-    """What of each bin falls into the pixels from ``first`` on along one axis.
+    """Averaging along one axis: the share of each bin in the pixels from ``first`` on.
 
     Attributes:
-        first: the first pixel's number.
+        first: index of the first pixel.
         weights: float32 [n, bins], rows that sum to 1.
     """
 
@@ -47,15 +49,15 @@ class Shares(NamedTuple):
 Axis = Taps | Shares
 
 Grid = tuple[Axis, Axis]
-"""How a ROI's bins lie under its pixels, along x and along y."""
+"""How a ROI's bins map to its pixels, along x and along y."""
 
 
 def paste_grids(rois_xyxy: FloatArray, bounds: NDArray[np.integer], side: int) -> list[Grid]:
-    """How each ROI's bins lie under its pixels; all at once, since single ones take longer.
+    """The grid of each ROI; all at once, which is faster than one at a time.
 
     Args:
         rois_xyxy: float [N, 4], source pixels.
-        bounds: int [N, 4], the pixels ``x1, y1, x2, y2`` that will be asked for, end-exclusive.
+        bounds: int [N, 4], the pixels ``x1, y1, x2, y2`` to paste to, end-exclusive.
         side: bins along each side.
     """
     rois = np.asarray(rois_xyxy, np.float64)
@@ -66,7 +68,7 @@ def paste_grids(rois_xyxy: FloatArray, bounds: NDArray[np.integer], side: int) -
     lengths = np.where(is_fine, 0, last - first)
     ends = lengths.cumsum()
     starts = ends - lengths
-    position = np.arange(0.5, lengths.sum())  # the pixels of all, one after another
+    position = np.arange(0.5, lengths.sum())  # pixel centres of all ROIs and axes, in one array
     position += np.repeat(first - starts, lengths)
     position -= np.repeat(low, lengths)
     position *= np.repeat(steps, lengths)
@@ -88,7 +90,7 @@ def paste_grids(rois_xyxy: FloatArray, bounds: NDArray[np.integer], side: int) -
 
 
 def _shares(count: int, low: float, high: float, first: int, last: int) -> Shares:
-    # All pixels of the ROI, so that rounding does not depend on which of them are asked for.
+    # All pixels of the ROI, so that rounding does not depend on which of them are pasted to.
     start, stop = min(first, math.floor(low)), max(last, math.ceil(high))
     edges = np.arange(start - low, stop - low + 0.5)
     edges *= count / max(high - low, 1e-6)
@@ -97,24 +99,24 @@ def _shares(count: int, low: float, high: float, first: int, last: int) -> Share
 
 
 def _interpolate(
-    values: FloatArray, taps: Taps, first: int, last: int, name: str, scratch: Scratch
+    values: FloatArray, taps: Taps, first: int, last: int, name: str, pool: BufferPool
 ) -> FloatArray:
     """The values [..., M, K] at the pixels ``first`` to ``last``, float32 [..., n, K].
 
-    ``name`` sets its memory apart from other results that are in use.
+    ``name`` keeps its memory apart from other results that are in use.
     """
     # Two taps by hand: as a product of matrices, BLAS starts threads that fight ONNX Runtime's.
     inside = slice(first - taps.first, last - taps.first)
     before, part = taps.before[inside], taps.part[inside]
     shape = (*values.shape[:-2], len(before), values.shape[-1])
-    here, up = scratch.array(name, shape), scratch.array(name + " up", shape)
+    here, up = pool.array(name, shape), pool.array(name + " up", shape)
     values.take(before, -2, out=here, mode="clip")
     if values.shape[-2] == 1:
         return np.asarray(here)
-    steps = scratch.array("steps", (*values.shape[:-2], values.shape[-2] - 1, values.shape[-1]))
+    steps = pool.array("steps", (*values.shape[:-2], values.shape[-2] - 1, values.shape[-1]))
     np.subtract(values[..., 1:, :], values[..., :-1, :], out=steps)
     steps.take(before, -2, out=up, mode="clip")
-    parts = scratch.array("parts", here.shape[-2:])  # spread out: NumPy is slow on short rows
+    parts = pool.array("parts", here.shape[-2:])  # written out: NumPy broadcasts short rows slowly
     parts[:] = part[:, None]
     up *= parts
     up += here
@@ -122,47 +124,47 @@ def _interpolate(
 
 
 def _paste_columns(
-    values: FloatArray, axis: Axis, first: int, last: int, scratch: Scratch
+    values: FloatArray, axis: Axis, first: int, last: int, pool: BufferPool
 ) -> FloatArray:
     """The values [..., M, M] at the pixels ``first`` to ``last`` along x."""
     if isinstance(axis, Shares):
         wide = np.asarray(values @ axis.weights.T, np.float32)
         return wide[..., first - axis.first : last - axis.first]
     rows = values.reshape(-1, values.shape[-1])
-    turned: FloatArray = scratch.array("turned", rows.shape[::-1])
+    turned: FloatArray = pool.array("turned", rows.shape[::-1])
     cv2.transpose(rows, dst=turned)
-    wide = _interpolate(turned, axis, first, last, "columns", scratch)
-    back: FloatArray = scratch.array("wide", wide.shape[::-1])
+    wide = _interpolate(turned, axis, first, last, "columns", pool)
+    back: FloatArray = pool.array("wide", wide.shape[::-1])
     cv2.transpose(wide, dst=back)
     return back.reshape(*values.shape[:-1], last - first)
 
 
 def _paste_rows(
-    values: FloatArray, axis: Axis, first: int, last: int, scratch: Scratch
+    values: FloatArray, axis: Axis, first: int, last: int, pool: BufferPool
 ) -> FloatArray:
     """The values [..., M, w] at the pixels ``first`` to ``last`` along y."""
     if isinstance(axis, Taps):
-        return _interpolate(values, axis, first, last, "rows", scratch)
+        return _interpolate(values, axis, first, last, "rows", pool)
     tall = np.asarray(axis.weights @ values, np.float32)
     return tall[..., first - axis.first : last - axis.first, :]
 
 
-def paste_on(values: FloatArray, grid: Grid, bounds: Bounds, scratch: Scratch) -> FloatArray:
+def paste_on(values: FloatArray, grid: Grid, bounds: Bounds, pool: BufferPool) -> FloatArray:
     """A ROI's values at some of its pixels, float32 [h, w] or [C, h, w].
 
     Args:
         values: float32 [M, M] or [C, M, M].
-        grid: of ``paste_grids``.
+        grid: the ROI's, from ``paste_grids``.
         bounds: a window ``x1, y1, x2, y2`` of the pixels that the grid was made for; not empty.
-        scratch: memory to use; the result is valid until its next use.
+        pool: working memory; the result is valid until its next use.
     """
     x1, y1, x2, y2 = bounds
-    wide = _paste_columns(values, grid[0], x1, x2, scratch)
-    return _paste_rows(wide, grid[1], y1, y2, scratch)
+    wide = _paste_columns(values, grid[0], x1, x2, pool)
+    return _paste_rows(wide, grid[1], y1, y2, pool)
 
 
 def paste_at(
-    values: FloatArray, roi_xyxy: FloatArray, bounds: Bounds, scratch: Scratch | None = None
+    values: FloatArray, roi_xyxy: FloatArray, bounds: Bounds, pool: BufferPool | None = None
 ) -> FloatArray:
     """A ROI's values at a window of whole pixels, the inverse of ``geometry.crop_mask``.
 
@@ -170,7 +172,7 @@ def paste_at(
         values: float32 [M, M] or [C, M, M].
         roi_xyxy: float [4], source pixels, not empty.
         bounds: a window ``x1, y1, x2, y2`` of pixels that the ROI touches, end-exclusive.
-        scratch: memory to use; the result is valid until its next use. None for fresh memory.
+        pool: working memory; the result is valid until its next use. None for fresh memory.
 
     Returns:
         float32 [h, w] or [C, h, w].
@@ -180,13 +182,13 @@ def paste_at(
     if x2 <= x1 or y2 <= y1:
         return np.zeros((*values.shape[:-2], y2 - y1, x2 - x1), np.float32)
     (grid,) = paste_grids(np.asarray(roi_xyxy)[None], np.array([bounds]), values.shape[-1])
-    return paste_on(values, grid, bounds, scratch or Scratch())
+    return paste_on(values, grid, bounds, pool or BufferPool())
 
 
 def paste_window(
     values: FloatArray, roi_xyxy: FloatArray, size_hw: tuple[int, int]
 ) -> tuple[FloatArray, Bounds]:
-    """A ROI's values at all its pixels in the image, and the window that these fill.
+    """A ROI's values at all its pixels in the image, and the window that they fill.
 
     Args:
         values: float32 [M, M] or [C, M, M].
@@ -198,3 +200,55 @@ def paste_window(
     """
     bounds = roi_bounds(roi_xyxy, size_hw)
     return paste_at(values, roi_xyxy, bounds), bounds
+
+
+def paste_masks(
+    targets: NDArray[np.floating],
+    rois_xyxy: FloatArray,
+    windows: NDArray[np.int64],
+    threshold: float = 0.5,
+) -> Iterator[NDArray[np.bool_]]:
+    """Each person's mask on its own, other ROIs ignored.
+
+    A pixel belongs to it where the interpolated log-odds reach those of the threshold.
+
+    Args:
+        targets: [N, M, M] probabilities that a bin belongs to the ROI's person.
+        rois_xyxy: float32 [N, 4] source pixels, what each mask covers.
+        windows: int64 [N, 4] the ROIs' pixels, as of ``geometry.all_roi_bounds``.
+        threshold: least probability.
+
+    Yields:
+        bool [h, w], the mask at the pixels of the ROI's window, without pixels for an empty window.
+    """
+    pool = thread_buffers()
+    grids = paste_grids(rois_xyxy, windows, targets.shape[-1])
+    for target, grid, (x1, y1, x2, y2) in zip(targets, grids, windows.tolist(), strict=True):
+        if x2 <= x1 or y2 <= y1:
+            yield np.zeros((y2 - y1, x2 - x1), np.bool_)
+            continue
+        odds = log_odds(target, pool.array("odds", target.shape))
+        yield paste_on(odds, grid, (x1, y1, x2, y2), pool) >= cut(threshold)
+
+
+def paste_mask(
+    target: NDArray[np.floating],
+    roi_xyxy: FloatArray,
+    size_hw: tuple[int, int],
+    threshold: float = 0.5,
+) -> tuple[NDArray[np.bool_], Bounds]:
+    """:func:`paste_masks` of one person, and the window of the image that it fills.
+
+    Args:
+        target: [M, M] probabilities that a bin belongs to the ROI's person.
+        roi_xyxy: float32 [4] source pixels, what the mask covers.
+        size_hw: the image's height and width.
+        threshold: least probability.
+
+    Returns:
+        bool [h, w], and ``x1, y1, x2, y2`` whole pixels, empty for a ROI without pixels.
+    """
+    rois = np.asarray(roi_xyxy)[None]
+    windows = all_roi_bounds(rois, size_hw)
+    x1, y1, x2, y2 = windows[0].tolist()
+    return next(paste_masks(target[None], rois, windows, threshold)), (x1, y1, x2, y2)

@@ -1,31 +1,65 @@
-"""Masks as log-odds: what is interpolated from bins to pixels, and cut at a threshold.
+"""Class probabilities at the bins of a ROI: from logits, smoothed, and as log-odds.
 
-At a person's edge the logits of a head change about evenly from bin to bin, the probabilities in a
-step; so the pixels between two bins are told from the logarithm of the odds.
+Pixels between two bins are interpolated in log-odds: at a person's edge the logits of a head change
+about evenly from bin to bin, the probabilities in a step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import lru_cache
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from human_edge_detection.core.geometry import all_roi_bounds
-from human_edge_detection.core.structures import Bounds, FloatArray
-from human_edge_detection.masks.buffers import kept_scratch
-from human_edge_detection.masks.paste import paste_grids, paste_on
+from human_edge_detection.core.structures import FloatArray, MaskClass
 
 LEAST_PROBABILITY = 1e-3
-"""The least that a ROI's word counts as, so that no single bin or ROI has a veto."""
+"""Probabilities and thresholds are cut to 0.001 … 0.999, so that no bin and no ROI has a veto."""
 
 ROUNDING = 5e-6
-"""More log-odds than a pixel loses where its parts are added up in float32."""
+"""More log-odds than a pixel loses where its terms are added up in float32."""
 
 # Exactly as far from 1 as from 0, so that p and 1 - p are cut at the same place.
 _MOST = np.nextafter(np.float32(1 - LEAST_PROBABILITY), np.float32(0))
 _LEAST = 1 - _MOST
+
+
+def softmax(logits: NDArray[np.floating]) -> FloatArray:
+    """Probabilities float32 [N, 3, M, M] from logits of the same shape."""
+    values = np.asarray(logits, np.float32)
+    if values.size == 0:
+        return values
+    powers: FloatArray = values - values.max(axis=1, keepdims=True)
+    np.exp(powers, out=powers)
+    powers /= powers.sum(axis=1, keepdims=True)
+    return powers
+
+
+def as_class_probs(masks: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Probabilities [N, 3, M, M], from the same or from target probabilities [N, M, M].
+
+    Where only the target's probability is known the rest counts as non-target: a ROI whose target
+    probability is low leaves the pixel to the others.
+
+    Raises:
+        ValueError: for any other shape.
+    """
+    if masks.ndim == 4 and masks.shape[1] == len(MaskClass):
+        return masks
+    if masks.ndim != 3:
+        raise ValueError(f"masks must be [N, M, M] or [N, 3, M, M], but got {list(masks.shape)}")
+    return np.stack([np.zeros_like(masks), masks, 1 - masks], axis=1)
+
+
+def smooth(probs: NDArray[np.floating], sigma: float) -> NDArray[np.floating]:
+    """Probabilities [..., M, M] blurred by a Gaussian of ``sigma`` bins; unchanged for 0."""
+    if sigma <= 0 or probs.size == 0:
+        return probs
+    planes = np.asarray(probs, np.float32).reshape(-1, *probs.shape[-2:])
+    border = cv2.BORDER_REPLICATE
+    blurred = [cv2.GaussianBlur(plane, (0, 0), sigma, borderType=border) for plane in planes]
+    return np.stack(blurred).reshape(probs.shape)
 
 
 def log_odds(
@@ -46,57 +80,7 @@ def log_odds(
 def cut(threshold: float) -> float:
     """The log-odds that a pixel must reach where a probability must reach ``threshold``.
 
-    A threshold beyond what probabilities are cut to acts as the nearest that is not. A pixel whose
-    bins all have just that probability reaches it, however its sums were rounded.
+    A threshold beyond 0.001 … 0.999 acts as the nearest end. A pixel whose bins all have exactly
+    the threshold's probability reaches it, however its sum was rounded.
     """
     return float(log_odds(threshold)) - ROUNDING
-
-
-def paste_masks(
-    targets: NDArray[np.floating],
-    rois_xyxy: FloatArray,
-    windows: NDArray[np.int64],
-    threshold: float = 0.5,
-) -> Iterator[NDArray[np.bool_]]:
-    """Each person's mask for itself, as if nobody else were there.
-
-    Args:
-        targets: [N, M, M] probabilities that a bin belongs to the ROI's person.
-        rois_xyxy: float32 [N, 4] source pixels, what each mask covers.
-        windows: int64 [N, 4] the ROIs' pixels, as of ``geometry.all_roi_bounds``.
-        threshold: least probability.
-
-    Yields:
-        bool [h, w], the mask at the pixels of the ROI's window; none for an empty window.
-    """
-    scratch = kept_scratch()
-    grids = paste_grids(rois_xyxy, windows, targets.shape[-1])
-    for target, grid, (x1, y1, x2, y2) in zip(targets, grids, windows.tolist(), strict=True):
-        if x2 <= x1 or y2 <= y1:
-            yield np.zeros((y2 - y1, x2 - x1), np.bool_)
-            continue
-        odds = log_odds(target, scratch.array("odds", target.shape))
-        yield paste_on(odds, grid, (x1, y1, x2, y2), scratch) >= cut(threshold)
-
-
-def paste_mask(
-    target: NDArray[np.floating],
-    roi_xyxy: FloatArray,
-    size_hw: tuple[int, int],
-    threshold: float = 0.5,
-) -> tuple[NDArray[np.bool_], Bounds]:
-    """:func:`paste_masks` of one person, and the window of the image that it fills.
-
-    Args:
-        target: [M, M] probabilities that a bin belongs to the ROI's person.
-        roi_xyxy: float32 [4] source pixels, what the mask covers.
-        size_hw: the image's height and width.
-        threshold: least probability.
-
-    Returns:
-        bool [h, w], and ``x1, y1, x2, y2`` whole pixels, empty for a ROI without pixels.
-    """
-    rois = np.asarray(roi_xyxy)[None]
-    windows = all_roi_bounds(rois, size_hw)
-    x1, y1, x2, y2 = windows[0].tolist()
-    return next(paste_masks(target[None], rois, windows, threshold)), (x1, y1, x2, y2)

@@ -15,7 +15,7 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.options import usable_cpus
 from human_edge_detection.core.spec import ExportedSpec, are_small
 from human_edge_detection.core.structures import FloatArray, MaskClass
-from human_edge_detection.masks.fusion import softmax
+from human_edge_detection.masks.probabilities import softmax
 from human_edge_detection.runtime.sessions import CPU, TENSORRT, Provider, open_session
 
 Feeds = dict[str, NDArray[np.floating]]
