@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from human_edge_detection import MaskPredictor
-from human_edge_detection.data.sample.scene import draw_scene
+from human_edge_detection.data.sample import draw_crowd
 from human_edge_detection.runtime import sessions as runtime
 
 WAYS = {"sleeping": "0", "spinning": "1"}
@@ -33,7 +33,7 @@ def measure(allow: str, people: Sequence[int], repeats: int) -> list[float]:
         return options
 
     runtime._session_options = changed
-    image, _ = draw_scene(np.random.default_rng(0), (720, 1280), 20)
+    image, _, _ = draw_crowd(0, (720, 1280), 20)
     rng = np.random.default_rng(0)
     medians = []
     with MaskPredictor(device="cpu") as predictor:

@@ -12,7 +12,7 @@ import pytest
 
 from human_edge_detection import MaskPredictor
 from human_edge_detection.core.images import save_image
-from human_edge_detection.data.sample.sample_data import draw_crowd
+from human_edge_detection.data.sample import draw_crowd
 from human_edge_detection.runtime.model_files import EXTRACTOR_NAME, HEAD_NAME, WEIGHTS_DIR
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "onnx.md"

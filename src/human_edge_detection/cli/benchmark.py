@@ -19,7 +19,7 @@ from human_edge_detection.core.options import (
     option,
     require_at_least,
 )
-from human_edge_detection.data.sample.sample_data import draw_crowd
+from human_edge_detection.data.sample import draw_crowd
 from human_edge_detection.inference.benchmark import (
     Target,
     make_scene,

@@ -24,7 +24,7 @@ from human_edge_detection.core.options import (
 from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.data.dataset import PhotoDataset
-from human_edge_detection.data.sample.sample_data import write_sample_set
+from human_edge_detection.data.sample import write_sample_set
 from human_edge_detection.evaluation.evaluate import evaluate
 from human_edge_detection.export.extractors import open_extractor
 from human_edge_detection.export.head import export_head

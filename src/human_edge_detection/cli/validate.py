@@ -12,7 +12,7 @@ from human_edge_detection.core.options import BUILTIN, DEFAULT_VAL_ANN, DEFAULT_
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.data.photos import open_photos
-from human_edge_detection.data.sample.sample_data import write_sample_set
+from human_edge_detection.data.sample import write_sample_set
 from human_edge_detection.evaluation.coco import write_handover
 from human_edge_detection.evaluation.models import check_members
 from human_edge_detection.evaluation.options import ValidateOptions

@@ -20,7 +20,7 @@ from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.data.photo_table import ChosenPhotos, chosen, joined
 from human_edge_detection.data.photos import PhotoStore, open_photos
-from human_edge_detection.data.sample.sample_data import write_sample_set
+from human_edge_detection.data.sample import write_sample_set
 from human_edge_detection.training.options import TrainOptions
 
 LOG = logging.getLogger(__name__)

@@ -12,10 +12,10 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from human_edge_detection.core.boxes import box_iou
+from human_edge_detection.data.sample import SamplePaths, draw_crowd, write_sample_set
 from human_edge_detection.data.sample.brush import Cloth, Sheet, disc, tube
-from human_edge_detection.data.sample.pose import CHEERING, STANDING, Build, Stance, pose
-from human_edge_detection.data.sample.sample_data import SamplePaths, draw_crowd, write_sample_set
-from human_edge_detection.data.sample.scene import PLACES, draw_scene
+from human_edge_detection.data.sample.person import STANCES, Person, draw_person
+from human_edge_detection.data.sample.scene import PLACES
 
 
 def test_crowd_has_the_promised_shapes() -> None:
@@ -54,39 +54,64 @@ def test_people_really_overlap() -> None:
     assert np.mean(overlaps) > 0.15
 
 
-@pytest.mark.parametrize("place", PLACES, ids=lambda place: place.backdrop.__name__)
-def test_every_place_can_be_drawn_upright_and_wide(place: object) -> None:
+@pytest.mark.parametrize("place", PLACES)
+def test_every_place_can_be_drawn_upright_and_wide(place: str) -> None:
     for size_hw in ((200, 120), (96, 220)):
-        image, masks = draw_scene(np.random.default_rng(0), size_hw, 2, place)
+        image, masks, _ = draw_crowd(0, size_hw, 2, place)
         assert image.shape == (*size_hw, 3)
         assert 1 <= len(masks) <= 2
         assert image.std() > 10
 
 
-def test_a_person_stands_on_the_ground_and_is_one_unit_tall() -> None:
-    build = Build(broad=1.0, hips=1.0, head=0.15, turn=0.0)
-    upright = Stance((0, 0), (0, 0), (0, 0), (0, 0))
-    bones = pose(upright, build, np.random.default_rng(0))
-    assert max(leg[2, 1] for leg in bones.legs) == pytest.approx(-0.035, abs=0.01)
-    assert bones.head[1] - build.head / 2 == pytest.approx(-1, abs=0.02)
+@pytest.mark.parametrize("stance", range(len(STANCES)))
+def test_a_person_stands_on_the_ground_and_is_one_unit_tall(stance: int) -> None:
+    person = Person(np.random.default_rng(0), stance)
+    lift = STANCES[stance, 9]
+    assert max(leg[2, 1] for leg in person.limbs[2:]) == pytest.approx(-0.035 - lift, abs=0.01)
+    if stance == 0:  # the others may bend their knees or lean
+        assert person.head[1] - person.head_size / 2 == pytest.approx(-1, abs=0.02)
 
 
-def test_mirroring_twice_changes_nothing() -> None:
-    for stance in STANDING + CHEERING:
-        assert stance.mirrored().mirrored() == stance
+def test_a_figure_outside_the_picture_is_empty_but_known_by_its_area() -> None:
+    foot_xy, light = np.array([-200.0, 60.0]), np.array([0.0, -1.0])
+    layer = draw_person(np.random.default_rng(0), foot_xy, 60, light, (64, 64))
+    assert layer.alpha.size == 0 and layer.color.size == 0
+    assert layer.area > 200
+    inside = draw_person(np.random.default_rng(0), np.array([100.0, 90.0]), 60, light, (120, 160))
+    assert (inside.alpha >= 0.5).sum() == inside.area == layer.area
+
+
+def sheet() -> Sheet:
+    """A unit square around the origin, 50 or more pixels a unit, light from above."""
+    bounds = np.array([[-1.0, -1.0], [1.0, 1.0]])
+    return Sheet(bounds, np.array([100.0, 100.0]), 50, np.array([0.0, -1.0]))
 
 
 def test_painted_disc_has_the_area_of_a_disc() -> None:
-    sheet = Sheet((-1, -1, 1, 1), 50, (0, -1))
-    sheet.paint(disc((0, 0), 0.5), (200, 100, 50), volume=0, shadow=0)
-    assert sheet.alpha.sum() / 50**2 == pytest.approx(np.pi / 4, rel=0.05)
-    np.testing.assert_allclose(sheet.color[:, 50, 50], (200, 100, 50))
+    paper = sheet()
+    paper.paint(disc((0, 0), 0.5), (200, 100, 50), volume=0, shadow=0)
+    assert paper.alpha.sum() / paper.scale**2 == pytest.approx(np.pi / 4, rel=0.05)
+    layer = paper.layer((200, 200))
+    assert layer.alpha.sum() / 50**2 == pytest.approx(np.pi / 4, rel=0.05)
+    assert layer.window == (slice(50, 150), slice(50, 150))
+    np.testing.assert_allclose(layer.color[50, 50], (200, 100, 50), rtol=1e-5)
 
 
 def test_light_from_above_brightens_the_top() -> None:
-    sheet = Sheet((-1, -1, 1, 1), 50, (0, -1))
-    sheet.paint(tube([(-0.4, 0), (0.4, 0)], [0.3, 0.3]), Cloth((100, 100, 100)), softness=0.1)
-    assert sheet.color[0, 38, 50] > 100 > sheet.color[0, 62, 50]
+    paper = sheet()
+    paper.paint(tube([(-0.4, 0), (0.4, 0)], [0.3, 0.3]), Cloth((100, 100, 100)), softness=0.1)
+    layer = paper.layer((200, 200))
+    assert layer.color[38, 50, 0] > 100 > layer.color[62, 50, 0]
+
+
+def test_stripes_alternate_between_both_colours() -> None:
+    paper = sheet()
+    square = np.array([(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)])
+    cloth = Cloth((200, 0, 0), (0, 200, 0), waves=(0, 2 * np.pi))  # one period a unit
+    paper.paint([square], cloth, volume=0, shadow=0)
+    color = paper.layer((200, 200)).color
+    np.testing.assert_allclose(color[50, [20, 50, 80]], [(0, 200, 0)] * 3, atol=1)
+    np.testing.assert_allclose(color[25, [20, 50, 80]], [(200, 0, 0)] * 3, atol=1)
 
 
 @pytest.fixture(scope="module")
