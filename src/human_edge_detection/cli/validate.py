@@ -14,7 +14,7 @@ from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.data.photos import open_photos
 from human_edge_detection.data.sample import write_sample_set
 from human_edge_detection.evaluation.coco import write_handover
-from human_edge_detection.evaluation.models import check_members
+from human_edge_detection.evaluation.models import MODEL_SUFFIXES
 from human_edge_detection.evaluation.options import ValidateOptions
 from human_edge_detection.evaluation.pictures import write_panels
 from human_edge_detection.evaluation.report import (
@@ -117,6 +117,22 @@ def find_models(options: ValidateOptions) -> list[Path]:
 
 def _named(name: str, device: str) -> Path:
     return default_model(device)[0] if name == BUILTIN else Path(name)
+
+
+def check_members(paths: Sequence[Path]) -> None:
+    """Refuse what cannot be averaged, before anything is opened.
+
+    Raises:
+        InputError: if there are fewer than two models, or finished masks among them.
+    """
+    if len(paths) < 2:
+        raise InputError(f"--ensemble averages models, but CKPT names {len(paths)}: name several")
+    for path in paths:
+        if path.suffix not in MODEL_SUFFIXES:
+            raise InputError(
+                f"--ensemble averages models ({', '.join(MODEL_SUFFIXES)}), but {path} holds "
+                "finished masks: leave it out, or score it without --ensemble"
+            )
 
 
 def find_validation_photos(options: ValidateOptions) -> tuple[Sequence[Photo], str]:

@@ -1,28 +1,25 @@
-"""Makes a model file, a checkpoint or an export, into something that validation can call.
-
-Several trained models as one whose probabilities are their mean, for validation.
-
-A frozen extractor that several heads of an ensemble read: opened once, run once a photo.
-"""
+"""Opens models for validation: trained weights or exports, one alone or several as an ensemble."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from human_edge_detection.core.closable import Closable
 from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.geometry import letterbox_transform
 from human_edge_detection.core.images import as_network_input
 from human_edge_detection.core.spec import ExportedSpec, ModelSpec
 from human_edge_detection.core.structures import FloatArray, Infer, RoiSample
+from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.export.extractors import open_extractor
+from human_edge_detection.inference.ensemble import Answer, mean_probs
 from human_edge_detection.masks.probabilities import softmax
 from human_edge_detection.modeling.features import (
     MapSource,
@@ -30,7 +27,6 @@ from human_edge_detection.modeling.features import (
     torch_infer,
     trained_features,
 )
-from human_edge_detection.modeling.losses import RoiMaskLoss
 from human_edge_detection.modeling.weights import (
     WEIGHTS_SUFFIXES,
     TrainedWeights,
@@ -58,6 +54,10 @@ class OpenModel(Closable):
     spec: ModelSpec
     infer: Infer
     resources: ExitStack
+
+    def infer_on(self, dataset_of: DatasetOf) -> Infer:
+        """The model itself, whatever the photos; an ensemble needs to know them."""
+        return self.infer
 
     def close(self) -> None:
         """Free the sessions."""
@@ -116,20 +116,6 @@ def torch_device(device: str) -> torch.device:
     return torch.device("cuda" if has_cuda and device != "cpu" else "cpu")
 
 
-def numpy_loss(
-    class_weights: Sequence[float],
-) -> Callable[[FloatArray, NDArray[np.uint8]], dict[str, float]]:
-    """The training loss on arrays: ``loss``, ``ce`` and ``dice`` of some ROIs."""
-    loss = RoiMaskLoss(class_weights)
-
-    def parts(logits: FloatArray, targets: NDArray[np.uint8]) -> dict[str, float]:
-        with torch.no_grad():
-            total, ce, dice = loss(torch.from_numpy(logits), torch.from_numpy(targets))
-        return {"loss": float(total), "ce": float(ce), "dice": float(dice)}
-
-    return parts
-
-
 def _weights_infer(
     trained: TrainedWeights, place: torch.device, extractor_of: Callable[[ModelSpec], MapSource]
 ) -> Infer:
@@ -169,8 +155,104 @@ def _spec_of(path: Path, own: ExportedSpec, image_size: tuple[int, int] | None) 
     return replace(own, image_size=image_size)
 
 
+def open_ensemble(
+    paths: Sequence[Path],
+    onnx_model: str | None = None,
+    device: str = "auto",
+    image_size: tuple[int, int] | None = None,
+) -> OpenEnsemble:
+    """Models of one image size, as prediction averages them; margins and grids may differ.
+
+    Args:
+        paths: the models' files, at least one.
+        onnx_model: the extractor of those that do not have their own.
+        device: where to run.
+        image_size: height and width of the networks' input; None for those they were trained at.
+
+    Raises:
+        InputError: if a file is unusable or the models' image sizes differ.
+    """
+    extractors: dict[tuple[object, ...], SharedExtractor] = {}
+
+    def opening(*named: Any) -> SharedExtractor:
+        if named not in extractors:
+            extractors[named] = SharedExtractor(open_extractor(*named))
+        return extractors[named]
+
+    with ExitStack() as resources:
+        models = [
+            resources.enter_context(open_model_file(path, onnx_model, device, image_size, opening))
+            for path in paths
+        ]
+        specs = [model.spec for model in models]
+        for path, spec in zip(paths, specs, strict=True):
+            if spec.image_size != specs[0].image_size:
+                (height, width), (h, w) = specs[0].image_size, spec.image_size
+                raise InputError(
+                    f"--ensemble: {paths[0]} has --image_size {height} {width}, but {path} "
+                    f"{h} {w}: give --image_size, the same for all"
+                )
+        widest = replace(
+            specs[0],
+            roi_padding=max(spec.roi_padding for spec in specs),
+            roi_size=max(spec.roi_size for spec in specs),
+        )
+        return OpenEnsemble(widest, tuple(models), tuple(extractors.values()), resources.pop_all())
+
+
+DatasetOf = Callable[[ModelSpec], PhotoDataset]
+"""Makes the data set of the same photos for a model's geometry."""
+
+LEAST_PROBABILITY = 1e-30
+"""Lower bound of a probability before its logarithm is taken."""
+
+
+@dataclass(frozen=True)
+class OpenEnsemble(Closable):
+    """Several open models whose probabilities are averaged; close it after use.
+
+    Attributes:
+        spec: the first model's, with the widest margin and the finest grid of all.
+        models: the members.
+        extractors: their extractors, each one open once.
+        resources: what closing frees.
+    """
+
+    spec: ModelSpec
+    models: tuple[OpenModel, ...]
+    extractors: tuple[SharedExtractor, ...]
+    resources: ExitStack
+
+    def infer_on(self, dataset_of: DatasetOf) -> Infer:
+        """The ensemble as one model on the samples of ``dataset_of(spec)``."""
+        whole = dataset_of(self.spec)
+        members = [(model, dataset_of(model.spec)) for model in self.models]
+
+        def mean(sample: RoiSample) -> FloatArray:
+            for extractor in self.extractors:
+                extractor.forget()
+            size_hw = whole.photos[sample.photo_index].size_hw
+            to_input = letterbox_transform(size_hw, self.spec.image_size).to_input
+            answers = []
+            for model, dataset in members:
+                rois = dataset.rois_source(sample)
+                logits = model.infer([replace(sample, rois=to_input(rois))])
+                answers.append(Answer(softmax(logits), rois))
+            return mean_probs(answers, whole.rois_source(sample), self.spec.mask_size)
+
+        def infer(samples: Sequence[RoiSample]) -> FloatArray:
+            probs = [mean(sample) for sample in samples if len(sample.rois)]
+            return np.log(np.maximum(np.concatenate(probs), LEAST_PROBABILITY), dtype=np.float32)
+
+        return infer
+
+    def close(self) -> None:
+        """Free the sessions."""
+        self.resources.close()
+
+
 class SharedExtractor:
-    """Remembers a photo's maps until it is told to forget, for whoever asks again.
+    """Runs an extractor once for a photo, however many heads read its maps.
 
     Attributes:
         channels: channels of each map.
@@ -181,140 +263,22 @@ class SharedExtractor:
         """Use an open extractor."""
         self.channels, self.strides = extractor.channels, extractor.strides
         self._extractor = extractor
-        self._known: dict[bytes, list[FloatArray]] = {}
+        self._maps: list[FloatArray] | None = None
 
     def __call__(self, images: FloatArray) -> list[FloatArray]:
-        """One float32 [B, C, h, w] per layer, of images float32 [B, 3, H, W]."""
-        keys = [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images]
-        new = [row for row, key in enumerate(keys) if key not in self._known]
-        if new or not keys:
-            maps = self._extractor(images[new])
-            for place, row in enumerate(new):
-                self._known[keys[row]] = [layer[place : place + 1] for layer in maps]
-            if len(new) == len(keys):
-                return maps
-        return [np.concatenate(layers) for layers in zip(*(self._known[k] for k in keys))]  # noqa: B905
+        """One float32 [1, C, h, w] per layer, of one photo float32 [1, 3, H, W].
+
+        Until :meth:`forget`, the images must be the same photo.
+        """
+        if self._maps is None:
+            self._maps = self._extractor(images)
+        return self._maps
 
     def forget(self) -> None:
-        """Free the maps that are remembered."""
-        self._known.clear()
+        """Free the photo's maps: the next images are another photo."""
+        self._maps = None
 
     def close(self) -> None:
-        """Free the session too."""
+        """Free the session."""
         self.forget()
         self._extractor.close()
-
-
-class SharedExtractors:
-    """Opens each extractor only once."""
-
-    def __init__(self) -> None:
-        """Nothing is open yet."""
-        self._open: dict[tuple[object, ...], SharedExtractor] = {}
-
-    def __call__(
-        self,
-        onnx_model: str | None,
-        layers: Sequence[str],
-        image_size: tuple[int, int],
-        device: str,
-    ) -> SharedExtractor:
-        """What ``open_extractor`` opens, or what it opened for the same names before."""
-        key = (onnx_model, tuple(layers), image_size, device)
-        if key not in self._open:
-            opened = open_extractor(onnx_model, layers, image_size, device)
-            self._open[key] = SharedExtractor(opened)
-        return self._open[key]
-
-    def forget(self) -> None:
-        """Free all maps that are remembered."""
-        for extractor in self._open.values():
-            extractor.forget()
-
-
-LEAST_PROBABILITY = 1e-30
-"""What a probability counts as at least before its logarithm is taken."""
-
-
-def check_members(paths: Sequence[Path]) -> None:
-    """Refuse what cannot be averaged, before anything is opened.
-
-    Raises:
-        InputError: if there are fewer than two models, or finished masks among them.
-    """
-    if len(paths) < 2:
-        raise InputError(f"--ensemble averages models, but CKPT names {len(paths)}: name several")
-    for path in paths:
-        if path.suffix not in MODEL_SUFFIXES:
-            raise InputError(
-                f"--ensemble averages models ({', '.join(MODEL_SUFFIXES)}), but {path} holds "
-                "finished masks: leave it out, or score it without --ensemble"
-            )
-
-
-def open_ensemble(
-    paths: Sequence[Path],
-    onnx_model: str | None = None,
-    device: str = "auto",
-    image_size: tuple[int, int] | None = None,
-) -> OpenModel:
-    """Models of one geometry as one; an extractor that several of them read runs once a photo.
-
-    The class weights, which matter to the loss alone, are the first model's.
-
-    Args:
-        paths: the models' files, at least one.
-        onnx_model: the extractor of those that do not have their own.
-        device: where to run.
-        image_size: height and width of the networks' input; None for those they were trained at.
-
-    Raises:
-        InputError: if a file is unusable or the models' geometries differ.
-    """
-    extractors = SharedExtractors()
-    with ExitStack() as resources:
-        models = [
-            resources.enter_context(
-                open_model_file(path, onnx_model, device, image_size, extractors)
-            )
-            for path in paths
-        ]
-        check_geometry(paths, [model.spec for model in models])
-
-        def infer(samples: Sequence[RoiSample]) -> FloatArray:
-            logits = mean_logits([model.infer(samples) for model in models])
-            extractors.forget()
-            return logits
-
-        return OpenModel(models[0].spec, infer, resources.pop_all())
-
-
-def mean_logits(logits: Sequence[FloatArray]) -> FloatArray:
-    """Logits float32 [N, 3, M, M] whose softmax is the mean of the given ones' softmax."""
-    mean = sum(softmax(part) for part in logits) / len(logits)
-    return np.log(np.maximum(mean, LEAST_PROBABILITY), dtype=np.float32)
-
-
-def check_geometry(paths: Sequence[Path], specs: Sequence[ModelSpec]) -> None:
-    """Refuse models that look at other regions of a photo, or at another size.
-
-    Raises:
-        InputError: naming what differs.
-    """
-    ways = {
-        "roi_padding": "average them with predict --model and score its predictions.json",
-        "roi_size": "average them with predict --model and score its predictions.json",
-        "image_size": "give --image_size, the same for all",
-    }
-    for path, spec in zip(paths, specs, strict=True):
-        for name, way in ways.items():
-            ours, theirs = getattr(specs[0], name), getattr(spec, name)
-            if ours != theirs:
-                raise InputError(
-                    f"--ensemble: {paths[0]} has --{name} {_shown(ours)}, but {path} "
-                    f"{_shown(theirs)}: {way}"
-                )
-
-
-def _shown(value: object) -> str:
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,24 +1,29 @@
-"""Scores whatever the user names: a checkpoint, an export, or any tool's results."""
+"""Scores one thing to validate: a model, an ensemble, or the results of any tool."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from human_edge_detection.core.structures import RoiSample
+from human_edge_detection.core.structures import FloatArray, RoiSample
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.dataset import PhotoDataset, ReadablePhotos
 from human_edge_detection.data.statistics import find_class_weights
 from human_edge_detection.evaluation.bootstrap import Estimate, estimate
 from human_edge_detection.evaluation.coco import KINDS, average_precision
-from human_edge_detection.evaluation.evaluate import evaluate
+from human_edge_detection.evaluation.evaluate import Evaluation, LossParts, evaluate
 from human_edge_detection.evaluation.models import (
     MODEL_SUFFIXES,
+    DatasetOf,
+    OpenEnsemble,
     OpenModel,
-    numpy_loss,
     open_ensemble,
     open_model_file,
 )
@@ -26,6 +31,7 @@ from human_edge_detection.evaluation.options import ValidateOptions
 from human_edge_detection.evaluation.predictions import evaluate_predictions, read_predictions
 from human_edge_detection.evaluation.report import ScoredModel
 from human_edge_detection.evaluation.robustness import JITTER_AMOUNTS, JitteredPhotos
+from human_edge_detection.modeling.losses import RoiMaskLoss
 
 
 def score(
@@ -65,36 +71,43 @@ def score_ensemble(
 
 
 def score_model(
-    name: str,
-    model: OpenModel,
-    photos: Sequence[Photo],
-    options: ValidateOptions,
+    name: str, model: OpenModel | OpenEnsemble, photos: Sequence[Photo], options: ValidateOptions
 ) -> ScoredModel:
     """The scores of an open model with the annotated boxes, exact and, if wanted, shifted."""
     weights: Sequence[float] = model.spec.class_weights
     if options.data_stats is not None:
         weights = find_class_weights(options.data_stats, photos, model.spec.roi_padding)
-    dataset = PhotoDataset(photos, model.spec)
-    evaluation = evaluate(
-        dataset,
-        model.infer,
-        loss=numpy_loss(weights) if weights else None,
-        batches=loaded_batches(dataset, options, name),
-        min_side=options.min_side,
-    )
-    amounts = JITTER_AMOUNTS if options.robustness else ()
-    jitter = {amount: jittered(name, model, photos, amount, options) for amount in amounts}
+
+    def evaluated(dataset_of: DatasetOf, title: str, loss: LossParts | None = None) -> Evaluation:
+        dataset = dataset_of(model.spec)
+        return evaluate(
+            dataset,
+            model.infer_on(dataset_of),
+            loss=loss,
+            batches=loaded_batches(dataset, options, title),
+            min_side=options.min_side,
+        )
+
+    loss = numpy_loss(weights) if weights else None
+    evaluation = evaluated(lambda spec: PhotoDataset(photos, spec), name, loss)
+    jitter: dict[float, dict[str, Estimate]] = {}
+    for amount in JITTER_AMOUNTS if options.robustness else ():
+        dataset_of = functools.partial(JitteredPhotos, photos, amount=amount)
+        found = evaluated(dataset_of, f"{name}, boxes ± {amount:.0%}")
+        jitter[amount] = estimate(found.scores, options.min_side, options.bootstrap)
     return ScoredModel(name, evaluation, (), jitter)
 
 
-def jittered(
-    name: str, model: OpenModel, photos: Sequence[Photo], amount: float, options: ValidateOptions
-) -> dict[str, Estimate]:
-    """The headline numbers with box edges shifted by up to ``amount`` times the side."""
-    dataset = JitteredPhotos(photos, model.spec, amount)
-    batches = loaded_batches(dataset, options, f"{name}, boxes ± {amount:.0%}")
-    found = evaluate(dataset, model.infer, batches=batches, min_side=options.min_side)
-    return estimate(found.scores, options.min_side, options.bootstrap)
+def numpy_loss(class_weights: Sequence[float]) -> LossParts:
+    """The training loss on arrays: ``loss``, ``ce`` and ``dice`` of some ROIs."""
+    loss = RoiMaskLoss(class_weights)
+
+    def parts(logits: FloatArray, targets: NDArray[np.uint8]) -> dict[str, float]:
+        with torch.no_grad():
+            total, ce, dice = loss(torch.from_numpy(logits), torch.from_numpy(targets))
+        return {"loss": float(total), "ce": float(ce), "dice": float(dice)}
+
+    return parts
 
 
 def loaded_batches(

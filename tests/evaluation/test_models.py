@@ -13,19 +13,20 @@ import numpy as np
 import pytest
 import torch
 
+from human_edge_detection.cli.validate import check_members
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.core.structures import FloatArray, RoiSample
 from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.evaluation.models import (
+    DatasetOf,
     SharedExtractor,
-    check_members,
-    mean_logits,
     open_ensemble,
     open_model_file,
 )
 from human_edge_detection.export.head import export_end_to_end, export_head
+from human_edge_detection.inference.ensemble import Answer, mean_probs
 from human_edge_detection.masks.probabilities import softmax
 from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.modeling.weights import read_trained
@@ -67,8 +68,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def samples(folder: Path) -> list[RoiSample]:
-    photos, _ = load_photos(next(folder.glob("*.json")), folder)
-    dataset = PhotoDataset(photos, SPEC)
+    dataset = dataset_of(folder)(SPEC)
     return [dataset[index] for index in range(len(dataset))]
 
 
@@ -79,20 +79,12 @@ def logits_of(folder: Path, samples: list[RoiSample], *names: str) -> FloatArray
         with open_model_file(paths[0], net, "cpu") as model:
             return model.infer(samples)
     with open_ensemble(paths, net, "cpu") as model:
-        return model.infer(samples)
+        return model.infer_on(dataset_of(folder))(samples)
 
 
-def test_the_mean_of_two_written_out_arrays() -> None:
-    one, other = np.zeros((1, 3, 1, 1), np.float32), np.zeros((1, 3, 1, 1), np.float32)
-    one[0, :, 0, 0] = np.log([0.5, 0.25, 0.25])
-    other[0, :, 0, 0] = np.log([0.1, 0.75, 0.15])
-    mean = softmax(mean_logits([one, other]))
-    np.testing.assert_allclose(mean[0, :, 0, 0], [0.3, 0.5, 0.2], rtol=1e-5)
-
-
-def test_a_model_that_is_certain_leaves_the_logarithm_finite() -> None:
-    certain = np.array([200, 0, 0], np.float32).reshape(1, 3, 1, 1)
-    assert np.isfinite(mean_logits([certain, certain])).all()
+def dataset_of(folder: Path) -> DatasetOf:
+    photos, _ = load_photos(next(folder.glob("*.json")), folder)
+    return lambda spec: PhotoDataset(photos, spec)
 
 
 def test_members_are_averaged(folder: Path, samples: list[RoiSample]) -> None:
@@ -125,12 +117,13 @@ def test_a_shared_extractor_sees_each_photo_once(
     monkeypatch.setattr(YOLOv9FeatureExtractor, "__call__", counted)
     paths = [folder / name for name in ("seed_0.pth", "head.onnx", "seed_1.pth")]
     with open_ensemble(paths, str(folder / "net.onnx"), "cpu") as model:
+        infer = model.infer_on(dataset_of(folder))
         for count in (1, 2):
-            model.infer(samples)
+            infer(samples)
             assert sum(seen) == count * len(samples)
 
 
-def test_maps_are_remembered_photo_by_photo_until_forgotten() -> None:
+def test_maps_are_kept_for_one_photo() -> None:
     asked: list[int] = []
 
     class Doubled:
@@ -142,14 +135,32 @@ def test_maps_are_remembered_photo_by_photo_until_forgotten() -> None:
 
         def close(self) -> None: ...
 
-    images = np.random.default_rng(0).random((3, 3, 2, 2), np.float32)
+    photos = np.random.default_rng(0).random((2, 1, 3, 2, 2), np.float32)
     shared = SharedExtractor(Doubled())
-    for rows, wanted in (([0, 1], [2]), ([1], [2]), ([2, 0, 1], [2, 1]), ([], [2, 1, 0])):
-        np.testing.assert_array_equal(shared(images[rows])[0], 2 * images[rows])
-        assert asked == wanted
-    shared.forget()
-    shared(images[:1])
-    assert asked[-1] == 1
+    for count, photo in enumerate(photos, start=1):
+        shared.forget()
+        for _ in range(3):
+            np.testing.assert_array_equal(shared(photo)[0], 2 * photo)
+        assert len(asked) == count
+
+
+def test_margins_and_grids_may_differ(folder: Path, tmp_path: Path) -> None:
+    wide = write_model(tmp_path / "wide.pth", 1, replace(SPEC, roi_padding=0.3, roi_size=6))
+    paths, net = [folder / "seed_0.pth", wide], str(folder / "net.onnx")
+    of = dataset_of(folder)
+    answers = []
+    for path in paths:
+        with open_model_file(path, net, "cpu") as model:
+            own = of(model.spec)
+            sample = own[0]
+            answers.append(Answer(softmax(model.infer([sample])), own.rois_source(sample)))
+    with open_ensemble(paths, net, "cpu") as both:
+        assert (both.spec.roi_padding, both.spec.mask_size) == (0.3, 12)
+        dataset = of(both.spec)
+        sample = dataset[0]
+        found = softmax(both.infer_on(of)([sample]))
+    expected = mean_probs(answers, dataset.rois_source(sample), 12)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_what_cannot_be_averaged_is_refused_by_name(folder: Path, tmp_path: Path) -> None:
@@ -158,11 +169,9 @@ def test_what_cannot_be_averaged_is_refused_by_name(folder: Path, tmp_path: Path
         check_members([first])
     with pytest.raises(InputError, match=r"but results\.json holds finished masks"):
         check_members([first, Path("results.json")])
-    for name, value in (("roi_padding", 0.2), ("roi_size", 6), ("image_size", (64, 96))):
-        spec = replace(SPEC, **{name: value})  # type: ignore[arg-type]
-        other = write_model(tmp_path / f"{name}.pth", 0, spec)
-        with pytest.raises(InputError, match=f"seed_0.pth has --{name} .*{name}.pth"):
-            open_ensemble([first, other], str(folder / "net.onnx"), "cpu")
+    other = write_model(tmp_path / "other.pth", 0, replace(SPEC, image_size=(64, 96)))
+    with pytest.raises(InputError, match=r"seed_0.pth has --image_size 96 96.*other.pth 64 96"):
+        open_ensemble([first, other], str(folder / "net.onnx"), "cpu")
     with pytest.raises(InputError, match=r"wide\.pth does not fit .* 9 channels at stride 8"):
         wide = write_model(tmp_path / "wide.pth", 0, replace(SPEC, channels=(9,)))
         open_ensemble([first, wide], str(folder / "net.onnx"), "cpu")
@@ -179,15 +188,14 @@ def test_person_models_join_with_their_own_extractors(
     person = write_person_checkpoint(tmp_path / "person.pth", with_detector=False)
     size = (96, 96)
     net = str(folder / "net.onnx")
-    spec = replace(read_trained(person).spec, roi_size=28)
+    of = dataset_of(folder)
     frozen = write_model(tmp_path / "frozen.pth", 0, replace(SPEC, roi_size=28))
     parts = []
     for path in (frozen, person):
         with open_model_file(path, net, "cpu", size) as model:
             parts.append(softmax(model.infer(samples)))
     with open_ensemble([frozen, person], net, "cpu", size) as both:
-        assert both.spec.roi_size == spec.roi_size
-        found = softmax(both.infer(samples))
+        found = softmax(both.infer_on(of)(samples))
     np.testing.assert_allclose(found, (parts[0] + parts[1]) / 2, atol=1e-5)
 
 
