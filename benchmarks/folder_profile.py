@@ -22,7 +22,7 @@ from human_edge_detection.core.images import read_image, save_image
 from human_edge_detection.core.structures import ImageArray
 from human_edge_detection.inference.box_files import open_boxes
 from human_edge_detection.inference.sources import find_sources
-from human_edge_detection.inference.writers import FusedOnce, VideoReader
+from human_edge_detection.inference.writers import VideoReader
 
 Value = TypeVar("Value")
 
@@ -86,7 +86,6 @@ def main() -> None:
                     "detector", lambda image=image: predictor.detect(image).boxes_xyxy
                 )
             masks = stages.run("head", lambda e=encoded, b=boxes: predictor.decode(e, b))
-            masks = FusedOnce.of(masks)
             stages.run("paste", masks.label_map)
             stages.run("RLE", lambda masks=masks: masks.to_coco(1))
             drawn = stages.run("draw", lambda m=masks, image=image: m.overlay(image))
