@@ -1,7 +1,6 @@
 """Photos of every kind come in as upright RGB; files are written whole or not at all."""
 
 import io
-import os
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 from PIL import Image
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.files import write_atomically
 from human_edge_detection.core.geometry import PAD_VALUE
 from human_edge_detection.core.images import encode_image, read_image, read_size, save_image
 
@@ -120,28 +118,6 @@ def test_what_is_no_image_is_named(tmp_path: Path) -> None:
     floats = _save(tmp_path / "f.tiff", Image.fromarray(np.zeros((2, 2), np.float32)))
     with pytest.raises(InputError, match="floats"):
         read_image(floats)
-
-
-def test_writing_makes_folders_and_replaces(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "file.bin"
-    write_atomically(path, b"one")
-    write_atomically(path, b"two")
-    assert path.read_bytes() == b"two"
-    assert os.listdir(path.parent) == ["file.bin"]
-
-
-def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "file.bin"
-    write_atomically(path, b"old")
-
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(InputError, match=r"file\.bin.*No space"):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["file.bin"]
 
 
 def test_pictures_are_saved_by_their_ending(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.inference.resume_log import LEDGER_NAME, Ledger, replacing
+from human_edge_detection.inference.resume_log import LEDGER_NAME, Ledger
 from human_edge_detection.inference.sources import Source
 
 
@@ -84,16 +84,3 @@ def test_an_output_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"--output .*file.* cannot be written"):
         Ledger(tmp_path / "file" / "out", {})
-
-
-def test_replacing_leaves_the_old_file_or_the_whole_new_one(tmp_path):
-    path = tmp_path / "video" / "a.txt"
-    with replacing(path) as partial:
-        partial.write_text("new")
-        assert not path.exists() and partial.suffix == ".txt"
-    with pytest.raises(KeyError), replacing(path) as partial:
-        partial.write_text("half")
-        raise KeyError
-    with pytest.raises(InputError, match="No space"), replacing(path):
-        raise OSError(28, "No space left on device")
-    assert path.read_text() == "new" and list(path.parent.iterdir()) == [path]

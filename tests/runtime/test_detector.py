@@ -10,7 +10,7 @@ import pytest
 from analytic_model import write_constant_detector
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.runtime.detector import PersonDetector, holds_detector
-from human_edge_detection.runtime.detector_layouts import class_names, recognise, suppress
+from human_edge_detection.runtime.detector_layouts import class_names, recognise
 
 PHOTO = np.zeros((64, 128, 3), np.uint8)  # letterboxed into 128x128 with 32 rows above
 WHOLE_BODY = "yolov9_n_wholebody25_post_0100_1x3x480x640.onnx"
@@ -136,12 +136,6 @@ def test_open_input_size_takes_the_given_one(tmp_path):
         tmp_path, {"output0": raw([[0.0] * 5])}, size_hw=None, image_size_hw=(96, 160)
     )
     assert detector.input_size_hw == (96, 160)
-
-
-def test_suppression_keeps_the_best_of_a_cluster():
-    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [20, 0, 30, 10], [0, 5, 10, 15]], np.float32)
-    assert suppress(boxes, 0.65) == [0, 2, 3]
-    assert suppress(boxes[:0], 0.65) == []
 
 
 def test_class_names():

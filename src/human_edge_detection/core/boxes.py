@@ -1,4 +1,4 @@
-"""Checks of the boxes, scores and ids that a caller hands over, in words that name the row."""
+"""Boxes: checks of what a caller gives, padding, areas, overlaps and suppression."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def check_boxes(boxes_xyxy: object) -> FloatArray:
     """Boxes float32 [N, 4] that are finite and not reversed.
 
     Raises:
-        InputError: naming the first row that is wrong.
+        InputError: naming the first wrong row.
     """
     try:
         boxes = as_boxes(boxes_xyxy)
@@ -31,7 +31,11 @@ def check_boxes(boxes_xyxy: object) -> FloatArray:
 
 
 def check_scores(scores: FloatArray | Sequence[float] | None, count: int) -> FloatArray:
-    """Scores float32 [count], ones if none are given; ``InputError`` if they do not fit."""
+    """Scores float32 [count], ones if none are given.
+
+    Raises:
+        InputError: if they are not ``count`` finite numbers.
+    """
     values = np.ones(count, np.float32) if scores is None else np.asarray(scores, np.float32)
     if values.shape != (count,) or not np.isfinite(values).all():
         raise InputError(
@@ -41,14 +45,18 @@ def check_scores(scores: FloatArray | Sequence[float] | None, count: int) -> Flo
 
 
 def check_ids(ids: Sequence[int] | None, count: int) -> tuple[int, ...]:
-    """Ids as a tuple, empty if none are given; ``InputError`` if they are not ``count``."""
+    """Ids as a tuple, empty if none are given.
+
+    Raises:
+        InputError: if there are not ``count`` of them.
+    """
     if ids is not None and len(ids) != count:
         raise InputError(f"ids must be {count}, one per box, but got {len(ids)}")
     return () if ids is None else tuple(int(number) for number in ids)
 
 
 def clip_boxes(boxes_xyxy: FloatArray, size_hw: tuple[int, int]) -> FloatArray:
-    """Boxes float32 [N, 4] cut to an image of ``size_hw``; outside boxes come back empty."""
+    """Boxes float32 [N, 4] cut to an image of ``size_hw``; boxes outside become empty."""
     height, width = size_hw
     limit = np.array([width, height, width, height], np.float32)
     return np.clip(as_boxes(boxes_xyxy), 0.0, limit).astype(np.float32)
@@ -64,7 +72,7 @@ def expand_boxes(boxes_xyxy: FloatArray, padding: float) -> FloatArray:
 def padded_rois(boxes_xyxy: FloatArray, padding: float, size_hw: tuple[int, int]) -> FloatArray:
     """The region float32 [N, 4] that each box's mask covers: grown by ``padding`` and clipped.
 
-    Both frames are the source's. Training, validation, export and inference all use this rule.
+    All in source pixels. Training, validation, export and inference use this rule.
     """
     return clip_boxes(expand_boxes(boxes_xyxy, padding), size_hw)
 
@@ -86,3 +94,17 @@ def box_iou(first_xyxy: FloatArray, second_xyxy: FloatArray) -> FloatArray:
     shared = np.maximum(width, 0) * np.maximum(height, 0)
     union = box_areas(first)[:, None] + box_areas(second)[None] - shared
     return np.asarray(shared / np.maximum(union, 1e-9), np.float32)
+
+
+def nms(boxes_xyxy: FloatArray, iou: float) -> list[int]:
+    """Rows that greedy non-maximum suppression keeps of boxes [K, 4], sorted best first.
+
+    A box is dropped if its IoU with a better one that is kept exceeds ``iou``.
+    """
+    keep: list[int] = []
+    alive = np.ones(len(boxes_xyxy), bool)
+    for row in range(len(boxes_xyxy)):
+        if alive[row]:
+            keep.append(row)
+            alive &= box_iou(boxes_xyxy[row : row + 1], boxes_xyxy)[0] <= iou
+    return keep

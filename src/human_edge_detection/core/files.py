@@ -1,36 +1,72 @@
-"""Writes files that are whole or not there."""
+"""Files on disk: written whole or not at all, and only regular ones read."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from human_edge_detection.core.errors import InputError
 
+LONGEST_SUFFIX = 16
+"""Characters of an ending that a temporary file keeps, for writers that go by it."""
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """An empty temporary file beside ``path`` to write to; it then replaces ``path``.
+
+    A reader sees the old file or the whole new one. After an error, in the block or here, the old
+    file is unchanged and nothing is left behind. Missing folders are made. The temporary name is
+    random, short and of the same ending, and no link of that name is followed.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    suffix = path.suffix if len(path.suffix) <= LONGEST_SUFFIX else ""
+    partial = path.with_name(f".{secrets.token_hex(8)}.part{suffix}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+    os.close(os.open(partial, flags, 0o666))
+    try:
+        yield partial
+        handle = os.open(partial, os.O_RDWR | getattr(os, "O_BINARY", 0))
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        partial.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """:func:`atomic_path` whose errors the command line can print.
+
+    Raises:
+        InputError: if it cannot be written, also for an OSError in the block.
+    """
+    try:
+        with atomic_path(path) as partial:
+            yield partial
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
+
 
 def write_atomically(path: Path | str, data: bytes) -> None:
-    """Write a file so that a reader sees the old one or the whole new one, never a part.
-
-    Missing folders are made.
+    """Write a file whole or not at all; see :func:`atomic_path`.
 
     Raises:
         InputError: if it cannot be written; the old file, if any, is still there.
     """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        if os.path.exists(partial):
-            partial.unlink()
+    with replacing(Path(path)) as partial:
+        partial.write_bytes(data)
 
 
 def check_regular(path: Path, what: str) -> None:

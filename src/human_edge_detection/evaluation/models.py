@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from human_edge_detection.core.closable import Closable
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.geometry import letterbox_transform
 from human_edge_detection.core.images import as_network_input
@@ -42,7 +41,7 @@ OpenExtractor = Callable[[str | None, Sequence[str], tuple[int, int], str], MapS
 
 
 @dataclass(frozen=True)
-class OpenModel(Closable):
+class OpenModel(AbstractContextManager["OpenModel"]):
     """A model that is ready to be validated; close it after use.
 
     Attributes:
@@ -58,6 +57,10 @@ class OpenModel(Closable):
     def infer_on(self, dataset_of: DatasetOf) -> Infer:
         """The model itself, whatever the photos; an ensemble needs to know them."""
         return self.infer
+
+    def __exit__(self, *error: object) -> None:
+        """Close it."""
+        self.close()
 
     def close(self) -> None:
         """Free the sessions."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from human_edge_detection.core.boxes import check_boxes, check_ids, check_scores, padded_rois
-from human_edge_detection.core.closable import Closable
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import PreparedImage, check_image
 from human_edge_detection.core.structures import Detections, FloatArray, ImageArray
@@ -19,7 +19,7 @@ from human_edge_detection.runtime.model_files import FileName, name_files
 from human_edge_detection.runtime.sessions import Provider
 
 
-class MaskPredictor(Closable):
+class MaskPredictor(AbstractContextManager["MaskPredictor"]):
     """One mask per person, from boxes of your own or of a detector.
 
     Example::
@@ -178,6 +178,10 @@ class MaskPredictor(Closable):
         encoded = self.encode(prepared or self.prepare(image), score)
         people = self._detector(image, score) if self._detector else _people(encoded)
         return self.decode(encoded, people.boxes_xyxy, people.scores)
+
+    def __exit__(self, *error: object) -> None:
+        """Close it."""
+        self.close()
 
     def close(self) -> None:
         """Free the sessions; the predictor cannot be used any more."""

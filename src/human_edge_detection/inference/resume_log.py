@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.files import replacing
 from human_edge_detection.inference.sources import Source
 
 LEDGER_NAME = ".predict.jsonl"
@@ -144,21 +144,3 @@ class Ledger:
                 file.write((",\n" if number else "\n") + json.dumps(result))
             file.write("\n]\n")
         return path
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path of the same ending, renamed to ``path`` if all went well, else removed.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-    partial = path.with_name(f".part-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        partial.replace(path)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        partial.unlink(missing_ok=True)

@@ -16,10 +16,9 @@ import cv2
 import numpy as np
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.files import write_atomically
+from human_edge_detection.core.files import replacing, write_atomically
 from human_edge_detection.core.images import save_image
 from human_edge_detection.core.structures import ImageArray
-from human_edge_detection.inference.resume_log import replacing
 from human_edge_detection.masks.instance_masks import InstanceMasks
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 
 from human_edge_detection.core.boxes import box_areas, clip_boxes
-from human_edge_detection.core.closable import Closable
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.geometry import AxisTransform
 from human_edge_detection.core.images import PreparedImage, prepare_image
@@ -38,7 +38,7 @@ DEFAULT_SCORE = 0.3
 PERSON_NAMES = ("person", "people", "human", "body")
 
 
-class PersonDetector(Closable):
+class PersonDetector(AbstractContextManager["PersonDetector"]):
     """A detector ONNX whose layout is recognised from its graph.
 
     A network whose input's name contains ``bgr`` is given BGR in 0…255, any other RGB in 0…1,
@@ -154,6 +154,10 @@ class PersonDetector(Closable):
         feeds = {self._input.name: tensor.astype(dtype, copy=False)}
         arrays = self._session.run(list(names), feeds)
         return [np.asarray(item, np.float32) for item in arrays]
+
+    def __exit__(self, *error: object) -> None:
+        """Close it."""
+        self.close()
 
     def close(self) -> None:
         """Free the session; the detector cannot be called any more."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from human_edge_detection.core.boxes import box_iou
+from human_edge_detection.core.boxes import nms
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.structures import FloatArray
 
@@ -107,20 +107,9 @@ def person_candidates(
     order = np.argsort(-scores, kind="stable")[:MAX_CANDIDATES]
     boxes, scores = boxes[order], scores[order]
     if layout.kind in ("raw", "boxes_scores"):
-        keep = suppress(boxes, NMS_IOU)
+        keep = nms(boxes, NMS_IOU)
         boxes, scores = boxes[keep], scores[keep]
     return boxes.astype(np.float32), scores.astype(np.float32)
-
-
-def suppress(boxes_xyxy: FloatArray, iou: float) -> list[int]:
-    """Rows that survive greedy non-maximum suppression of boxes [K, 4] sorted best first."""
-    keep: list[int] = []
-    alive = np.ones(len(boxes_xyxy), bool)
-    for row in range(len(boxes_xyxy)):
-        if alive[row]:
-            keep.append(row)
-            alive &= box_iou(boxes_xyxy[row : row + 1], boxes_xyxy)[0] <= iou
-    return keep
 
 
 def _read_wholebody(layout: Layout, outputs: list[FloatArray]) -> tuple[FloatArray, FloatArray]:

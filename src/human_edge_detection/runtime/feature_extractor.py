@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 
-from human_edge_detection.core.closable import Closable
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.runtime.layers import (
@@ -27,7 +27,7 @@ from human_edge_detection.runtime.sessions import CUDA, TENSORRT, Provider, open
 logger = logging.getLogger(__name__)
 
 
-class YOLOv9FeatureExtractor(Closable):
+class YOLOv9FeatureExtractor(AbstractContextManager["YOLOv9FeatureExtractor"]):
     """Images in, one feature map per layer out; the model file stays untouched.
 
     A layer is a declared output of the ONNX file or any tensor inside it.
@@ -161,6 +161,10 @@ class YOLOv9FeatureExtractor(Closable):
                 problem = f"gives '{name}' as {list(item.shape)}, no feature map [B, C, h, w]"
                 raise layer_error(model, problem, [name])
         return tuple(item.shape[1:] for item in maps)
+
+    def __exit__(self, *error: object) -> None:
+        """Close it."""
+        self.close()
 
     def close(self) -> None:
         """Free the session; the extractor cannot be called any more."""

@@ -5,7 +5,6 @@ Checkpoints on disk: written whole or not at all, read without running code.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from typing import Any
 
 import torch
 
+from human_edge_detection.core.files import atomic_path
 from human_edge_detection.modeling.weights import CHECKPOINT_FORMAT
 
 
@@ -23,21 +23,12 @@ def save_checkpoint(path: Path, payload: Mapping[str, Any]) -> None:
     Raises:
         OSError: if the disk is full or the folder cannot be written; nothing is left behind.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            try:
-                torch.save({"format": CHECKPOINT_FORMAT, **payload}, file)
-            except RuntimeError as error:  # how torch reports a short write
-                raise OSError(f"{temporary} could not be written: {error}") from error
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    with atomic_path(path) as partial, partial.open("wb") as file:
+        try:
+            torch.save({"format": CHECKPOINT_FORMAT, **payload}, file)
+        except RuntimeError as error:  # how torch reports a short write
+            raise OSError(f"{path} could not be written: {error}") from error
+    _sync_folder(path.parent)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
-from human_edge_detection.core.closable import Closable
 from human_edge_detection.core.structures import ImageArray
 
 
-class TrainLog(Closable):
+class TrainLog(AbstractContextManager["TrainLog"]):
     """Writes numbers and pictures of a run under ``log_dir``; a context manager.
 
     Args:
@@ -46,6 +46,10 @@ class TrainLog(Closable):
             if is_new:
                 writer.writerow(["group", "epoch", "name", "value"])
             writer.writerows([group, epoch, name, f"{v:.6g}"] for name, v in values.items())
+
+    def __exit__(self, *error: object) -> None:
+        """Close it."""
+        self.close()
 
     def close(self) -> None:
         """Write what is left."""
