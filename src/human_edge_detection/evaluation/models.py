@@ -211,7 +211,7 @@ LEAST_PROBABILITY = 1e-30
 
 
 @dataclass(frozen=True)
-class OpenEnsemble(Closable):
+class OpenEnsemble(AbstractContextManager["OpenEnsemble"]):
     """Several open models whose probabilities are averaged; close it after use.
 
     Attributes:
@@ -248,6 +248,10 @@ class OpenEnsemble(Closable):
             return np.log(np.maximum(np.concatenate(probs), LEAST_PROBABILITY), dtype=np.float32)
 
         return infer
+
+    def __exit__(self, *error: object) -> None:
+        """Close it."""
+        self.close()
 
     def close(self) -> None:
         """Free the sessions."""
