@@ -25,18 +25,18 @@ from torch.nn import functional
 from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.export.head import head_model
-from human_edge_detection.modeling.reference_head import SpecHead
+from human_edge_detection.modeling.reference_head import ReferenceHead
 from human_edge_detection.runtime.head import HeadSession
 
 SPEC = ModelSpec("spec", ("map",), (1024,), (8.0,))
 ALL_AT_ONCE = 1000
 
 
-class PlainSpecHead(SpecHead):
+class PlainSpecHead(ReferenceHead):
     """The same weights without any of the shortcuts."""
 
     def forward(self, features: Sequence[Tensor], rois: Tensor) -> Tensor:
-        """See :meth:`SpecHead.forward`."""
+        """See :meth:`ReferenceHead.forward`."""
         copies = features[0][rois[:, 0].long()]
         height, width = features[0].shape[-2:]
         steps = (torch.arange(28, dtype=torch.float32) + 0.5) / 28
@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int)
     arguments = parser.parse_args()
     torch.manual_seed(0)
-    ours, plain = SpecHead(1024, 8.0), PlainSpecHead(1024, 8.0)
+    ours, plain = ReferenceHead(1024, 8.0), PlainSpecHead(1024, 8.0)
     plain.load_state_dict(ours.state_dict())
     with TemporaryDirectory() as folder:
         paths = {"ours": Path(folder) / "ours.onnx", "plain": Path(folder) / "plain.onnx"}

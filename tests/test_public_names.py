@@ -67,6 +67,17 @@ def test_inference_never_loads_torch() -> None:
     assert not loaded & HEAVY
 
 
+@pytest.mark.parametrize("wing", ["modeling"])
+def test_a_torch_wing_loads_torch_with_the_first_of_its_names(wing: str) -> None:
+    lines = [f"import human_edge_detection.{wing}", "import human_edge_detection.training.options"]
+    assert not loaded_after("\n".join(lines)) & HEAVY
+    exports = importlib.import_module(f"human_edge_detection.{wing}")
+    for public in exports.__all__:
+        thing = getattr(exports, public)
+        assert getattr(importlib.import_module(thing.__module__), public) is thing
+        assert thing.__module__.startswith(f"human_edge_detection.{wing}.")
+
+
 def test_annotated_photos_need_no_onnx_runtime() -> None:
     lines = [f"import {name}" for name in modules_of("core", "masks", "data")]
     assert not loaded_after("\n".join(lines)) & {"torch", "onnx", "onnxruntime", "supervision"}

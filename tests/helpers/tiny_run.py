@@ -18,7 +18,7 @@ from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.modeling.features import Batch
 from human_edge_detection.modeling.lite_head import LiteHead
 from human_edge_detection.modeling.losses import RoiMaskLoss
-from human_edge_detection.modeling.reference_head import SpecHead
+from human_edge_detection.modeling.reference_head import ReferenceHead
 from human_edge_detection.training.distributed import ALONE, Processes
 from human_edge_detection.training.options import TrainOptions
 from human_edge_detection.training.trainer import Trainer
@@ -83,7 +83,7 @@ def make_trainer(
     if head == "lite":
         network = LiteHead(SPEC.channels, SPEC.strides, 8, 8, 4, SPEC.roi_size)
     else:
-        network = SpecHead(SPEC.channels[0], SPEC.strides[0], SPEC.roi_size)
+        network = ReferenceHead(SPEC.channels[0], SPEC.strides[0], SPEC.roi_size)
     dataset = PhotoDataset(photos, SPEC, amount, min_roi_size=options.min_roi_size, seed=7)
     return Trainer(
         nn.ModuleDict({"head": network}), pooled_features, RoiMaskLoss((0.6, 0.8, 1.6)), dataset,

@@ -14,7 +14,7 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.modeling.lite_head import LiteHead
-from human_edge_detection.modeling.reference_head import SpecHead, _LayerNorm
+from human_edge_detection.modeling.reference_head import ReferenceHead, _LayerNorm
 from human_edge_detection.modeling.roi_align import roi_align
 
 torch.set_num_threads(1)
@@ -87,12 +87,12 @@ def macs_per_roi(head: nn.Module, maps: Sequence[Tensor]) -> int:
 
 
 def test_the_spec_head_has_the_stated_size() -> None:
-    parameters = sum(p.numel() for p in SpecHead(1024, 8.0).parameters())
+    parameters = sum(p.numel() for p in ReferenceHead(1024, 8.0).parameters())
     assert parameters / 1e6 == pytest.approx(5.79, abs=0.005)
 
 
 def test_the_spec_head_has_the_stated_cost() -> None:
-    head = SpecHead(1024, 8.0)
+    head = ReferenceHead(1024, 8.0)
     maps = real_maps((1024,), (8.0,))
     assert macs_per_roi(head, maps) / 1e9 == pytest.approx(13, abs=0.5)
     assert count_macs(head, maps, torch.zeros(0, 5)) == 0, "all of it is done per ROI"
@@ -121,7 +121,7 @@ def test_lite_takes_any_maps(name: str) -> None:
 
 @pytest.mark.parametrize("stride", [4.0, 8.0, 16.0])
 def test_spec_takes_any_stride(stride: float) -> None:
-    head = SpecHead(8, stride, roi_size=4).eval()
+    head = ReferenceHead(8, stride, roi_size=4).eval()
     logits = head(make_maps((8,), (stride,)), ROIS)
     assert logits.shape == (3, 3, 8, 8)
     assert logits.isfinite().all()
@@ -203,8 +203,8 @@ def test_lite_projecting_the_map_equals_projecting_each_roi() -> None:
 
 
 def test_spec_projecting_each_roi_equals_projecting_the_map() -> None:
-    head = lived_in(SpecHead(32, 8.0, roi_size=4))
-    assert isinstance(head, SpecHead)
+    head = lived_in(ReferenceHead(32, 8.0, roi_size=4))
+    assert isinstance(head, ReferenceHead)
     maps = make_maps((32,), (8.0,))
     with torch.no_grad():
         found = head(maps, ROIS)
@@ -282,15 +282,15 @@ def small_spec(kind: str, roi_size: int = 4) -> ModelSpec:
 
 def test_build_head_answers_bad_specs_by_flag() -> None:
     two_maps = replace(small_spec("spec"), layers=("a", "b"), channels=(8, 8), strides=(8.0, 16.0))
-    with pytest.raises(InputError, match="--head spec reads one feature map, but --layers names 2"):
+    with pytest.raises(InputError, match="head spec reads one feature map, but layers names 2"):
         build_head(two_maps)
-    with pytest.raises(InputError, match="--head heavy is not one of lite, spec"):
+    with pytest.raises(InputError, match="head heavy is not one of lite, spec"):
         build_head(small_spec("heavy"))
-    with pytest.raises(InputError, match="--roi_size 7 must be even for --head lite"):
+    with pytest.raises(InputError, match="roi_size 7 must be even for head lite"):
         build_head(small_spec("lite", roi_size=7))
-    with pytest.raises(InputError, match="--roi_size 6 must be a multiple of 4, from 8 on"):
+    with pytest.raises(InputError, match="roi_size 6 must be a multiple of 4, from 8 on"):
         build_head(replace(small_spec("lite", roi_size=6), small_branch=True))
-    with pytest.raises(InputError, match="--roi_size 4 must be a multiple of 4, from 8 on"):
+    with pytest.raises(InputError, match="roi_size 4 must be a multiple of 4, from 8 on"):
         build_head(replace(small_spec("lite", roi_size=4), small_branch=True))
-    with pytest.raises(InputError, match="--small_branch needs --head lite"):
+    with pytest.raises(InputError, match="small_branch needs head lite"):
         build_head(replace(small_spec("spec"), small_branch=True))

@@ -8,11 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional
 
 from human_edge_detection.cli import train_main
 from human_edge_detection.cli.export import ExportOptions
 from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.spec import ModelSpec
+from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.modeling.initial import find_start, new_model
+from human_edge_detection.modeling.lite_head import LITE_WIDTHS, LiteHead
 from human_edge_detection.modeling.weights import (
     TrainedWeights,
     best_weights,
@@ -22,6 +27,7 @@ from human_edge_detection.modeling.weights import (
 )
 from human_edge_detection.runtime.model_files import WEIGHTS_NAME
 from human_edge_detection.training.options import TrainOptions
+from human_edge_detection.training.setup import like_start
 from tiny_command import outputs, write_inputs
 from tiny_person import SPEC, write_person_checkpoint
 
@@ -51,7 +57,10 @@ def test_over_a_frozen_extractor_the_head_alone_is_taken(start: TrainedWeights) 
 
 def test_what_does_not_fit_is_named(start: TrainedWeights) -> None:
     head = {k: v for k, v in start.weights.items() if k.startswith("head.")}
-    with pytest.raises(InputError, match=r"best\.pth .* it lacks extractor\.backbone.* more\. Use"):
+    with pytest.raises(
+        InputError,
+        match=r"best\.pth belongs .* it lacks extractor\.backbone.* more\. Use",
+    ):
         new_model(SPEC, replace(start, weights=head), **JOINT)
     with pytest.raises(InputError, match=r"here there is no extractor\.detector\."):
         new_model(SPEC, start, with_extractor=True)
@@ -100,3 +109,82 @@ def test_a_run_starts_at_epoch_0_with_the_weights_alone(tmp_path: Path, no_hando
     for name, value in best_weights(load_checkpoint(best)).items():
         if "running" not in name and "tracked" not in name:
             torch.testing.assert_close(kept[name], value)
+
+
+NARROW = ModelSpec("lite", ("fine", "coarse"), (3, 5), (4.0, 8.0), roi_size=8, widths=(4, 6, 2))
+WIDE = replace(NARROW, widths=(7, 8, 3))
+
+
+def lived_in(spec: ModelSpec) -> TrainedWeights:
+    """A head whose norms have statistics and whose positions are not zero."""
+    torch.manual_seed(3)
+    head = build_head(spec)
+    for name, value in head.state_dict().items():
+        if value.is_floating_point():
+            value.copy_(torch.rand_like(value) + 0.5 if "var" in name else torch.randn_like(value))
+    return TrainedWeights(
+        Path("narrow.pth"), spec, {f"head.{k}": v for k, v in head.state_dict().items()}
+    )
+
+
+def answers(head: nn.Module) -> torch.Tensor:
+    torch.manual_seed(5)
+    maps = [torch.randn(2, 3, 16, 16), torch.randn(2, 5, 8, 8)]
+    rois = torch.tensor([[0, 3.0, 5.0, 40.0, 60.0], [1, 20.0, 10.0, 50.0, 30.0]])
+    with torch.no_grad():
+        logits: torch.Tensor = head.eval()(maps, rois)
+    return logits
+
+
+@pytest.mark.parametrize("widths", [(7, 8, 3), (2, 6, 2), ()])
+def test_a_head_of_other_widths_is_refused(widths: tuple[int, ...]) -> None:
+    shown = " ".join(map(str, widths or LITE_WIDTHS))
+    with pytest.raises(InputError, match=f"head_widths {shown} cannot start from .* has 4 6 2"):
+        new_model(replace(NARROW, widths=widths), lived_in(NARROW))
+
+
+def test_widths_that_are_not_named_are_those_of_the_start() -> None:
+    assert like_start(replace(NARROW, widths=()), lived_in(WIDE).spec) == WIDE
+
+
+def test_another_head_is_refused() -> None:
+    spec = ModelSpec("spec", ("map",), (8,), (8.0,))
+    with pytest.raises(InputError, match=r"narrow\.pth belongs to another model: it lacks"):
+        new_model(spec, lived_in(NARROW))
+
+
+def test_a_trunk_for_small_rois_starts_as_a_copy_of_the_first_one() -> None:
+    start = lived_in(NARROW)
+    wanted = start.model()["head"]
+    assert isinstance(wanted, LiteHead)
+    torch.manual_seed(7)
+    head = new_model(replace(NARROW, small_branch=True), start)["head"]
+    large = torch.tensor([[0, 0.0, 0.0, 41.0, 8.0], [1, 0.0, 0.0, 8.0, 41.0]])
+    maps = [torch.randn(2, 3, 16, 16), torch.randn(2, 5, 8, 8)]
+    with torch.no_grad():
+        torch.testing.assert_close(head.eval()(maps, large), wanted(maps, large))
+    averaged = functional.avg_pool2d(wanted.trunk.position, 2)
+    torch.testing.assert_close(head.small.position, averaged)
+    torch.testing.assert_close(head.small.down[1].bias, wanted.trunk.down[1].bias)
+
+
+def test_two_trunks_are_kept_and_not_given_up() -> None:
+    start = lived_in(replace(NARROW, small_branch=True))
+    assert like_start(NARROW, start.spec) == start.spec
+    head = new_model(start.spec, start)["head"]
+    torch.testing.assert_close(answers(head), answers(start.model()["head"]))
+
+
+def test_widths_and_trunks_travel() -> None:
+    spec = replace(WIDE, small_branch=True)
+    assert ModelSpec.from_dict(spec.to_dict(), "a.pth") == spec
+    head = build_head(replace(WIDE, widths=()))
+    assert isinstance(head, LiteHead)
+    assert tuple(head.trunk.classify.weight.shape) == (3, LITE_WIDTHS[2], 1, 1)
+
+
+def test_widths_that_cannot_be_are_refused() -> None:
+    with pytest.raises(InputError, match="--head_widths 64 96 must be three numbers"):
+        TrainOptions(head_widths=(64, 96))
+    with pytest.raises(InputError, match="head_widths 7 8 3 needs head lite"):
+        build_head(ModelSpec("spec", ("map",), (8,), (8.0,), widths=(7, 8, 3)))

@@ -40,7 +40,7 @@ def test_cross_entropy_of_four_pixels() -> None:
     wanted = -(0.5 * math.log(0.5) + math.log(0.5) + 2 * math.log(0.6) + 0.5 * math.log(0.1))
     assert cost.item() == pytest.approx(wanted)
     plain = -(math.log(0.5) + math.log(0.5) + math.log(0.6) + math.log(0.1)) / 4
-    assert RoiMaskLoss()(logits, targets).ce.item() == pytest.approx(plain)
+    assert RoiMaskLoss()(logits, targets)["ce"].item() == pytest.approx(plain)
     norms = RoiMaskLoss(WEIGHTS).normalizers(targets)
     assert norms.tolist() == pytest.approx([0.5 + 1 + 2 + 0.5, 1])
 
@@ -57,7 +57,7 @@ def test_dice_of_four_pixels() -> None:
 
 def test_the_total_is_the_weighted_sum_of_its_terms() -> None:
     logits, targets = random_batch(3)
-    total, ce, dice = RoiMaskLoss(WEIGHTS, ce_weight=0.7, dice_weight=3.0)(logits, targets)
+    total, ce, dice = RoiMaskLoss(WEIGHTS, {"ce": 0.7, "dice": 3.0})(logits, targets).values()
     assert total.item() == pytest.approx(0.7 * ce.item() + 3 * dice.item())
 
 
@@ -76,7 +76,7 @@ def test_a_better_answer_costs_less() -> None:
     for right in (0.2, 0.4, 0.6, 0.8, 0.98):
         wrong = (1 - right) / 2
         probs = [[right if c == t else wrong for c in range(3)] for t in (0, 1, 1, 2)]
-        costs.append(RoiMaskLoss(WEIGHTS)(logits_of(probs), targets))
+        costs.append(RoiMaskLoss(WEIGHTS)(logits_of(probs), targets).values())
     for worse, better in pairwise(costs):
         assert all(b < w for b, w in zip(better, worse, strict=True))
 
@@ -86,7 +86,7 @@ def test_taking_a_neighbour_costs_more_than_taking_the_background() -> None:
     took_neighbour = logits_of([[0.05, 0.9, 0.05], [0.9, 0.05, 0.05]])
     took_background = logits_of([[0.05, 0.05, 0.9], [0.05, 0.9, 0.05]])
     loss = RoiMaskLoss((0.5375, 0.7498, 1.7128))
-    assert loss(took_neighbour, targets).ce > loss(took_background, targets).ce
+    assert loss(took_neighbour, targets)["ce"] > loss(took_background, targets)["ce"]
 
 
 def test_ignored_pixels_cost_nothing_and_teach_nothing() -> None:
@@ -96,7 +96,7 @@ def test_ignored_pixels_cost_nothing_and_teach_nothing() -> None:
     loss = RoiMaskLoss(WEIGHTS, dice_classes=(0, 1, 2))
     torch.testing.assert_close(loss(logits, targets), loss(other, targets))
     logits.requires_grad_()
-    loss(logits, targets).total.backward()
+    loss(logits, targets)["total"].backward()
     assert logits.grad is not None
     assert (logits.grad * ignored[:, None]).abs().max() == 0
     assert (logits.grad * ~ignored[:, None]).abs().max() > 0
@@ -108,8 +108,8 @@ def test_not_target_costs_minus_log_of_what_is_not_the_target() -> None:
     cost = cross_entropy_sum(logits, targets, torch.tensor(WEIGHTS))
     assert cost.item() == pytest.approx(-0.5 * (math.log(0.8) + math.log(0.4)))
     parts = RoiMaskLoss()(logits, targets)
-    assert parts.ce.item() == pytest.approx(-(math.log(0.8) + math.log(0.4)) / 2)
-    assert parts.dice.item() == pytest.approx(1 - 1 / (0.2 + 0.6 + 1))
+    assert parts["ce"].item() == pytest.approx(-(math.log(0.8) + math.log(0.4)) / 2)
+    assert parts["dice"].item() == pytest.approx(1 - 1 / (0.2 + 0.6 + 1))
 
 
 def test_not_target_says_nothing_about_who_else() -> None:
@@ -123,8 +123,8 @@ def test_not_target_says_nothing_about_who_else() -> None:
 def test_no_rois_cost_nothing() -> None:
     logits = torch.zeros(0, 3, 4, 4, requires_grad=True)
     parts = RoiMaskLoss(WEIGHTS)(logits, torch.zeros(0, 4, 4, dtype=torch.uint8))
-    assert [part.item() for part in parts] == [0, 0, 0]
-    parts.total.backward()
+    assert [part.item() for part in parts.values()] == [0, 0, 0]
+    parts["total"].backward()
 
 
 @pytest.mark.parametrize("label", [0, 1, 2, NOT_TARGET_INDEX, IGNORE_INDEX])
@@ -134,16 +134,16 @@ def test_uniform_targets_and_huge_logits_stay_finite(label: int, size: float) ->
     logits.requires_grad_()
     targets = torch.full((2, 4, 4), label, dtype=torch.uint8)
     parts = RoiMaskLoss(WEIGHTS, dice_classes=(0, 1, 2))(logits, targets)
-    assert all(part.isfinite() for part in parts)
-    parts.total.backward()
+    assert all(part.isfinite() for part in parts.values())
+    parts["total"].backward()
     assert logits.grad is not None and logits.grad.isfinite().all()
 
 
 def test_an_all_ignored_roi_is_zero_dice_and_zero_cross_entropy() -> None:
     logits, _ = random_batch(1)
     parts = RoiMaskLoss(WEIGHTS)(logits, torch.full((1, 6, 6), IGNORE_INDEX, dtype=torch.uint8))
-    assert parts.ce == 0
-    assert parts.dice.item() == pytest.approx(0, abs=1e-6)
+    assert parts["ce"] == 0
+    assert parts["dice"].item() == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize("cuts", [(3, 4), (1, 6), (2, 2, 3), (0, 7)])
@@ -155,8 +155,8 @@ def test_the_parts_of_a_batch_add_up_to_the_whole(cuts: tuple[int, ...]) -> None
     parts = list(zip(logits.split(cuts), targets.split(cuts), strict=True))
     norms = sum((loss.normalizers(t) for _, t in parts), start=torch.zeros(2))
     costs = [loss(z, t, norms) for z, t in parts]
-    for index, wanted in enumerate(whole):
-        torch.testing.assert_close(sum(cost[index] for cost in costs), wanted)
+    for name, wanted in whole.items():
+        torch.testing.assert_close(sum(cost[name] for cost in costs), wanted)
 
 
 def test_the_loss_is_float32_under_autocast_and_for_half_precision_logits() -> None:
@@ -165,7 +165,7 @@ def test_the_loss_is_float32_under_autocast_and_for_half_precision_logits() -> N
     wanted = RoiMaskLoss(WEIGHTS)(logits.bfloat16().float(), targets)
     with torch.autocast("cpu", torch.bfloat16):
         found = RoiMaskLoss(WEIGHTS)(logits.bfloat16(), targets)
-    for one, other in zip(found, wanted, strict=True):
+    for one, other in zip(found.values(), wanted.values(), strict=True):
         assert one.dtype == torch.float32
         torch.testing.assert_close(one, other)
 
@@ -174,7 +174,7 @@ def test_gradients_reach_half_precision_logits() -> None:
     logits, targets = random_batch(2)
     leaf = logits.bfloat16().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
-        RoiMaskLoss(WEIGHTS)(leaf, targets).total.backward()
+        RoiMaskLoss(WEIGHTS)(leaf, targets)["total"].backward()
     assert leaf.grad is not None and leaf.grad.dtype == torch.bfloat16
     assert leaf.grad.isfinite().all() and leaf.grad.abs().sum() > 0
 
@@ -185,7 +185,7 @@ def test_descending_the_loss_finds_the_labels() -> None:
     logits = torch.zeros(2, 3, 6, 6, requires_grad=True)
     loss = RoiMaskLoss(WEIGHTS)
     for _ in range(60):
-        (slope,) = torch.autograd.grad(loss(logits, targets).total, logits)
+        (slope,) = torch.autograd.grad(loss(logits, targets)["total"], logits)
         logits = (logits - 30 * slope).detach().requires_grad_()
     assert torch.equal(logits.argmax(dim=1), targets.long())
 

@@ -173,6 +173,16 @@ def test_the_module_holds_the_constants() -> None:
     assert not list(default.parameters())
 
 
+def test_the_specifications_import_and_call() -> None:
+    import human_edge_detection.model as facade
+
+    align = facade.DynamicRoIAlign(output_size=28, spatial_scale=80 / 640)
+    features = torch.randn(1, 1024, 80, 80)
+    rois = torch.tensor([[0, 100.0, 50.0, 300.0, 400.0], [0, 0.0, 0.0, 640.0, 640.0]])
+    assert align(features, rois).shape == (2, 1024, 28, 28)
+    assert align(features, rois[:0]).shape == (0, 1024, 28, 28)
+
+
 @pytest.fixture(scope="module")
 def exported() -> ort.InferenceSession:
     """The module at opset 16, with batch, map size and number of ROIs left free."""

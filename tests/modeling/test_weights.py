@@ -59,7 +59,7 @@ def test_a_person_model_works_at_multiples_of_32(checkpoint: Path) -> None:
     trained = read_trained(checkpoint)
     assert trained.at_size(None) is trained
     assert trained.at_size((32, 128)).spec.image_size == (32, 128)
-    with pytest.raises(InputError, match="--image_size 100 96 does not fit .* multiples of 32"):
+    with pytest.raises(InputError, match="image_size 100 96 does not fit .* multiples of 32"):
         trained.at_size((100, 96))
 
 

@@ -206,7 +206,7 @@ def test_the_weights_of_another_head_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.pth"
     other = ModelSpec("spec", ("a",), (4,), (8.0,), (64, 96), 4)
     save_checkpoint(path, {**payload_of(build_head(SPEC)), "spec": other.to_dict()})
-    with pytest.raises(InputError, match="belongs to another model .*use the --head, --layers"):
+    with pytest.raises(InputError, match="belongs to another model: .*Use the head, head_widths"):
         read_trained(path).model()
     wider = build_head(ModelSpec("lite", ("a", "b"), (4, 6), (4.0, 8.0), (64, 96), 4))
     with pytest.raises(InputError, match="belongs to another model"):

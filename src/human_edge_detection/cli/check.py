@@ -111,7 +111,7 @@ class Check:
         costs = []
         for _ in range(6):
             optimizer.zero_grad()
-            cost = loss(head(maps, batch.rois), batch.targets).total
+            cost = loss(head(maps, batch.rois), batch.targets)["total"]
             cost.backward()
             optimizer.step()
             costs.append(float(cost.detach()))

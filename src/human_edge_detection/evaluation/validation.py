@@ -104,8 +104,8 @@ def numpy_loss(class_weights: Sequence[float]) -> LossParts:
 
     def parts(logits: FloatArray, targets: NDArray[np.uint8]) -> dict[str, float]:
         with torch.no_grad():
-            total, ce, dice = loss(torch.from_numpy(logits), torch.from_numpy(targets))
-        return {"loss": float(total), "ce": float(ce), "dice": float(dice)}
+            costs = loss(torch.from_numpy(logits), torch.from_numpy(targets))
+        return {"loss" if name == "total" else name: float(v) for name, v in costs.items()}
 
     return parts
 

@@ -1,1 +1,42 @@
-"""The networks and their losses, in torch."""
+"""The networks and their losses, in torch, which is loaded with the first of these names."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from human_edge_detection.modeling.heads import build_head
+    from human_edge_detection.modeling.lite_head import LiteHead
+    from human_edge_detection.modeling.losses import RoiMaskLoss
+    from human_edge_detection.modeling.person_extractor import PersonExtractor
+    from human_edge_detection.modeling.reference_head import ReferenceHead
+    from human_edge_detection.modeling.roi_align import DynamicRoIAlign
+
+__all__ = [
+    "DynamicRoIAlign",
+    "LiteHead",
+    "PersonExtractor",
+    "ReferenceHead",
+    "RoiMaskLoss",
+    "build_head",
+]
+
+_HOMES = {
+    "DynamicRoIAlign": "roi_align",
+    "LiteHead": "lite_head",
+    "PersonExtractor": "person_extractor",
+    "ReferenceHead": "reference_head",
+    "RoiMaskLoss": "losses",
+    "build_head": "heads",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

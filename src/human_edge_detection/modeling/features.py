@@ -1,10 +1,6 @@
-"""Where a training batch's feature maps come from: the frozen network, or its cache.
+"""Batches of prepared photos, and the sources of their feature maps.
 
-Feature maps that the frozen network writes straight into torch's memory.
-
-With CUDA neither images nor maps leave the GPU (ONNX Runtime's IO binding).
-
-A torch model as the function that validation calls: prepared photos in, logits out.
+A source is the frozen network, its cache, or the extractor that is trained along.
 """
 
 from __future__ import annotations
@@ -24,13 +20,13 @@ from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtracto
 
 @dataclass(frozen=True)
 class Batch:
-    """Some prepared photos, stacked.
+    """Prepared photos, stacked.
 
     Attributes:
         images: uint8 [B, 3, H, W] RGB, or None where the features are cached.
         rois: float32 [N, 5], ``batch_idx, x1, y1, x2, y2`` in input pixels.
         targets: uint8 [N, M, M].
-        samples: what was stacked.
+        samples: the photos as they were prepared.
     """
 
     images: Tensor | None
@@ -40,7 +36,7 @@ class Batch:
 
 
 def collate(samples: Sequence[RoiSample | None]) -> Batch:
-    """The readable ones of some samples as one batch."""
+    """One batch of the samples, without those that are None (unreadable photos)."""
     known = tuple(sample for sample in samples if sample is not None)
     with_images = bool(known) and all(sample.image.size for sample in known)
     images = np.stack([sample.image for sample in known]) if with_images else None
@@ -58,7 +54,7 @@ def collate(samples: Sequence[RoiSample | None]) -> Batch:
 
 
 FeatureSource = Callable[[Batch], list[Tensor]]
-"""Feature maps float32 [B, C, h, w], one per layer, of a batch's photos, on any device."""
+"""Returns feature maps float32 [B, C, h, w], one per layer, of a batch, on any device."""
 
 
 class MapSource(Protocol):
@@ -110,7 +106,9 @@ def trained_features(extractor: nn.Module, device: torch.device) -> FeatureSourc
 
 
 class BoundFeatures:
-    """A source of feature maps float32 [B, C, h, w], on the device that the network runs on.
+    """A source whose frozen network writes its maps straight into torch's memory.
+
+    With CUDA neither images nor maps leave the GPU (ONNX Runtime's IO binding).
 
     Args:
         extractor: the frozen network.
@@ -129,7 +127,7 @@ class BoundFeatures:
     def maps(self, images: Tensor) -> list[Tensor]:
         """The maps of images [B, 3, H, W] RGB 0-1, contiguous, of the network's type and device.
 
-        A network of a fixed batch gets its number of images at a time, the last ones filled up.
+        A network of a fixed batch size runs once per so many images; the last run is filled up.
         """
         count = len(images)
         step = self.extractor.fixed_batch or max(count, 1)
@@ -146,7 +144,7 @@ class BoundFeatures:
 
 
 def torch_infer(model: nn.Module, features: FeatureSource, device: torch.device) -> Infer:
-    """The logits float32 [ΣN, 3, M, M] that the model gives the ROIs of some samples."""
+    """A function from prepared photos to the model's logits float32 [ΣN, 3, M, M] of their ROIs."""
 
     @torch.no_grad()
     def infer(samples: Sequence[RoiSample]) -> FloatArray:

@@ -1,27 +1,27 @@
-"""The model that a run begins with: fresh, or filled with weights trained before."""
+"""The model that a run starts from: fresh, or filled with weights trained before."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.options import BUILTIN
 from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.modeling.heads import build_head
+from human_edge_detection.modeling.lite_head import LITE_WIDTHS
 from human_edge_detection.modeling.person_extractor import PersonExtractor, new_person_extractor
-from human_edge_detection.modeling.weights import TrainedWeights, read_trained
-from human_edge_detection.modeling.widening import widened
+from human_edge_detection.modeling.weights import TrainedWeights, load_weights, read_trained
 from human_edge_detection.runtime.model_files import shipped_weights
 
-SHOWN = 3
-"""Names shown of each kind of fault."""
+TRUNK, SMALL_TRUNK = "head.trunk.", "head.small."
 
 
 def find_start(init_from: str | None) -> TrainedWeights | None:
-    """The weights that ``--init_from`` names, if it names any.
+    """The weights that ``init_from`` names, if it names any.
 
     Raises:
         InputError: if the file cannot be used.
@@ -42,7 +42,7 @@ def new_model(
 
     Args:
         spec: the head.
-        start: weights to begin with; None for fresh ones over ImageNet's.
+        start: weights to start from; None for fresh ones over ImageNet's.
         with_extractor: the extractor is trained along.
         with_detector: so is a detector on its pyramid.
 
@@ -54,39 +54,54 @@ def new_model(
         make = new_person_extractor if start is None else PersonExtractor
         model["extractor"] = make(with_detector)
     if start is not None:
-        fill(model, widened(start, model["head"]))
+        fill(model, spec, start)
     return model
 
 
-def fill(model: nn.ModuleDict, start: TrainedWeights) -> None:
+def fill(model: nn.ModuleDict, spec: ModelSpec, start: TrainedWeights) -> None:
     """Put trained weights into those parts that the model has, every weight of them.
+
+    A trunk for small ROIs that the weights do not have yet becomes a copy of their only trunk.
+
+    Args:
+        model: what :func:`new_model` makes.
+        spec: its head.
+        start: the weights.
 
     Raises:
         InputError: naming the weights that are missing, unknown or of another shape.
     """
+    _check_widths(spec, start)
+    if spec.small_branch and not start.spec.small_branch:
+        start = replace(start, weights={**start.weights, **_small_trunk(start)})
     parts = tuple(f"{part}." for part in model)
     given = {name: value for name, value in start.weights.items() if name.startswith(parts)}
-    own = model.state_dict()
-    both = [name for name in own if name in given]
-    faults = {
-        "it lacks": [name for name in own if name not in given],
-        "here there is no": [name for name in given if name not in own],
-        "another shape has": [
-            f"{name} ({list(given[name].shape)}, here {list(own[name].shape)})"
-            for name in both
-            if given[name].shape != own[name].shape
-        ],
-    }
-    if any(faults.values()):
-        shown = "; ".join(f"{what} {_listed(names)}" for what, names in faults.items() if names)
+    load_weights(model, given, start.path)
+
+
+def _check_widths(spec: ModelSpec, start: TrainedWeights) -> None:
+    if not spec.head == start.spec.head == "lite":
+        return
+    ours, theirs = (one.widths or LITE_WIDTHS for one in (spec, start.spec))
+    if ours != theirs:
+        shown, trained = (" ".join(map(str, widths)) for widths in (ours, theirs))
         raise InputError(
-            f"--init_from {start.path} does not fit this model: {shown}. Use the --head, "
-            "--head_widths, --roi_size, --onnx_model, --layers, --train_extractor and "
-            "--train_detector that it was trained with"
+            f"head_widths {shown} cannot start from {start.path}, whose head has {trained}: leave "
+            "out head_widths to keep those, or init_from to train the head anew"
         )
-    model.load_state_dict(given)
 
 
-def _listed(names: Sequence[str]) -> str:
-    rest = len(names) - SHOWN
-    return ", ".join(names[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+def _small_trunk(start: TrainedWeights) -> dict[str, Tensor]:
+    """The trunk's weights under the names of the trunk for small ROIs.
+
+    Its positions are means over pairs of bins, since that trunk has half as many a side.
+    """
+    copied = {
+        name.replace(TRUNK, SMALL_TRUNK, 1): value.clone()
+        for name, value in start.weights.items()
+        if name.startswith(TRUNK)
+    }
+    position = f"{SMALL_TRUNK}position"
+    if position in copied:
+        copied[position] = functional.avg_pool2d(copied[position], 2)
+    return copied

@@ -1,10 +1,8 @@
-"""The default head: a tenth of a GMAC a person, work that people share done once on the map.
+"""The default head: 0.09 GMAC a person, since what people share is computed once on the maps.
 
-The 1x1 convolutions that narrow the maps come *before* the RoI align. A 1x1 convolution commutes
-with bilinear sampling, so this gives the same numbers as narrowing every ROI, once per image
-instead of once per person.
-
-The part of the lite head that works on each ROI: samples of two maps in, a mask's logits out.
+A neck narrows the extractor's maps to two, once per image; a trunk turns samples of both into the
+logits of each ROI. The 1x1 convolutions that narrow the maps come *before* the RoI align: a 1x1
+convolution commutes with bilinear sampling, so the numbers equal those of narrowing every ROI.
 """
 
 from __future__ import annotations
@@ -19,6 +17,9 @@ from human_edge_detection.core.spec import are_small
 from human_edge_detection.core.structures import MaskClass
 from human_edge_detection.modeling.layers import conv_norm
 from human_edge_detection.modeling.roi_align import DynamicRoIAlign
+
+LITE_WIDTHS = (64, 96, 16)
+"""Channels of a lite head at 28x28, 14x14 and 56x56, where nothing else is asked for."""
 
 
 class Block(nn.Module):
@@ -37,12 +38,50 @@ class Block(nn.Module):
         return functional.relu(x + self.reduce(hidden))
 
 
+class _MapNeck(nn.Module):
+    """Narrows the maps of an image to one context map and one fine detail map for all ROIs.
+
+    The context map has the smallest stride that is at least 8 (or the only one); coarser maps
+    are projected and scaled up to it. The detail map is the finest one.
+    """
+
+    def __init__(
+        self, channels: Sequence[int], strides: Sequence[float], width: int, detail_width: int
+    ) -> None:
+        super().__init__()
+        self.strides = tuple(strides)
+        self.detail_id = min(range(len(strides)), key=lambda i: strides[i])
+        # Measured strides are a little below 8, 16, ... where the image is no multiple of them.
+        coarse = [i for i, stride in enumerate(strides) if round(stride) >= 8]
+        self.context_ids = coarse or [self.detail_id]
+        self.base_id = min(self.context_ids, key=lambda i: strides[i])
+        self.context_stride = strides[self.base_id]
+        self.map_strides = (self.context_stride, strides[self.detail_id])
+        self.context = nn.ModuleList(conv_norm(channels[i], width) for i in self.context_ids)
+        self.detail = conv_norm(channels[self.detail_id], detail_width)
+        self.mix = Block(width)
+
+    def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        size_hw = features[self.base_id].shape[-2:]
+        context: Tensor | None = None
+        for index, project in zip(self.context_ids, self.context, strict=True):
+            projected = project(features[index])
+            if self.strides[index] != self.context_stride:
+                projected = functional.interpolate(
+                    projected, size=size_hw, mode="bilinear", align_corners=False
+                )
+            context = projected if context is None else context + projected
+        assert context is not None
+        detail = functional.relu(self.detail(features[self.detail_id]))
+        return self.mix(functional.relu(context)), detail
+
+
 class MaskTrunk(nn.Module):
-    """ROIs cut out of a context and a detail map, and their masks.
+    """Cuts ROIs out of a context and a detail map and returns their masks' logits.
 
     Detail sampled at twice the bins is folded into channels (pixel unshuffle), so that all but the
     last two convolutions run at ``roi_size`` bins; a branch of half the bins sees the whole ROI.
-    The sizes that names and comments tell are those of 28 bins.
+    Sizes in names and comments are those of 28 bins.
 
     Args:
         width: channels at 28x28, which are the context map's.
@@ -67,7 +106,7 @@ class MaskTrunk(nn.Module):
         self.align_context = DynamicRoIAlign(roi_size, 1 / context_stride)
         self.align_detail = DynamicRoIAlign(2 * roi_size, 1 / detail_stride)
         self.fuse = conv_norm(width + 4 * detail_width, width)
-        # Where in the box a bin lies says much about whose it is.
+        # A bin's place in the box is strong evidence of its class.
         self.position = nn.Parameter(torch.zeros(1, width, roi_size, roi_size))
         self.before = Block(width)
         self.down = conv_norm(width, context_width)
@@ -119,57 +158,15 @@ class MaskTrunk(nn.Module):
 
 
 def _with_norm(weight: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """A convolution's weight and bias that do what it and the norm after it do in evaluation."""
+    """The weight and bias of one convolution equal to it and the norm after it in evaluation."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
     return weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
 
 
-LITE_WIDTHS = (64, 96, 16)
-"""Channels of a lite head at 28x28, 14x14 and 56x56, where nothing else is asked for."""
-
-
-class _MapNeck(nn.Module):
-    """What all people of an image share: one context map and one fine detail map.
-
-    The context map has the smallest stride that is at least 8 (or the only one); coarser maps
-    are projected and scaled up to it. The detail map is the finest one.
-    """
-
-    def __init__(
-        self, channels: Sequence[int], strides: Sequence[float], width: int, detail_width: int
-    ) -> None:
-        super().__init__()
-        self.strides = tuple(strides)
-        self.detail_id = min(range(len(strides)), key=lambda i: strides[i])
-        # Measured strides are a little below 8, 16, ... where the image is no multiple of them.
-        coarse = [i for i, stride in enumerate(strides) if round(stride) >= 8]
-        self.context_ids = coarse or [self.detail_id]
-        self.base_id = min(self.context_ids, key=lambda i: strides[i])
-        self.context_stride = strides[self.base_id]
-        self.map_strides = (self.context_stride, strides[self.detail_id])
-        self.context = nn.ModuleList(conv_norm(channels[i], width) for i in self.context_ids)
-        self.detail = conv_norm(channels[self.detail_id], detail_width)
-        self.mix = Block(width)
-
-    def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        size_hw = features[self.base_id].shape[-2:]
-        context: Tensor | None = None
-        for index, project in zip(self.context_ids, self.context, strict=True):
-            projected = project(features[index])
-            if self.strides[index] != self.context_stride:
-                projected = functional.interpolate(
-                    projected, size=size_hw, mode="bilinear", align_corners=False
-                )
-            context = projected if context is None else context + projected
-        assert context is not None
-        detail = functional.relu(self.detail(features[self.detail_id]))
-        return self.mix(functional.relu(context)), detail
-
-
 class LiteHead(nn.Module):
-    """The default head: 0.09 GMAC a person, work that people share done on the map.
+    """The default head; see the module.
 
     Args:
         channels: channels of each feature map.
@@ -215,16 +212,16 @@ class LiteHead(nn.Module):
         return apart[torch.argsort(order)]
 
     def apart(self, features: Sequence[Tensor], rois: Tensor, small_rois: Tensor) -> Tensor:
-        """The logits of ``rois`` by the first trunk, then those of ``small_rois`` by the second.
+        """Logits float [N + S, 3, M, M] of ``rois`` [N, 5], then of ``small_rois`` [S, 5].
 
-        The second trunk's masks have half the bins and are scaled up.
+        The second trunk computes those of the small ones, of half the bins and scaled up.
         """
         assert self.small is not None
         maps = self.neck(features)
         parts = [
             trunk(*maps, own)
             for trunk, own in ((self.trunk, rois), (self.small, small_rois))
-            if len(own) or not self.training  # a batch norm cannot learn from nobody
+            if len(own) or not self.training  # a batch norm cannot learn from no ROI
         ]
         if not self.training or len(small_rois):
             parts[-1] = functional.interpolate(parts[-1], scale_factor=2.0, mode="bilinear")

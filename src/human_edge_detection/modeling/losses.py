@@ -1,8 +1,12 @@
-"""Weighted cross-entropy plus Dice on the logits of a batch of ROIs, always in float32."""
+"""The loss of a batch of ROIs: cross-entropy and Dice on logits, always in float32.
+
+A new term is one function and one row of :data:`COSTS`, and its weight in the training options.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,14 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from human_edge_detection.core.structures import IGNORE_INDEX, NOT_TARGET_INDEX, MaskClass
-
-
-class LossParts(NamedTuple):
-    """The loss and its unweighted terms, scalars."""
-
-    total: Tensor
-    ce: Tensor
-    dice: Tensor
 
 
 def cross_entropy_sum(logits: Tensor, targets: Tensor, class_weights: Tensor) -> Tensor:
@@ -77,8 +73,25 @@ def dice_sum(
     return total
 
 
+class MaskCost(NamedTuple):
+    """A term of the loss.
+
+    Attributes:
+        total: of logits float32 [N, 3, M, M], targets uint8 [N, M, M] and the loss with its
+            settings, the term summed over the ROIs, scalar.
+        norm: what the sum is divided by: ``PIXELS`` or ``ROIS``.
+    """
+
+    total: Callable[[Tensor, Tensor, RoiMaskLoss], Tensor]
+    norm: int
+
+
+PIXELS, ROIS = 0, 1
+"""Places in :meth:`RoiMaskLoss.normalizers`."""
+
+
 class RoiMaskLoss(nn.Module):
-    """``ce_weight`` · cross-entropy + ``dice_weight`` · Dice.
+    """The weighted sum of the terms in :data:`COSTS`.
 
     Class weights w alone would move what the logits mean: the posterior that minimizes a weighted
     cross-entropy is proportional to w·p. Adding log w to the logits inside the cross-entropy takes
@@ -87,8 +100,7 @@ class RoiMaskLoss(nn.Module):
 
     Args:
         class_weights: cross-entropy weights of the three classes.
-        ce_weight: factor of the cross-entropy.
-        dice_weight: factor of the Dice loss.
+        weights: factor of each term by its name; 1 for those that are not named.
         dice_classes: classes that the Dice loss looks at.
     """
 
@@ -97,17 +109,16 @@ class RoiMaskLoss(nn.Module):
     def __init__(
         self,
         class_weights: Sequence[float] = (1.0, 1.0, 1.0),
-        ce_weight: float = 1.0,
-        dice_weight: float = 1.0,
+        weights: Mapping[str, float] | None = None,
         dice_classes: Sequence[int] = (1,),
     ) -> None:
         super().__init__()
         self.register_buffer("class_weights", torch.tensor(list(class_weights)).float())
-        self.ce_weight, self.dice_weight = ce_weight, dice_weight
+        self.weights = {**dict.fromkeys(COSTS, 1.0), **(weights or {})}
         self.dice_classes = tuple(dice_classes)
 
     def normalizers(self, targets: Tensor) -> Tensor:
-        """What the two sums are divided by, float32 [2]: summed pixel weights, number of ROIs.
+        """What the sums are divided by, float32 [2]: summed pixel weights, number of ROIs.
 
         They add up over the parts of a batch, so a batch trained in parts costs the same.
         """
@@ -116,18 +127,33 @@ class RoiMaskLoss(nn.Module):
 
     def forward(
         self, logits: Tensor, targets: Tensor, normalizers: Tensor | None = None
-    ) -> LossParts:
-        """The mean loss of logits float [N, 3, M, M] against labels uint8 [N, M, M].
+    ) -> dict[str, Tensor]:
+        """The loss as ``total`` and its unweighted terms by their names, scalars.
 
         Args:
-            logits: the head's answer, in any precision.
-            targets: labels 0/1/2, ``NOT_TARGET_INDEX`` or ``IGNORE_INDEX``.
-            normalizers: those of the whole batch, where these ROIs are a part of it.
+            logits: float [N, 3, M, M] in any precision.
+            targets: uint8 [N, M, M], labels 0/1/2, ``NOT_TARGET_INDEX`` or ``IGNORE_INDEX``.
+            normalizers: those of the whole batch, where these ROIs are only some of its.
         """
         with torch.autocast(logits.device.type, enabled=False):
             logits = logits.float()
             norms = self.normalizers(targets) if normalizers is None else normalizers
-            shifted = logits + self.class_weights.log()[:, None, None]
-            ce = cross_entropy_sum(shifted, targets, self.class_weights) / norms[0]
-            dice = dice_sum(logits, targets, self.dice_classes) / norms[1]
-            return LossParts(self.ce_weight * ce + self.dice_weight * dice, ce, dice)
+            terms = {
+                name: cost.total(logits, targets, self) / norms[cost.norm]
+                for name, cost in COSTS.items()
+            }
+            weighted = [self.weights[name] * term for name, term in terms.items()]
+            return {"total": functools.reduce(torch.add, weighted), **terms}
+
+
+def _cross_entropy(logits: Tensor, targets: Tensor, loss: RoiMaskLoss) -> Tensor:
+    shifted = logits + loss.class_weights.log()[:, None, None]
+    return cross_entropy_sum(shifted, targets, loss.class_weights)
+
+
+def _dice(logits: Tensor, targets: Tensor, loss: RoiMaskLoss) -> Tensor:
+    return dice_sum(logits, targets, loss.dice_classes)
+
+
+COSTS = {"ce": MaskCost(_cross_entropy, PIXELS), "dice": MaskCost(_dice, ROIS)}
+"""The terms by the names that training logs; ``--NAME_weight`` of training is a term's factor."""

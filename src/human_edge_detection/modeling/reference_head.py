@@ -51,7 +51,7 @@ class _Refine(nn.Module):
         return functional.relu(x + self.second_norm(self.second(hidden)))
 
 
-class SpecHead(nn.Module):
+class ReferenceHead(nn.Module):
     """The reference head: 5.79 M parameters with 1024 input channels, 13 GMAC a ROI.
 
     Args:

@@ -1,13 +1,13 @@
-"""The trained weights of a model as files hold them, and the model that they make.
+"""Trained weights in files: checkpoints and safetensors, and the model that they make.
 
-Weights alone as a safetensors file, which other tools read without this package or a pickle.
+A safetensors file holds the weights alone; other tools read it without this package or a pickle.
 """
 
 from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,66 +23,19 @@ from human_edge_detection.modeling.person_extractor import MULTIPLE, PersonExtra
 
 WEIGHTS_FORMAT = "human_edge_detection.weights.2"
 CHECKPOINT_FORMAT = "human_edge_detection.checkpoint.2"
-Payload = dict[str, Any]
-
-
-def save_weights(
-    path: Path, weights: Mapping[str, Tensor], spec: ModelSpec, *, half: bool = False
-) -> None:
-    """Write weights by their names in the model; the header's ``spec`` says how to build it.
-
-    Args:
-        path: the file.
-        weights: the weights.
-        spec: the model.
-        half: convolutions in float16. What has one dimension (norms and their statistics, biases)
-            stays as it is: it is small, and variances leave float16's range.
-
-    Raises:
-        InputError: if the file cannot be written.
-    """
-    from safetensors.torch import save
-
-    plain = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    if half:
-        plain = {name: v.half() if v.ndim > 1 else v for name, v in plain.items()}
-    facts = {"format": WEIGHTS_FORMAT, "spec": json.dumps(spec.to_dict())}
-    write_atomically(path, save(plain, facts))
-
-
-def read_weights_file(path: Path) -> tuple[ModelSpec, dict[str, Tensor]]:
-    """The spec and the weights of :func:`save_weights`, floating ones as float32.
-
-    Raises:
-        InputError: if the file is missing, cut short or not one of this project.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise InputError(f"weights {path} do not exist: check the path")
-    try:
-        with safe_open(path, "pt") as file:
-            facts: dict[str, str] = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"weights {path} cannot be read ({error}): the file was cut short or is of another kind"
-        ) from error
-    if facts.get("format") != WEIGHTS_FORMAT or "spec" not in facts:
-        raise InputError(f"weights {path} were not written by this project: use another file")
-    spec = ModelSpec.from_dict(json.loads(facts["spec"]), path)
-    return spec, {n: v.float() if v.dtype == torch.float16 else v for n, v in weights.items()}
-
-
 WEIGHTS_SUFFIXES = (".pth", ".safetensors")
+SHOWN = 3
+"""Names shown of each kind of fault."""
+
+Payload = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class TrainedWeights:
-    """Weights by their names in the model, and what the model is.
+    """Weights by their names in the model, and the model's spec.
 
     Attributes:
-        path: the file they come from, for messages.
+        path: the file they are from, for messages.
         spec: geometry and kind of the head.
         weights: their moving average where the file has one; names begin with ``head.`` and, if
             it was trained along, ``extractor.``.
@@ -112,7 +65,7 @@ class TrainedWeights:
             return self
         if min(image_size) < 1 or (self.has_extractor and any(s % MULTIPLE for s in image_size)):
             raise InputError(
-                f"--image_size {image_size[0]} {image_size[1]} does not fit {self.path}: "
+                f"image_size {image_size[0]} {image_size[1]} does not fit {self.path}: "
                 f"use multiples of {MULTIPLE}"
             )
         return replace(self, spec=replace(self.spec, image_size=image_size))
@@ -140,7 +93,45 @@ def read_trained(path: Path) -> TrainedWeights:
         return TrainedWeights(path, *read_weights_file(path))
     payload = load_checkpoint(path)
     require(payload, path, "spec", "weights")
-    return TrainedWeights(path, ModelSpec.from_dict(payload["spec"], path), best_weights(payload))
+    weights = best_weights(payload)
+    if not (isinstance(weights, dict) and all(isinstance(v, Tensor) for v in weights.values())):
+        raise InputError(f"checkpoint {path} holds weights that are no tensors: use another file")
+    return TrainedWeights(path, ModelSpec.from_dict(payload["spec"], path), weights)
+
+
+def load_weights(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Put weights into a module, all that it has and no others.
+
+    Args:
+        module: the module.
+        weights: the weights by their names in it.
+        path: the file that they are from, for the message.
+
+    Raises:
+        InputError: naming the weights that are missing, unknown or of another shape.
+    """
+    own = module.state_dict()
+    faults = {
+        "it lacks": [name for name in own if name not in weights],
+        "here there is no": [name for name in weights if name not in own],
+        "another shape has": [
+            f"{name} ({list(weights[name].shape)}, here {list(value.shape)})"
+            for name, value in own.items()
+            if name in weights and weights[name].shape != value.shape
+        ],
+    }
+    if any(faults.values()):
+        shown = "; ".join(f"{what} {_listed(names)}" for what, names in faults.items() if names)
+        raise InputError(
+            f"{path} belongs to another model: {shown}. Use the head, head_widths, roi_size, "
+            "layers, onnx_model, train_extractor and train_detector that it was trained with"
+        )
+    module.load_state_dict(dict(weights))
+
+
+def _listed(names: Sequence[str]) -> str:
+    rest = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def load_checkpoint(path: Path) -> Payload:
@@ -186,23 +177,59 @@ def require(payload: Payload, path: Path, *names: str) -> None:
         )
 
 
-def best_weights(payload: Payload) -> dict[str, torch.Tensor]:
+def best_weights(payload: Payload) -> dict[str, Tensor]:
     """The weights to use: their moving average where the payload has one."""
-    weights: dict[str, torch.Tensor] = payload.get("ema") or payload["weights"]
+    weights: dict[str, Tensor] = payload.get("ema") or payload["weights"]
     return weights
 
 
-def load_weights(module: nn.Module, weights: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Put weights into a module.
+def save_weights(
+    path: Path, weights: Mapping[str, Tensor], spec: ModelSpec, *, half: bool = False
+) -> None:
+    """Write weights by their names in the model, with its spec in the header.
+
+    Args:
+        path: the file.
+        weights: the weights.
+        spec: the model.
+        half: convolutions in float16. Tensors of one dimension (norms and their statistics,
+            biases) keep their type: they are small, and variances exceed float16's range.
 
     Raises:
-        InputError: if they belong to another model.
+        InputError: if the file cannot be written.
     """
+    from safetensors.torch import save
+
+    plain = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    if half:
+        plain = {name: v.half() if v.ndim > 1 else v for name, v in plain.items()}
+    facts = {"format": WEIGHTS_FORMAT, "spec": json.dumps(spec.to_dict())}
+    write_atomically(path, save(plain, facts))
+
+
+def read_weights_file(path: Path) -> tuple[ModelSpec, dict[str, Tensor]]:
+    """The spec and the weights of :func:`save_weights`, floating ones as float32.
+
+    Raises:
+        InputError: if the file is missing, cut short or not one of this project.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise InputError(f"weights {path} do not exist: check the path")
     try:
-        module.load_state_dict(dict(weights))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[1 if "\n" in str(error) else 0].strip()
+        with safe_open(path, "pt") as file:
+            facts: dict[str, str] = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, OSError) as error:
         raise InputError(
-            f"checkpoint {path} belongs to another model ({reason}): use the --head, --layers and "
-            "--onnx_model that it was trained with"
+            f"weights {path} cannot be read ({error}): the file was cut short or is of another kind"
         ) from error
+    if facts.get("format") != WEIGHTS_FORMAT or "spec" not in facts:
+        raise InputError(f"weights {path} were not written by this project: use another file")
+    try:
+        values = json.loads(facts["spec"])
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"weights {path} have an unreadable spec ({error})") from error
+    spec = ModelSpec.from_dict(values, path)
+    return spec, {n: v.float() if v.dtype == torch.float16 else v for n, v in weights.items()}

@@ -19,8 +19,9 @@ from human_edge_detection.core.options import (
     option,
     require_at_least,
 )
+from human_edge_detection.modeling.heads import HEADS
 
-DEFAULT_LR = {"spec": 1e-4, "lite": 2e-3}
+DEFAULT_LR = {name: kind.lr for name, kind in HEADS.items()}
 
 
 @dataclass(frozen=True)
@@ -136,17 +137,18 @@ class TrainOptions:
         0, "epochs to train beyond those of the checkpoint, instead of --epochs; 0 for --epochs"
     )
     test_only: bool = option(False, "validate --resume (or the best checkpoint) and stop")
-    head: str = option("lite", "head", choices=("lite", "spec"))
+    head: str = option("lite", "head", choices=tuple(HEADS))
     head_widths: tuple[int, ...] = option(
         (),
         "channels of a lite head at 28x28, 14x14 and 56x56 (default: 64 96 16, or those of "
-        "--init_from); larger ones than those of --init_from begin with its answers",
+        "--init_from, which cannot be changed)",
         metavar="WIDTH",
     )
     small_branch: bool = option(
         False,
         "give a lite head a second trunk, of half the bins and a quarter of the work, for ROIs of "
-        "at most 1.25 --roi_size cells of the finest map; with --init_from it begins as the first",
+        "at most 1.25 --roi_size cells of the finest map; with --init_from it starts as a copy "
+        "of the first",
     )
 
     def __post_init__(self) -> None:

@@ -30,7 +30,7 @@ from human_edge_detection.modeling.features import (
     trained_features,
 )
 from human_edge_detection.modeling.initial import new_model
-from human_edge_detection.modeling.losses import RoiMaskLoss
+from human_edge_detection.modeling.losses import COSTS, RoiMaskLoss
 from human_edge_detection.modeling.weights import TrainedWeights, require
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 from human_edge_detection.training.checkpoints import BEST, LAST, CheckpointFolder
@@ -93,9 +93,8 @@ class Run:
             seed=options.seed, with_images=not cached,
         )  # fmt: skip
         self.val_set = PhotoDataset(self.val_photos, spec, with_images=not cached)
-        loss = RoiMaskLoss(
-            spec.class_weights, options.ce_weight, options.dice_weight, options.dice_classes
-        )
+        weights = {name: getattr(options, f"{name}_weight") for name in COSTS}
+        loss = RoiMaskLoss(spec.class_weights, weights, options.dice_classes)
         self._loader: DataLoader[Any] | None = None
         self.trainer = Trainer(self.model, features, loss, dataset, options, self.device, processes)
         if start is not None:

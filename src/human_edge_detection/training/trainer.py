@@ -18,7 +18,7 @@ from tqdm import tqdm
 from human_edge_detection.data.dataset import PhotoDataset, ReadablePhotos
 from human_edge_detection.modeling.detector_loss import detector_loss
 from human_edge_detection.modeling.features import Batch, FeatureSource, collate, network_images
-from human_edge_detection.modeling.losses import RoiMaskLoss
+from human_edge_detection.modeling.losses import COSTS, RoiMaskLoss
 from human_edge_detection.modeling.person_extractor import Candidates
 from human_edge_detection.training.amp import BadSteps, Precision
 from human_edge_detection.training.distributed import ALONE, Processes
@@ -97,8 +97,9 @@ class Trainer:
                 speed = means.photos / (time.perf_counter() - started)
                 bar.update(len(parts))
                 bar.set_postfix_str(
-                    f"loss {means['total']:.4f} ce {means['ce']:.4f} dice {means['dice']:.4f} "
-                    f"lr {scalars['lr']:.2e} {speed:.1f} img/s"
+                    f"loss {means['total']:.4f} "
+                    + "".join(f"{name} {means[name]:.4f} " for name in COSTS)
+                    + f"lr {scalars['lr']:.2e} {speed:.1f} img/s"
                 )
                 on_step({**scalars, "images_per_s": speed}, progress.step)
                 if self.processes.any(stop):
@@ -168,7 +169,7 @@ class Trainer:
     def cost_names(self) -> tuple[str, ...]:
         """The names of the costs of a step."""
         found = ("box", "score") if self.options.train_detector else ()
-        return ("total", "ce", "dice", *found)
+        return ("total", *COSTS, *found)
 
     def _whole_step(self, parts: list[Batch]) -> tuple[Tensor, int, int]:
         """Normalizers float32 [2], ROIs and photos of a step, in all processes together."""
@@ -189,11 +190,11 @@ class Trainer:
         """
         logits, candidates = self.answers(batch)
         masks = self.loss(logits, batch.targets.to(self.device), norms)
-        costs: Costs = masks._asdict()
+        costs: Costs = dict(masks)
         if candidates is not None:
             people = [sample.people for sample in batch.samples if sample.people is not None]
             found = detector_loss(candidates, people)
-            costs["total"] = masks.total + self.options.detector_weight * share * found.total
+            costs["total"] = masks["total"] + self.options.detector_weight * share * found.total
             costs |= {"box": share * found.box, "score": share * found.score}
         return costs
 
