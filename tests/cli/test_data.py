@@ -23,9 +23,8 @@ from human_edge_detection.cli.data import (
 )
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import save_image
-from human_edge_detection.data.annotations import Person, Photo
+from human_edge_detection.data.annotations import Finding, Person, Photo
 from human_edge_detection.data.checks import (
-    Finding,
     file_findings,
     mask_bounds,
     people_findings,

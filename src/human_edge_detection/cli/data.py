@@ -14,9 +14,8 @@ from human_edge_detection.core.options import (
     option,
     require_at_least,
 )
-from human_edge_detection.data.annotations import Photo
+from human_edge_detection.data.annotations import Finding, Photo
 from human_edge_detection.data.checks import (
-    Finding,
     file_findings,
     people_findings,
     repeated_ids,
@@ -131,7 +130,7 @@ def check_split(ann: Path, place: Path | PhotoStore, min_side: float, decode: bo
     """Read one annotation file and look at every photo and every person in it."""
     photos, faults = load_photos(ann, place, check_files=False, max_fault_share=1.0)
     split = Split(ann, photos, {})
-    split.findings += [Finding(fault.kind, fault.where, fault.text) for fault in faults]
+    split.findings += faults
     listed: dict[str, int] = {}
     for photo in photos:
         if photo.file.exists():

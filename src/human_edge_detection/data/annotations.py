@@ -16,6 +16,21 @@ from human_edge_detection.data.photos import PhotoFile, PhotoStore
 
 
 @dataclass(frozen=True)
+class Finding:
+    """Something to know about a data set: a fault, or what is left out of training.
+
+    Attributes:
+        kind: what it is; findings of one kind share the text.
+        where: the photo or annotation.
+        text: what was found there.
+    """
+
+    kind: str
+    where: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Person:
     """One annotated person, or a region of many.
 
@@ -23,8 +38,8 @@ class Person:
         id: annotation id.
         box_xyxy: float32 [4], source pixels, end-exclusive, clipped to the photo.
         segmentation: COCO polygons or RLE; None where only the box is known.
-        is_crowd: True for a region of people that are not told apart.
-        area: mask area that the file states, square pixels.
+        is_crowd: True for a region of several people without masks of their own.
+        area: mask area according to the file, square pixels.
     """
 
     id: int
@@ -40,7 +55,7 @@ class Person:
 
     @property
     def is_target(self) -> bool:
-        """Whether a mask can be learned from this person."""
+        """Whether this person has a mask to learn from."""
         return self.has_mask and not self.is_crowd
 
 
@@ -55,7 +70,7 @@ class Photo:
         people: at least one of them with a mask of its own.
         image_dir: folder of the photo, or folders and archives.
         source: where the photo came from, if the file says so.
-        exhaustive: False if people without any annotation may stand in the photo.
+        exhaustive: False if the photo may show people without an annotation.
     """
 
     id: int
@@ -73,7 +88,7 @@ class Photo:
 
     @property
     def path(self) -> Path:
-        """Where the photo lies."""
+        """Path of the photo's file."""
         return self.file.path
 
 

@@ -1,6 +1,6 @@
-"""Random changes of a training photo: scale, mirror, colour and box jitter.
+"""Random changes of a training photo: scale, mirror, colour, box jitter and pasted people.
 
-People cut from one photo and pasted over people in another: occlusions with exact masks.
+A person cut out of one photo and pasted over a person in another is an occlusion with exact masks.
 """
 
 from __future__ import annotations
@@ -17,17 +17,28 @@ from human_edge_detection.core.geometry import AxisTransform, letterbox
 from human_edge_detection.core.structures import FloatArray, ImageArray
 from human_edge_detection.data.annotations import Person, Photo, decode_mask
 
+BoolArray = NDArray[np.bool_]
+
+MIN_VISIBLE = 0.35
+"""Least visible fraction of a person who stays a target when another is pasted in front."""
+SIZE_RANGE = (0.6, 1.4)
+"""Size of a pasted person relative to the covered one."""
+SHIFT_RANGE = (0.2, 0.8)
+"""Sideways shift of a pasted person, in half widths of both together."""
+MIN_SIDE = 32
+PASTED_ID = -1
+
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How much each random change may do; all zero and no flip leaves the photo as it is.
+    """Strength of each random change; all zero and no flip leaves the photo as it is.
 
     Attributes:
         zoom: largest relative change of the scale.
         color: largest relative change of brightness, contrast and saturation.
-        box: largest shift of each box edge, as a part of the box's side.
-        flip: whether half of the photos are mirrored.
-        paste: part of the photos into which people from other photos are pasted.
+        box: largest shift of each box edge, as a fraction of the box's side.
+        flip: mirror half of the photos.
+        paste: fraction of the photos into which people from other photos are pasted.
         zoom_middle: scale around which ``zoom`` varies; at 1 the photo just fits.
     """
 
@@ -37,6 +48,19 @@ class Augmentation:
     flip: bool = False
     paste: float = 0.0
     zoom_middle: float = 1.0
+
+
+@dataclass(frozen=True)
+class Cutout:
+    """A person cut out of a photo.
+
+    Attributes:
+        image: uint8 [h, w, 3] RGB, with the surroundings inside the person's box.
+        mask: bool [h, w].
+    """
+
+    image: ImageArray
+    mask: BoolArray
 
 
 def random_view(
@@ -59,7 +83,7 @@ def random_view(
 
 
 def jitter_color(image: ImageArray, amount: float, rng: np.random.Generator) -> ImageArray:
-    """Brightness, contrast and saturation each scaled by a factor in 1 ± ``amount``, uint8."""
+    """The image uint8 with brightness, contrast and saturation each scaled by 1 ± ``amount``."""
     brightness, contrast, saturation = 1 + amount * rng.uniform(-1, 1, 3)
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     mean = float(grey.mean())
@@ -77,33 +101,10 @@ def jitter_boxes(boxes_xyxy: FloatArray, amount: float, rng: np.random.Generator
     return (boxes_xyxy + sides * rng.uniform(-amount, amount, sides.shape)).astype(np.float32)
 
 
-BoolArray = NDArray[np.bool_]
-
-MIN_VISIBLE = 0.35
-"""Part of a person that must stay visible for the person to be learned from."""
-SIZE_RANGE = (0.6, 1.4)
-SHIFT_RANGE = (0.2, 0.8)
-MIN_SIDE = 32
-PASTED_ID = -1
-
-
-@dataclass(frozen=True)
-class Cutout:
-    """A person cut out of a photo.
-
-    Attributes:
-        image: uint8 [h, w, 3] RGB, the person's surroundings included.
-        mask: bool [h, w].
-    """
-
-    image: ImageArray
-    mask: BoolArray
-
-
 def cut_person(
     image: ImageArray, photo: Photo, rng: np.random.Generator, min_side: int = MIN_SIDE
 ) -> Cutout | None:
-    """A random person of a photo, at least ``min_side`` source pixels wide; None without any."""
+    """A random person of a photo, at least ``min_side`` source pixels wide and high, or None."""
     people = [
         person
         for person in photo.people
@@ -114,7 +115,7 @@ def cut_person(
     try:
         mask = decode_mask(people[int(rng.integers(len(people)))], photo.size_hw)
     except InputError:
-        return None  # the photo itself reports its faulty outline when it is trained on
+        return None  # logged when the photo itself is trained on
     return cut_mask(image, mask) if mask.any() else None
 
 
@@ -151,16 +152,16 @@ def paste_cutout(
 def paste_person(
     image: ImageArray, photo: Photo, cutout: Cutout, rng: np.random.Generator
 ) -> tuple[ImageArray, Photo]:
-    """The photo with the cutout standing in front of one of its people, half over them.
+    """The photo with the cutout pasted in front of one of its people, and its new annotations.
 
-    Masks and boxes of the people behind shrink to what stays visible. Who is hidden by more than
-    ``1 - MIN_VISIBLE`` becomes a region to ignore.
+    Masks and boxes of the people behind shrink to the visible part. A person with less than
+    ``MIN_VISIBLE`` of the mask visible becomes a region to ignore.
 
     Args:
         image: uint8 [H, W, 3] RGB; it is not changed.
         photo: its annotations.
-        cutout: whom to paste.
-        rng: chooses whom to cover, the size, the place and the orientation.
+        cutout: the person to paste.
+        rng: chooses the person to cover, the size, the place and the orientation.
     """
     targets = [person for person in photo.people if person.is_target]
     if not targets:
@@ -186,7 +187,7 @@ def _resized(
     height, width = cutout.mask.shape
     wanted = np.sqrt((box[2] - box[0]) * (box[3] - box[1])) * rng.uniform(*SIZE_RANGE)
     scale = float(wanted / np.sqrt(height * width))
-    # A cutout scaled up much is a blur that no camera makes.
+    # A cutout enlarged more than that would be blurred unlike any photo.
     scale = min(scale, 2.0, size_hw[0] / height, size_hw[1] / width)
     size = (max(4, round(width * scale)), max(4, round(height * scale)))
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
@@ -199,7 +200,7 @@ def _resized(
 
 
 def _place(box: FloatArray, size_hw: tuple[int, ...], rng: np.random.Generator) -> tuple[int, int]:
-    """Left and top: beside the person's middle, feet near the person's feet."""
+    """Left and top of a cutout: to one side of the person, feet near the person's feet."""
     x1, _, x2, y2 = (float(value) for value in box)
     side = rng.choice([-1.0, 1.0]) * rng.uniform(*SHIFT_RANGE)
     reach = (x2 - x1 + size_hw[1]) / 2
@@ -209,14 +210,14 @@ def _place(box: FloatArray, size_hw: tuple[int, ...], rng: np.random.Generator) 
 
 
 def _hidden(person: Person, front: BoolArray, size_hw: tuple[int, int]) -> Person | None:
-    """The person behind ``front``; None where nothing stays visible."""
+    """The person with ``front`` taken off the mask; None where nothing stays visible."""
     x1, y1, x2, y2 = (int(value) for value in person.box_xyxy)
     part = front[y1 : y2 + 1, x1 : x2 + 1]
     if not part.any():
         return person
     if not person.has_mask:
-        lost = part.mean() > 1 - MIN_VISIBLE
-        return replace(person, is_crowd=person.is_crowd or bool(lost))
+        is_hidden = part.mean() > 1 - MIN_VISIBLE
+        return replace(person, is_crowd=person.is_crowd or bool(is_hidden))
     try:
         mask = decode_mask(person, size_hw)
     except InputError:
@@ -224,9 +225,9 @@ def _hidden(person: Person, front: BoolArray, size_hw: tuple[int, int]) -> Perso
     visible = mask & ~front
     if not visible.any():
         return None
-    is_lost = visible.sum() < MIN_VISIBLE * mask.sum()
+    is_hidden = visible.sum() < MIN_VISIBLE * mask.sum()
     return Person(
-        person.id, _box(visible), _encode(visible), person.is_crowd or bool(is_lost),
+        person.id, _box(visible), _encode(visible), person.is_crowd or bool(is_hidden),
         float(visible.sum()),
     )  # fmt: skip
 

@@ -1,11 +1,10 @@
-"""What can be wrong with photos and people that a COCO file describes, each kind a function."""
+"""Checks of a data set's photos and people, one function per kind of fault."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,35 +13,20 @@ from pycocotools import mask as mask_api
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import read_image, read_size
 from human_edge_detection.core.structures import FloatArray
-from human_edge_detection.data.annotations import Person, Photo
+from human_edge_detection.data.annotations import Finding, Person, Photo
 from human_edge_detection.data.photos import PhotoFile
 
 BOX_MASK_IOU = 0.7
 BOX_MASK_SLACK = 3.0
-"""Pixels that a box's edge may lie off its mask, however small the person is."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something to know about a data set.
-
-    Attributes:
-        kind: what it is, the same words for all of its kind.
-        where: the photo or annotation.
-        text: what was found there.
-    """
-
-    kind: str
-    where: str
-    text: str
+"""Pixels that an edge of a box may be off its mask, whatever the person's size."""
 
 
 def file_findings(photo: Photo, *, decode: bool = False) -> Iterator[Finding]:
-    """Whether the photo is there, can be read, and has the size that its annotations are for.
+    """Faults of a photo's file: missing, unreadable, or not of the annotated size.
 
     Args:
         photo: the photo.
-        decode: read the pixels too, which finds files that end too early.
+        decode: decode the pixels too, which finds truncated files.
     """
     where = f"image {photo.id} ({photo.file_name})"
     if not photo.file.exists():
@@ -60,7 +44,7 @@ def file_findings(photo: Photo, *, decode: bool = False) -> Iterator[Finding]:
 
 
 def people_findings(photo: Photo, min_side: float) -> Iterator[Finding]:
-    """Crowds, tiny people, people annotated twice, and boxes that do not hold their mask."""
+    """Crowd regions, tiny people, people annotated twice, and boxes that do not fit their mask."""
     seen: dict[bytes, int] = {}
     for person in photo.people:
         where = f"annotation {person.id} (image {photo.id})"
@@ -99,9 +83,9 @@ def _box_against_mask(person: Person, size_hw: tuple[int, int]) -> str:
 
 
 def mask_bounds(person: Person, size_hw: tuple[int, int]) -> FloatArray | None:
-    """The box around the person's mask, float32 [4] xyxy, clipped to the photo; nothing decoded.
+    """The box around a person's mask, float32 [4] xyxy, clipped to the photo.
 
-    None where there is no mask, or none that can be read.
+    It is None where there is no readable mask. Nothing is decoded.
     """
     shape = person.segmentation
     if isinstance(shape, list):

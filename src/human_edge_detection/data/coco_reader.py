@@ -4,33 +4,26 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.data.annotation_faults import box_fault, record_fault, shape_fault
-from human_edge_detection.data.annotations import Photo
+from human_edge_detection.data.annotations import Finding, Photo
 from human_edge_detection.data.coco_index import AnnotationIndex, read_index, read_parts, reading
 from human_edge_detection.data.photo_table import PackedTexts, PeopleColumns, PhotoTable
 from human_edge_detection.data.photos import PhotoFile, PhotoStore
 
 _LOGGER = logging.getLogger(__name__)
 _FAULTS_SHOWN = 5
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Something wrong in an annotation file: its kind, the ids it concerns, what was found."""
-
-    kind: str
-    where: str
-    text: str
+_HUGE = 2**63
+_FAR = 4
+"""A polygon that reaches this many times the photo's long side beyond it is a slip."""
 
 
 def load_photos(
@@ -39,7 +32,7 @@ def load_photos(
     *,
     check_files: bool = True,
     max_fault_share: float = 0.1,
-) -> tuple[Sequence[Photo], list[Fault]]:
+) -> tuple[Sequence[Photo], list[Finding]]:
     """The photos in which somebody has a mask, and the faults that were found and skipped.
 
     The file is read in pieces and its annotations of people are kept as they stand in it, so that
@@ -83,7 +76,7 @@ class _PeopleReader:
         self._boxes, self._areas = array("f"), array("d")
         self._crowds, self._masks = bytearray(), bytearray()
         self._records = PackedTexts()
-        self.faults: list[Fault] = []
+        self.faults: list[Finding] = []
         self.count = 0
 
     def read(self) -> PeopleColumns:
@@ -121,13 +114,13 @@ class _PeopleReader:
             return
         where = f"{where} (image {image_id})"
         size_hw = self._index.images.size_hw(row)
-        if fault := record_fault(record):
+        if fault := _record_fault(record):
             self._note("bad record", where, fault)
-        elif fault := box_fault(record.get("bbox"), size_hw):
+        elif fault := _box_fault(record.get("bbox"), size_hw):
             self._note("bad box", where, fault)
         else:
             shape = record.get("segmentation") or None
-            if shape is not None and (fault := shape_fault(shape, size_hw)):
+            if shape is not None and (fault := _shape_fault(shape, size_hw)):
                 self._note("bad mask", where, f"{fault}; kept as a box of unknown shape")
                 shape = None
             self._keep(record, row, size_hw, number, b"" if shape is None else text)
@@ -151,24 +144,24 @@ class _PeopleReader:
         self._records.append(text)
 
     def _note(self, kind: str, where: str, text: str) -> None:
-        self.faults.append(Fault(kind, where, text))
+        self.faults.append(Finding(kind, where, text))
 
 
 def _missing_files(
     index: AnnotationIndex, rows: Iterable[int], folder: Path | PhotoStore
-) -> dict[int, Fault]:
+) -> dict[int, Finding]:
     """Photos that are not in the folder, by their row."""
     missing = {}
     for row in rows:
         file = PhotoFile(folder, index.images.name(row))
         if not file.exists():
             where = f"image {index.images.ids[row]}"
-            missing[row] = Fault("missing image", where, f"{file} does not exist")
+            missing[row] = Finding("missing image", where, f"{file} does not exist")
     return missing
 
 
 def _refuse_many(
-    faults: Sequence[Fault], total: int, what: str, max_share: float, ann_path: Path | str
+    faults: Sequence[Finding], total: int, what: str, max_share: float, ann_path: Path | str
 ) -> None:
     if len(faults) > max_share * total:
         first = f"{faults[0].where}: {faults[0].text}"
@@ -178,9 +171,72 @@ def _refuse_many(
         )
 
 
-def _report(faults: Sequence[Fault], ann_path: Path | str) -> None:
+def _report(faults: Sequence[Finding], ann_path: Path | str) -> None:
     for kind, count in Counter(fault.kind for fault in faults).items():
         some = [fault for fault in faults if fault.kind == kind][:_FAULTS_SHOWN]
         shown = "; ".join(f"{fault.where}: {fault.text}" for fault in some)
         more = f"; and {count - len(some)} more" if count > len(some) else ""
         _LOGGER.warning("%s: skipped %d x %s: %s%s", ann_path, count, kind, shown, more)
+
+
+def _record_fault(record: Mapping[str, Any]) -> str:
+    """What is wrong with an annotation's id and area, or nothing: ``""``."""
+    for key in ("id", "area"):
+        value = record.get(key, 0)
+        if not isinstance(value, (int, float)) or not abs(value) < _HUGE:  # so is NaN
+            return f"{key} must be a number, but got {value!r}"
+    return ""
+
+
+def _box_fault(box: Any, size_hw: tuple[int, int]) -> str:
+    """What is wrong with a COCO box ``[x, y, width, height]``, or nothing: ``""``.
+
+    A box may stick out of the image by up to half its area; the reader clips it.
+    """
+    if not isinstance(box, list) or len(box) != 4:
+        return f"bbox must be [x, y, width, height], but got {box}"
+    try:
+        x, y, width, height = box
+        finite = math.isfinite(x + y + width + height)
+    except (TypeError, OverflowError):
+        finite = False
+    if not finite:
+        return f"bbox {box} must be finite numbers"
+    if width <= 0 or height <= 0:
+        return f"bbox {box} has no area"
+    inside_w = min(x + width, size_hw[1]) - max(x, 0)
+    inside_h = min(y + height, size_hw[0]) - max(y, 0)
+    if inside_w <= 0 or inside_h <= 0 or inside_w * inside_h < width * height / 2:
+        return f"bbox {box} lies outside the image of {size_hw[1]}x{size_hw[0]} pixels"
+    return ""
+
+
+def _shape_fault(shape: Any, size_hw: tuple[int, int]) -> str:
+    """What is wrong with a COCO segmentation that is not empty, or nothing: ``""``.
+
+    Nothing is decoded: compressed RLE is only checked to be of the image's size.
+    """
+    if isinstance(shape, list):
+        faults = (_polygon_fault(part, _FAR * max(size_hw)) for part in shape)
+        return next((fault for fault in faults if fault), "")
+    if not isinstance(shape, dict) or "counts" not in shape or "size" not in shape:
+        return "segmentation is neither polygons nor RLE"
+    if shape["size"] != list(size_hw):
+        return f"RLE of size {shape['size']} in an image of size {list(size_hw)}"
+    counts = shape["counts"]
+    if not isinstance(counts, list):
+        return "" if isinstance(counts, str) else "RLE counts are neither a list nor text"
+    if not all(isinstance(count, int) for count in counts):
+        return "RLE counts are not all whole numbers"
+    total = size_hw[0] * size_hw[1]
+    return "" if sum(counts) == total else f"RLE counts sum to {sum(counts)}, not {total}"
+
+
+def _polygon_fault(part: Any, far: float) -> str:
+    if not isinstance(part, list) or len(part) < 6 or len(part) % 2:
+        return "a polygon needs at least three x, y pairs"
+    try:  # a sum shows NaN and text, the extremes show slips; both run at C speed
+        sound = math.isfinite(sum(part)) and -far < min(part) and max(part) < far
+    except (TypeError, OverflowError):
+        sound = False
+    return "" if sound else "a polygon has corners that are no numbers or far outside the image"

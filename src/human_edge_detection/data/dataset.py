@@ -25,13 +25,13 @@ from human_edge_detection.data.targets import PhotoMasks, roi_targets
 
 LOG = logging.getLogger(__name__)
 MIN_VISIBLE = 0.4
-"""Part of a box that a zoomed view must still show for the person to be a target in it."""
+"""Least fraction of a box inside a zoomed view for the person to be a target in it."""
 MIN_DETECTED = 4.0
-"""Smallest box side, input pixels, of a person whom a detector should find."""
+"""Smallest box side, input pixels, of a person that a detector should find."""
 MAX_PASTED = 2
 
 Key = tuple[int, int]
-"""Epoch and position of a photo: together with the seed they fix every random choice."""
+"""Epoch and position of a photo; with the seed they determine every random choice."""
 
 
 class PhotoDataset:
@@ -44,7 +44,7 @@ class PhotoDataset:
             a mask is a target, in annotation order.
         min_roi_size: smallest box side, source pixels, of a target in training.
         max_rois: most targets of one photo in training, drawn at random.
-        seed: seed of every random choice.
+        seed: of every random choice.
         with_images: False where the features are cached: no photo is opened, and of the
             augmentation only the flip and the box jitter remain.
     """
@@ -132,7 +132,7 @@ class PhotoDataset:
         return image, photo
 
     def _box_targets(self, photo: Photo, transform: AxisTransform) -> BoxTargets:
-        """Everybody's boxes in input pixels; those that the view cuts off are ignored."""
+        """All people's boxes in input pixels; those that the view cuts off are to be ignored."""
         boxes = _boxes_of(photo.people)
         shown = self._visible_part(boxes, transform, photo.size_hw)
         is_crowd = np.array([person.is_crowd for person in photo.people], np.bool_)

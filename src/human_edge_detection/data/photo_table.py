@@ -1,6 +1,7 @@
-"""Annotated photos as columns: hundreds of thousands of people that loader workers share.
+"""Annotated photos as columns of numbers and one buffer of text.
 
-Many short texts in one piece of memory: no objects that forked workers would copy by looking.
+Loader workers share them: reading a column in a forked worker copies no pages of memory, as reading
+hundreds of thousands of Python objects would (their reference counts change).
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.data.annotations import Person, Photo
 from human_edge_detection.data.photos import PhotoStore
 
+IntArray = NDArray[np.int64]
+
 
 class PackedTexts:
-    """A growing list of byte strings, kept end to end."""
+    """A growing list of byte strings in one buffer."""
 
     def __init__(self, texts: Iterable[bytes] = ()) -> None:
         self._bytes, self._ends = bytearray(), array("q", [0])
@@ -40,21 +43,73 @@ class PackedTexts:
         self._ends.append(len(self._bytes))
 
 
-IntArray = NDArray[np.int64]
+class ImageColumns:
+    """The entries of ``images``, each field a column.
+
+    Attributes:
+        ids: image ids.
+        sizes_hw: heights and widths in turn.
+        names: ``file_name`` as UTF-8.
+        sources: ``source`` as UTF-8, empty where there is none.
+        exhaustive: 0 where the photo may show people without an annotation.
+        places: bytes of the file where the entries start and end, in turn.
+        fault: what is wrong with the first unusable entry, after which none is added; or ``""``.
+    """
+
+    def __init__(self) -> None:
+        self.ids, self.sizes_hw, self.places = array("q"), array("i"), array("q")
+        self.names, self.sources = PackedTexts(), PackedTexts()
+        self.exhaustive = bytearray()
+        self.fault = ""
+
+    def __len__(self) -> int:
+        return len(self.exhaustive)
+
+    def add(self, record: Any, start: int, stop: int) -> None:
+        """Add an entry, or set ``fault``."""
+        if self.fault:
+            return
+        try:
+            self.fault = self._add(record)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            self.fault = (
+                f"an entry of 'images' lacks a usable id, file_name, height or width ({error!r})"
+            )
+        self.places.extend((start, stop))
+
+    def name(self, row: int) -> str:
+        """The ``file_name`` of one entry."""
+        return self.names[row].decode("utf-8", "surrogatepass")
+
+    def size_hw(self, row: int) -> tuple[int, int]:
+        """Height and width of one entry."""
+        return self.sizes_hw[2 * row], self.sizes_hw[2 * row + 1]
+
+    def _add(self, record: Any) -> str:
+        identity, size_hw = record["id"], (int(record["height"]), int(record["width"]))
+        name = str(record["file_name"])
+        if not isinstance(identity, int):
+            return f"image id {identity!r} is not a whole number"
+        self.ids.append(identity)
+        self.sizes_hw.extend(size_hw)
+        self.names.append(name.encode("utf-8", "surrogatepass"))
+        self.sources.append(str(record.get("source", "")).encode("utf-8", "surrogatepass"))
+        self.exhaustive.append(bool(record.get("exhaustive", True)))
+        return ""
 
 
 @dataclass(frozen=True)
 class PeopleColumns:
-    """Annotated people, one a row.
+    """Annotated people, one per row.
 
     Attributes:
-        image_rows: int64 [P], the row of each one's photo in ``images``.
+        image_rows: int64 [P], the row of each person's photo in ``images``.
         ids: int64 [P], annotation ids.
         boxes_xyxy: float32 [P, 4], source pixels, end-exclusive, clipped to the photo.
         areas: float64 [P], square pixels.
         is_crowd: bool [P].
         has_mask: bool [P].
-        records: the annotation of each person with a mask as JSON, nothing for the others.
+        records: the JSON of each annotation with a mask, empty for the others.
     """
 
     image_rows: IntArray
@@ -67,11 +122,11 @@ class PeopleColumns:
 
     @property
     def is_target(self) -> NDArray[np.bool_]:
-        """Whether a mask can be learned from each one, bool [P]."""
+        """Whether each person has a mask to learn from, bool [P]."""
         return self.has_mask & ~self.is_crowd
 
     def person(self, row: int) -> Person:
-        """One of them, the segmentation parsed."""
+        """The person of a row, with the segmentation parsed."""
         shape = json.loads(self.records[row])["segmentation"] if self.has_mask[row] else None
         return Person(
             int(self.ids[row]), self.boxes_xyxy[row], shape, bool(self.is_crowd[row]),
@@ -80,7 +135,7 @@ class PeopleColumns:
 
 
 class PhotoTable(Sequence[Photo]):
-    """Photos of one annotation file. Each is put together when it is asked for.
+    """Photos of one annotation file, each put together when it is accessed.
 
     Args:
         images: the file's images.
@@ -106,7 +161,7 @@ class PhotoTable(Sequence[Photo]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    # Sequence[Photo], as which callers hold it, tells the types of the two apart.
+    # Callers hold a Sequence[Photo], whose overloads give the type of each case.
     def __getitem__(self, position: int | slice) -> Any:
         if isinstance(position, slice):
             return ChosenPhotos((self,), chosen(0, np.arange(len(self))[position]))
@@ -124,7 +179,7 @@ class PhotoTable(Sequence[Photo]):
 
 
 class ChosenPhotos(Sequence[Photo]):
-    """Photos of several sequences in any order, as often as wished; nothing is copied.
+    """Photos of several sequences in any order, with repeats; nothing is copied.
 
     Args:
         parts: where the photos are.
@@ -155,58 +210,3 @@ def joined(parts: Sequence[Sequence[Photo]]) -> Sequence[Photo]:
         return parts[0]
     places = [chosen(part, np.arange(len(photos))) for part, photos in enumerate(parts)]
     return ChosenPhotos(parts, np.concatenate(places or [np.zeros((0, 2), np.int64)]))
-
-
-class ImageColumns:
-    """The entries of ``images``, each field a column.
-
-    Attributes:
-        ids: image ids.
-        sizes_hw: heights and widths in turn.
-        names: ``file_name`` as UTF-8.
-        sources: ``source`` as UTF-8, empty where there is none.
-        exhaustive: 0 where people without any annotation may stand in the photo.
-        places: bytes of the file where the entries start and end, in turn.
-        fault: what is wrong with the first unusable entry; nothing is read after it.
-    """
-
-    def __init__(self) -> None:
-        self.ids, self.sizes_hw, self.places = array("q"), array("i"), array("q")
-        self.names, self.sources = PackedTexts(), PackedTexts()
-        self.exhaustive = bytearray()
-        self.fault = ""
-
-    def __len__(self) -> int:
-        return len(self.exhaustive)
-
-    def add(self, record: Any, start: int, stop: int) -> None:
-        """Add an entry, or note what is wrong with it."""
-        if self.fault:
-            return
-        try:
-            self.fault = self._add(record)
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            self.fault = (
-                f"an entry of 'images' lacks a usable id, file_name, height or width ({error!r})"
-            )
-        self.places.extend((start, stop))
-
-    def name(self, row: int) -> str:
-        """The ``file_name`` of one entry."""
-        return self.names[row].decode("utf-8", "surrogatepass")
-
-    def size_hw(self, row: int) -> tuple[int, int]:
-        """Height and width of one entry."""
-        return self.sizes_hw[2 * row], self.sizes_hw[2 * row + 1]
-
-    def _add(self, record: Any) -> str:
-        identity, size_hw = record["id"], (int(record["height"]), int(record["width"]))
-        name = str(record["file_name"])
-        if not isinstance(identity, int):
-            return f"image id {identity!r} is not a whole number"
-        self.ids.append(identity)
-        self.sizes_hw.extend(size_hw)
-        self.names.append(name.encode("utf-8", "surrogatepass"))
-        self.sources.append(str(record.get("source", "")).encode("utf-8", "surrogatepass"))
-        self.exhaustive.append(bool(record.get("exhaustive", True)))
-        return ""

@@ -1,4 +1,4 @@
-"""Measures a data set: how many people, how large, how close, and how much of each class."""
+"""Statistics of a data set: counts, sizes and overlaps of people, pixels and weights of classes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,7 @@ from numpy.typing import NDArray
 from human_edge_detection.core.boxes import box_iou, padded_rois
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import write_atomically
-from human_edge_detection.core.options import (
-    DEFAULT_DATA_STATS,
-    option,
-    require_at_least,
-)
+from human_edge_detection.core.options import DEFAULT_DATA_STATS, option, require_at_least
 from human_edge_detection.core.structures import FloatArray, MaskClass
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.coco_reader import load_photos
@@ -28,6 +24,12 @@ from human_edge_detection.data.photo_table import joined
 from human_edge_detection.data.targets import PhotoMasks, roi_targets
 
 _LOGGER = logging.getLogger(__name__)
+SEPARATION = 1.2
+"""Extra factor of the non-target class, which separates touching people."""
+
+_CLASS_NAMES = [kind.name.lower() for kind in MaskClass]
+_OVERLAPS = (0.1, 0.3, 0.5)
+_PERCENTILES = (5, 25, 50, 75, 95)
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class StatsOptions:
     )
     output: Path = option(DEFAULT_DATA_STATS, "the statistics file to write")
     mask_size: int = option(56, "bins along a mask's side")
-    roi_padding: float = option(0.1, "margin around a box on each side, as a part of its side")
+    roi_padding: float = option(0.1, "margin around a box on each side, as a fraction of its side")
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, by flag."""
@@ -47,25 +49,17 @@ class StatsOptions:
         require_at_least(self, "roi_padding", 0)
 
 
-SEPARATION = 1.2
-"""Extra weight of non-target pixels: they are what keeps touching people apart."""
-
-_CLASS_NAMES = [kind.name.lower() for kind in MaskClass]
-_OVERLAPS = (0.1, 0.3, 0.5)
-_PERCENTILES = (5, 25, 50, 75, 95)
-
-
 def measure(photos: Sequence[Photo], size: int = 56, padding: float = 0.1) -> dict[str, Any]:
     """The statistics of a data set, ready for JSON.
 
-    ``pixel_counts`` and what follows from them are over the bins of every person's ROI, as
-    training sees them; ``box_sizes`` is in source pixels; ``overlaps`` counts the people whose
-    box overlaps somebody else's by more than the given IoU.
+    ``pixel_counts``, the ratios and the weights are over the bins of every person's ROI, as in
+    training; ``box_sizes`` is in source pixels; ``overlaps`` counts the people whose box overlaps
+    another person's by more than the given IoU.
 
     Args:
         photos: annotated photos; no image is opened.
         size: bins along a mask's side.
-        padding: margin around a box on each side, as a part of its side.
+        padding: margin around a box on each side, as a fraction of its side.
     """
     counts = np.zeros(len(MaskClass), np.int64)
     sides: list[FloatArray] = []
@@ -134,10 +128,10 @@ def _overlaps(closeness: FloatArray) -> dict[str, int]:
 def separation_aware_weights(ratios: object) -> NDArray[np.float64]:
     """Class weights float64 [3] of mean 1: minus log of the pixel ratio, non-target times 1.2.
 
-    A class without pixels weighs 1, the mean of the others: its ratio says nothing.
+    A class without pixels gets weight 1, the mean of the others.
 
     Raises:
-        ValueError: if the ratios are not three shares of one whole.
+        ValueError: if the ratios are not three fractions of one whole.
     """
     shares = np.asarray(ratios, np.float64)
     if shares.shape != (len(MaskClass),) or (shares < 0).any() or shares.sum() > 1.01:
@@ -152,7 +146,7 @@ def separation_aware_weights(ratios: object) -> NDArray[np.float64]:
 
 
 def read_weights(path: Path | str) -> NDArray[np.float64]:
-    """Class weights float64 [3] of a statistics file, as written or found from its ratios.
+    """Class weights float64 [3] of a statistics file: those written, or computed from its ratios.
 
     Raises:
         InputError: if the file is no statistics file, or its weights are not three above zero.

@@ -12,9 +12,7 @@ import numpy as np
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import write_atomically
-from human_edge_detection.core.options import (
-    option,
-)
+from human_edge_detection.core.options import option
 from human_edge_detection.data.coco_index import (
     AnnotationIndex,
     IntArray,
@@ -24,6 +22,7 @@ from human_edge_detection.data.coco_index import (
 )
 
 _LOGGER = logging.getLogger(__name__)
+SUFFIX = "_person_only_no_crowd"
 
 
 @dataclass(frozen=True)
@@ -41,9 +40,6 @@ class SubsetOptions:
         """Refuse values that cannot work, by flag."""
         if bad := [size for size in self.sizes if size < 1]:
             raise InputError(f"--sizes {bad[0]} must be at least 1")
-
-
-SUFFIX = "_person_only_no_crowd"
 
 
 @dataclass(frozen=True)

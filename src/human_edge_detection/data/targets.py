@@ -1,4 +1,4 @@
-"""Cuts the three-class targets of ROIs out of a photo's masks, in the source frame."""
+"""Three-class targets of ROIs, cut out of a photo's masks in the source frame."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _Window = tuple[int, int, int, int]
 
 
 class PhotoMasks:
-    """The decoded masks of one photo, made to be looked at through many ROIs.
+    """The decoded masks of one photo, from which windows are cut for many ROIs.
 
-    Each person's mask is kept cut to its own extent, so that memory follows the people's areas.
+    Each mask is stored cut to its extent, so that memory grows with the areas of the people.
 
     Attributes:
         size_hw: height and width of the photo.
-        exhaustive: whether everybody in the photo is annotated.
+        exhaustive: whether all people in the photo are annotated.
         known: bool [P], True for the people of ``photo.people`` with a mask of their own.
     """
 
@@ -72,12 +72,12 @@ class PhotoMasks:
         return out
 
     def others(self, target: NDArray[np.bool_], window: _Window) -> NDArray[np.bool_]:
-        """Where somebody else's mask lies, bool [h, w], given :meth:`target`'s answer."""
+        """Where another person's mask lies, bool [h, w], given the result of :meth:`target`."""
         x1, y1, x2, y2 = window
         return np.asarray(self._count[y1:y2, x1:x2] > target, np.bool_)
 
     def unknown(self, window: _Window) -> NDArray[np.bool_]:
-        """Where a crowd or somebody known only by a box may be, and no known mask is."""
+        """Where a crowd or a person known only by a box may be, outside all known masks."""
         x1, y1, x2, y2 = window
         return self._unknown[y1:y2, x1:x2]
 
@@ -108,10 +108,10 @@ def roi_targets(
 ) -> NDArray[np.uint8]:
     """The labels uint8 [N, size, size] of each ROI's bins.
 
-    A bin is TARGET if its person covers at least half of it. Otherwise it gets what covers most
-    of it: NON_TARGET (somebody else's mask), ``IGNORE_INDEX`` (a crowd, or somebody known only by
-    a box) or BACKGROUND, which in a photo that is not exhaustively annotated is only
-    ``NOT_TARGET_INDEX``.
+    A bin is TARGET if its person covers at least half of it. Otherwise it gets the label of what
+    covers most of it: NON_TARGET (another person's mask), ``IGNORE_INDEX`` (a crowd, or a person
+    known only by a box) or BACKGROUND, which becomes ``NOT_TARGET_INDEX`` in a photo that is not
+    exhaustively annotated.
 
     Args:
         masks: the photo's masks.
@@ -133,15 +133,15 @@ def _label_roi(masks: PhotoMasks, roi: FloatArray, index: int, size: int) -> NDA
     target_part = _coverage(target, local, size)
     others_part = _coverage(masks.others(target, window), local, size)
     unknown_part = _coverage(masks.unknown(window), local, size)
-    # What is left of a bin; outlines may overlap a little, so it is not simply the rest.
+    # The rest of the bin; outlines may overlap a little, which would make it negative.
     nobody_part = np.maximum(1 - target_part - others_part - unknown_part, 0)
     nobody = MaskClass.BACKGROUND if masks.exhaustive else NOT_TARGET_INDEX
-    order = np.array([MaskClass.NON_TARGET, IGNORE_INDEX, nobody], np.uint8)  # as ties fall
+    order = np.array([MaskClass.NON_TARGET, IGNORE_INDEX, nobody], np.uint8)  # ties go to the first
     most = np.argmax([others_part, unknown_part, nobody_part], axis=0)
     return np.where(target_part >= 0.5, np.uint8(MaskClass.TARGET), order[most])
 
 
 def _coverage(mask: NDArray[np.bool_], roi: FloatArray, size: int) -> FloatArray:
-    if not mask.any():  # most people stand alone, and weighing the bins is what takes the time
+    if not mask.any():  # most people stand alone, and area weighting is the slow part
         return np.zeros((size, size), np.float32)
     return crop_mask(mask, roi, size)
