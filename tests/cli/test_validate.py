@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,8 +72,52 @@ def test_the_best_of_several_is_the_one_whose_masks_are_best_in_the_photo() -> N
     tidy = Evaluation((made_up_score(1, 1, 0.6, confusion=matrix(10, 10, 10)),))
     assert clear.miou < tidy.miou
     models = [ScoredModel(*both) for both in (("0", Evaluation(())), ("1", tidy), ("2", clear))]
-    assert best_of(models).name == "2"
-    assert "best by target_iou_image: 2 (0.9" in comparison_text(models)
+    assert best_of(models, "target_iou_image").name == "2"
+    assert "best by target_iou_image: 2 (0.9" in comparison_text(models, "target_iou_image")
+    assert best_of(models, "miou").name == "1"
+    assert f"best by miou: 1 ({tidy.miou:.4f})" in comparison_text(models, "miou")
+    assert "mIoU: mean of target and non-target IoU" in comparison_text(models, "miou")
+
+
+def test_best_by_picks_the_model_of_the_pictures(
+    options: ValidateOptions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pattern = str(options.val_img_dir[0] / "checkpoint_*.pth")
+    given = replace(options, models=(pattern,), multiple=True, val_output_dir=tmp_path)
+    assert run_validate(replace(given, best_by="miou", no_visualization=True)) == 0
+    assert "best by miou: checkpoint_" in capsys.readouterr().out
+    data = json.loads((tmp_path / "report.json").read_text())
+    mious = {model["name"]: model["headline"]["miou"][0] for model in data["models"]}
+    assert (data["best_by"], data["best"]) == ("miou", max(mious, key=lambda name: mious[name]))
+
+
+def test_no_visualization_writes_no_page_and_no_picture(
+    options: ValidateOptions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_validate(replace(options, no_visualization=True, val_output_dir=tmp_path)) == 0
+    written = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")}
+    results = ("results.json", "predictions_coco.json", "failures_coco.json")
+    expected = {"report.json", *(f"checkpoint_0.pth/{name}" for name in results)}
+    assert written - {"checkpoint_0.pth"} == expected
+    assert "report.json" in capsys.readouterr().out
+
+
+def test_two_photos_have_no_interval(
+    options: ValidateOptions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert options.val_ann is not None
+    content = json.loads(options.val_ann.read_text())
+    content["images"] = content["images"][:2]
+    kept = {image["id"] for image in content["images"]}
+    content["annotations"] = [a for a in content["annotations"] if a["image_id"] in kept]
+    (tmp_path / "two.json").write_text(json.dumps(content))
+    given = replace(options, val_ann=tmp_path / "two.json", val_output_dir=tmp_path / "out")
+    assert run_validate(given) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"target_iou_image +0\.\d+ \[n/a\]", text)
+    assert "[n/a]: fewer than 3 photos" in text
+    data = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert data["models"][0]["headline"]["target_iou_image"][1:] == [None, None]
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +191,7 @@ def test_what_is_missing_is_named(options: ValidateOptions, tmp_path: Path) -> N
         run_validate(replace(options, models=("nothing.pth",)))
     with pytest.raises(InputError, match="--multiple"):
         find_models(replace(options, models=(str(tmp_path / "*.pth"),)))
-    with pytest.raises(InputError, match="fits no file"):
+    with pytest.raises(InputError, match="matches no file"):
         find_models(replace(options, models=(str(tmp_path / "*.pth"),), multiple=True))
     with pytest.raises(InputError, match="--val_ann"):
         run_validate(replace(options, val_ann=tmp_path / "no.json"))

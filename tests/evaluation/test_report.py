@@ -26,7 +26,8 @@ from human_edge_detection.evaluation.report import (
     gallery_pictures,
     page_html,
     report_data,
-    write_report,
+    write_page,
+    write_report_json,
 )
 from human_edge_detection.evaluation.robustness import ceiling
 from people_set import write_people_set
@@ -65,7 +66,10 @@ def models(photos: list[Photo]) -> list[ScoredModel]:
 @pytest.fixture
 def page(tmp_path: Path, photos: list[Photo], models: list[ScoredModel]) -> Path:
     data = report_data("test set", photos, models, {"as targets": ceiling(photos, 12.0)}, 20)
-    return write_report(tmp_path / "out", data, gallery_pictures(photos, models[0]), models[0].name)
+    data |= {"best": models[0].name}
+    pictures = gallery_pictures(photos, models[0])
+    write_report_json(tmp_path / "out", data, pictures)
+    return write_page(tmp_path / "out", data, pictures)
 
 
 def test_json_tells_the_same_without_pictures(page: Path, models: list[ScoredModel]) -> None:

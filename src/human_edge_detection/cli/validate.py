@@ -1,4 +1,4 @@
-"""Scores models on annotated photos and says which is best: the door behind ``validate.py``."""
+"""The command ``validate``: scores models on annotated photos, names the best, writes a report."""
 
 from __future__ import annotations
 
@@ -6,63 +6,58 @@ import glob
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.options import BUILTIN, DEFAULT_VAL_ANN, DEFAULT_VAL_IMG_DIR
-from human_edge_detection.data.annotations import Photo
-from human_edge_detection.data.coco_reader import load_photos
-from human_edge_detection.data.photos import open_photos
-from human_edge_detection.data.sample import write_sample_set
-from human_edge_detection.evaluation.coco import write_handover
-from human_edge_detection.evaluation.models import MODEL_SUFFIXES
+from human_edge_detection.core.options import (
+    BUILTIN,
+    DEFAULT_VAL_ANN,
+    DEFAULT_VAL_IMG_DIR,
+    SAMPLE_ROOT,
+)
 from human_edge_detection.evaluation.options import ValidateOptions
-from human_edge_detection.evaluation.pictures import write_panels
-from human_edge_detection.evaluation.report import (
-    ScoredModel,
-    best_of,
-    gallery_pictures,
-    report_data,
-    write_report,
-)
-from human_edge_detection.evaluation.robustness import ceiling
-from human_edge_detection.evaluation.tables import (
-    comparison_text,
-    difference_text,
-    groups_text,
-    headline_text,
-)
-from human_edge_detection.evaluation.validation import score, score_ensemble
-from human_edge_detection.runtime.model_files import default_model
-from human_edge_detection.training.training_inputs import SAMPLE_ROOT
+
+if TYPE_CHECKING:
+    from human_edge_detection.data.annotations import Photo
+    from human_edge_detection.evaluation.report import ScoredModel
 
 LOG = logging.getLogger(__name__)
 
 
 def run_validate(options: ValidateOptions) -> int:
-    """Score everything that the options name, print tables, write the report; 0 comes back.
+    """Score everything that the options name, print tables, write the results; returns 0.
 
     Raises:
         InputError: if nothing is named, or a file is missing or unusable.
     """
+    from human_edge_detection.evaluation.report import best_of
+    from human_edge_detection.evaluation.tables import (
+        comparison_text,
+        difference_text,
+        groups_text,
+        headline_text,
+    )
+    from human_edge_detection.evaluation.validation import score, score_ensemble
+
     paths = find_models(options)
     if options.ensemble:
         check_members(paths)
     photos, title = find_validation_photos(options)
-    names = short_names(paths)
-    # The ensemble comes first, to fail early, but is shown last.
+    # The ensemble is scored first, so that it fails early, and shown last.
     together = [score_ensemble(paths, photos, options)] if options.ensemble else []
-    models = [score(n, p, photos, options) for n, p in zip(names, paths, strict=True)]
+    names = short_names(paths)
+    models = [score(name, path, photos, options) for name, path in zip(names, paths, strict=True)]
     models += together
-    best = best_of(models)
-    print(comparison_text(models))
-    print()
-    print(headline_text(best, options.bootstrap))
-    print()
-    print(groups_text(best, options.bootstrap))
-    for model in models[1:]:
-        print()
-        print(difference_text(models[0], model, options.bootstrap))
-    write_outputs(title, photos, models, best, options)
+    best = best_of(models, options.best_by)
+    texts = [
+        comparison_text(models, options.best_by),
+        headline_text(best, options.bootstrap),
+        groups_text(best, options.bootstrap),
+        *(difference_text(models[0], model, options.bootstrap) for model in models[1:]),
+    ]
+    print("\n\n".join(texts))
+    written = write_outputs(title, photos, models, best, options)
+    print(f"\nreport: {written}")
     return 0
 
 
@@ -72,22 +67,38 @@ def write_outputs(
     models: Sequence[ScoredModel],
     best: ScoredModel,
     options: ValidateOptions,
-) -> None:
-    """Write the report, the pictures of the best model, and every model's results."""
+) -> Path:
+    """Write every model's results, the numbers, and unless switched off the page and the pictures.
+
+    Returns:
+        The page, or the file of the numbers where there is no page.
+    """
+    from human_edge_detection.evaluation.coco import write_handover
+    from human_edge_detection.evaluation.pictures import write_panels
+    from human_edge_detection.evaluation.report import (
+        gallery_pictures,
+        report_data,
+        write_page,
+        write_report_json,
+    )
+    from human_edge_detection.evaluation.robustness import ceiling
+
     folder, min_side = options.val_output_dir, options.min_side
     ceilings = {
         "as training targets": ceiling(photos, min_side),
         "as coverage": ceiling(photos, min_side, is_soft=True),
     }
     data = report_data(title, photos, models, ceilings, options.bootstrap)
+    data |= {"best_by": options.best_by, "best": best.name}
     for model in models:
         own = folder / model.name.replace("/", "_").replace("\\", "_")
         write_handover(own, photos, model.evaluation.scores)
-    pictures = [] if options.no_visualization else gallery_pictures(photos, best)
-    page = write_report(folder, data, pictures, best.name)
-    if not options.no_visualization:
-        write_panels(photos, best.evaluation.scores, folder / "panels")
-    print(f"\nreport: {page}")
+    if options.no_visualization:
+        return write_report_json(folder, data)
+    pictures = gallery_pictures(photos, best)
+    write_report_json(folder, data, pictures)
+    write_panels(photos, best.evaluation.scores, folder / "panels")
+    return write_page(folder, data, pictures)
 
 
 def find_models(options: ValidateOptions) -> list[Path]:
@@ -106,7 +117,7 @@ def find_models(options: ValidateOptions) -> list[Path]:
         is_pattern = options.multiple and name != BUILTIN
         found = sorted(glob.glob(name, recursive=True)) if is_pattern else [name]
         if not found:
-            raise InputError(f"CKPT '{name}' fits no file: check the pattern")
+            raise InputError(f"CKPT '{name}' matches no file: check the pattern")
         paths += [_named(item, options.device) for item in found]
     for path in paths:
         if not path.exists():
@@ -116,6 +127,8 @@ def find_models(options: ValidateOptions) -> list[Path]:
 
 
 def _named(name: str, device: str) -> Path:
+    from human_edge_detection.runtime.model_files import default_model
+
     return default_model(device)[0] if name == BUILTIN else Path(name)
 
 
@@ -125,6 +138,8 @@ def check_members(paths: Sequence[Path]) -> None:
     Raises:
         InputError: if there are fewer than two models, or finished masks among them.
     """
+    from human_edge_detection.evaluation.models import MODEL_SUFFIXES
+
     if len(paths) < 2:
         raise InputError(f"--ensemble averages models, but CKPT names {len(paths)}: name several")
     for path in paths:
@@ -141,6 +156,10 @@ def find_validation_photos(options: ValidateOptions) -> tuple[Sequence[Photo], s
     Raises:
         InputError: if a path that the user typed does not exist, or the file is not usable.
     """
+    from human_edge_detection.data.coco_reader import load_photos
+    from human_edge_detection.data.photos import open_photos
+    from human_edge_detection.data.sample import write_sample_set
+
     annotations, places = options.val_ann, options.val_img_dir or (DEFAULT_VAL_IMG_DIR,)
     if annotations is None and not DEFAULT_VAL_ANN.exists():
         LOG.warning("%s not found (give --val_ann FILE): using the sample set", DEFAULT_VAL_ANN)
@@ -154,6 +173,6 @@ def find_validation_photos(options: ValidateOptions) -> tuple[Sequence[Photo], s
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:
-    """The shortest name of each path that tells it from the others."""
+    """The file name of each path; the whole path where several have the same name."""
     names = [path.name for path in paths]
     return [n if names.count(n) == 1 else str(p) for n, p in zip(names, paths, strict=True)]

@@ -103,6 +103,7 @@ DEFAULT_TRAIN_ANN = Path("data/annotations/instances_train2017_person_only_no_cr
 DEFAULT_VAL_ANN = Path("data/annotations/instances_val2017_person_only_no_crowd_100.json")
 DEFAULT_TRAIN_IMG_DIR = Path("data/images/train2017")
 DEFAULT_VAL_IMG_DIR = Path("data/images/val2017")
+SAMPLE_ROOT = Path("data/sample")
 DEFAULT_ONNX_MODEL = Path("ext_extractor/yolov9_e_wholebody25_Nx3x640x640_featext_optimized.onnx")
 DEFAULT_DATA_STATS = Path("data_analyze_full.json")
 DEVICES = ("auto", "cpu", "cuda", "tensorrt")

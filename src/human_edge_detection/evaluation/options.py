@@ -1,4 +1,4 @@
-"""The options of validation, each written once with its default and its meaning."""
+"""The options of validation, each with its default and its help text."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ from human_edge_detection.core.options import (
     require_at_least,
 )
 
+BEST_BY = ("target_iou_image", "miou")
+"""Numbers that can pick the best of several models: masks in the photo, or labels at 56×56."""
+
 
 @dataclass(frozen=True)
 class ValidateOptions:
-    """What ``validate.py`` takes."""
+    """The options of ``validate.py``."""
 
     models: tuple[str, ...] = option(
         (),
@@ -40,7 +43,7 @@ class ValidateOptions:
     onnx_model: str | None = option(
         None,
         f"frozen feature extractor: an ONNX file, or '{BUILTIN}' (default: {DEFAULT_ONNX_MODEL}); "
-        "not looked at for models that have their own",
+        "ignored for models that have their own",
     )
     image_size: tuple[int, int] | None = option(
         None, "height and width of the network's input (default: each model's own)"
@@ -48,22 +51,27 @@ class ValidateOptions:
     data_stats: Path | None = option(
         None, "class statistics for the loss (default: the checkpoint's own class weights)"
     )
-    batch_size: int = option(8, "photos at a time")
-    num_workers: int = option(4, "processes that load photos, at most one a CPU; 0 for none")
+    batch_size: int = option(8, "photos per batch")
+    num_workers: int = option(4, "processes that load photos, at most one per CPU; 0 for none")
     device: str = option("auto", "where to run", choices=DEVICES)
-    no_visualization: bool = option(False, "write numbers only: no report page, no pictures")
+    no_visualization: bool = option(
+        False, "write numbers only (report.json and COCO results): no report page, no pictures"
+    )
     val_output_dir: Path = option(Path("validation_results"), "where the report goes")
     min_side: float = option(12.0, "shortest box side, source pixels, for target_iou_image")
     bootstrap: int = option(2000, "resamplings of the photos behind each interval")
+    best_by: str = option(
+        BEST_BY[0], "number that picks the best of several models", choices=BEST_BY
+    )
     robustness: bool = option(False, "also score with boxes shifted by 5, 10 and 20 %")
 
     @property
     def loader_workers(self) -> int:
-        """Processes that load photos: as asked for, at most one a CPU."""
+        """Processes that load photos: as asked for, at most one per CPU."""
         return at_most_cpus(self.num_workers)
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot work, by flag."""
+        """Refuse impossible values, naming the flag."""
         require_at_least(self, "batch_size", 1)
         require_at_least(self, "num_workers", 0)
         require_at_least(self, "min_side", 0)

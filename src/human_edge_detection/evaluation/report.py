@@ -1,7 +1,4 @@
-"""Everything a report shows, as plain values for JSON.
-
-Writes a report: ``report.json`` for programs and a self-contained ``report.html`` for people.
-"""
+"""The report of a validation: ``report.json`` and the self-contained page ``report.html``."""
 
 from __future__ import annotations
 
@@ -34,10 +31,12 @@ from human_edge_detection.evaluation.coco import KINDS, AveragePrecision
 from human_edge_detection.evaluation.evaluate import Evaluation, PersonScore
 from human_edge_detection.evaluation.pictures import choose_people, person_picture
 
+LOG = logging.getLogger(__name__)
+
 GROUP_NUMBERS = ("target_iou_image", "boundary_iou", "separation_accuracy")
 DIGITS = 5
-BEST_BY = "target_iou_image"
-"""The number that picks the best of several models: what is seen of the masks in the photo."""
+TEMPLATE, PLACE = "report.html", "__DATA__"
+PICTURE_QUALITY = 80
 
 Json = dict[str, Any]
 
@@ -59,9 +58,9 @@ class ScoredModel:
     jitter: dict[float, dict[str, Estimate]] = field(default_factory=dict)
 
 
-def best_of(models: Sequence[ScoredModel]) -> ScoredModel:
-    """The model with the largest ``BEST_BY``; without anybody who counts, the first."""
-    return max(models, key=lambda model: np.nan_to_num(model.evaluation.summary()[BEST_BY]))
+def best_of(models: Sequence[ScoredModel], best_by: str) -> ScoredModel:
+    """The model whose number of the name ``best_by`` is largest; the first where none has it."""
+    return max(models, key=lambda model: np.nan_to_num(model.evaluation.summary()[best_by]))
 
 
 def report_data(
@@ -168,29 +167,24 @@ def _number(value: float) -> float | None:
     return round(value, DIGITS) if value == value else None
 
 
-LOG = logging.getLogger(__name__)
-
-TEMPLATE = "report.html"
-PLACE = "__DATA__"
-PICTURE_QUALITY = 80
-
-
-def write_report(folder: Path, data: Json, pictures: Sequence[Json], gallery_model: str) -> Path:
-    """Write both files into a folder; the page's path comes back.
+def write_report_json(folder: Path, data: Json, pictures: Sequence[Json] = ()) -> Path:
+    """Write ``report.json`` and return its path.
 
     Args:
         folder: made if absent.
         data: the content, see :func:`report_data`.
-        pictures: people shown, see :func:`gallery_pictures`.
-        gallery_model: name of the model that the pictures are of.
+        pictures: people of the page's gallery, listed without the pictures themselves.
     """
     shown = [{k: v for k, v in picture.items() if k != "src"} for picture in pictures]
-    facts = {**data, "gallery_model": gallery_model}
-    text = json.dumps({**facts, "pictures": shown}, indent=1, ensure_ascii=False)
+    text = json.dumps({**data, "pictures": shown}, indent=1, ensure_ascii=False)
     write_atomically(folder / "report.json", text.encode())
+    return folder / "report.json"
+
+
+def write_page(folder: Path, data: Json, pictures: Sequence[Json]) -> Path:
+    """Write ``report.html`` and return its path; arguments as of :func:`write_report_json`."""
     page = folder / TEMPLATE
-    write_atomically(page, page_html({**facts, "pictures": list(pictures)}).encode())
-    LOG.info("report: %s", page)
+    write_atomically(page, page_html({**data, "pictures": list(pictures)}).encode())
     return page
 
 

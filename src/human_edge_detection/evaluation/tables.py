@@ -1,19 +1,17 @@
-"""Numbers as text, set in columns for a terminal.
-
-The tables that validation prints.
-"""
+"""The tables that validation prints: models, intervals, groups, differences."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from human_edge_detection.evaluation.bootstrap import (
+    LEAST_PHOTOS,
     Estimate,
     break_down,
     estimate,
     paired_difference,
 )
-from human_edge_detection.evaluation.report import BEST_BY, ScoredModel, best_of
+from human_edge_detection.evaluation.report import ScoredModel, best_of
 
 
 def number_text(value: float, digits: int = 4) -> str:
@@ -22,15 +20,15 @@ def number_text(value: float, digits: int = 4) -> str:
 
 
 def estimate_text(estimate: Estimate, digits: int = 4) -> str:
-    """A number with its interval, ``0.7612 [0.7400, 0.7800]``."""
-    if estimate.low != estimate.low:
-        return number_text(estimate.value, digits)
+    """A number with its interval, ``0.7612 [0.7400, 0.7800]``, or ``0.7612 [n/a]``."""
+    if not estimate.has_interval:
+        return number_text(estimate.value, digits) + " [n/a]" * (estimate.value == estimate.value)
     ends = f"[{number_text(estimate.low, digits)}, {number_text(estimate.high, digits)}]"
     return f"{number_text(estimate.value, digits)} {ends}"
 
 
 def table_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in columns, the first to the left and the others to the right."""
+    """A table with its first column aligned left and the others right."""
     lines = [list(header), *map(list, rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     texts = []
@@ -52,26 +50,29 @@ COLUMNS = {
     "target_iou_roi": "target_iou_roi",
     "target_iou_image": "target_iou_image",
 }
-"""Which numbers the comparison table shows, and their headings."""
+"""The numbers of the comparison table, and their headings."""
+
+MIOU_TEXT = "mIoU: mean of target and non-target IoU at 56×56, pooled over all ROIs"
+NO_INTERVAL_TEXT = f"[n/a]: fewer than {LEAST_PHOTOS} photos have a value, so there is no interval"
 
 GROUP_COLUMNS = ("target_iou_image", "boundary_iou", "separation_accuracy")
 
 
-def comparison_text(models: Sequence[ScoredModel]) -> str:
-    """The comparison table, and the best of several by ``BEST_BY``."""
+def comparison_text(models: Sequence[ScoredModel], best_by: str) -> str:
+    """The comparison table, and the best of several by the number of that name."""
     rows = []
     for model in models:
         numbers = model.evaluation.summary()
         rows.append([model.name, *(number_text(numbers.get(k, float("nan"))) for k in COLUMNS)])
-    text = table_text(["model", *COLUMNS.values()], rows)
+    text = table_text(["model", *COLUMNS.values()], rows) + f"\n{MIOU_TEXT}"
     for model in models:
         for found in model.precision:
             stats = ", ".join(f"{name} {number_text(v)}" for name, v in found.stats.items())
             text += f"\n{model.name}, {found.kind}: {stats}"
     if len(models) > 1:
-        best = best_of(models)
-        text += f"\nbest by {BEST_BY}: {best.name} "
-        text += f"({number_text(best.evaluation.summary()[BEST_BY])})"
+        best = best_of(models, best_by)
+        text += f"\nbest by {best_by}: {best.name} "
+        text += f"({number_text(best.evaluation.summary()[best_by])})"
     return text
 
 
@@ -82,7 +83,7 @@ def headline_text(model: ScoredModel, rounds: int) -> str:
     for amount, shifted in model.jitter.items():
         label = f"target_iou_image, boxes ± {amount:.0%}"
         rows.append([label, estimate_text(shifted["target_iou_image"])])
-    return table_text([model.name, "95 % interval over photos"], rows)
+    return _explained(table_text([model.name, "95 % interval over photos"], rows))
 
 
 def groups_text(model: ScoredModel, rounds: int) -> str:
@@ -91,19 +92,27 @@ def groups_text(model: ScoredModel, rounds: int) -> str:
     for group in break_down(model.evaluation.scores, model.evaluation.min_side, rounds):
         numbers = [estimate_text(group.numbers[name], 3) for name in GROUP_COLUMNS]
         rows.append([f"{group.aspect}: {group.name}", str(group.count), *numbers])
-    return table_text(["people", "count", *GROUP_COLUMNS], rows)
+    return _explained(table_text(["people", "count", *GROUP_COLUMNS], rows))
 
 
 def difference_text(first: ScoredModel, second: ScoredModel, rounds: int) -> str:
-    """How much the second model is above the first, number by number, and whether it is noise."""
+    """The second model's numbers minus the first's, and whether each difference is noise."""
     try:
         gains = paired_difference(
             first.evaluation.scores, second.evaluation.scores, first.evaluation.min_side, rounds
         )
     except ValueError:
         return f"{second.name} - {first.name}: not scored on the same people, see the report"
-    rows = [
-        [name, estimate_text(gain), "clear" if gain.is_clear else "within noise"]
-        for name, gain in gains.items()
-    ]
-    return table_text([f"{second.name} - {first.name}", "paired difference", ""], rows)
+    rows = [[name, estimate_text(gain), _verdict(gain)] for name, gain in gains.items()]
+    header = [f"{second.name} - {first.name}", "paired difference", ""]
+    return _explained(table_text(header, rows))
+
+
+def _verdict(gain: Estimate) -> str:
+    if not gain.has_interval:
+        return ""
+    return "clear" if gain.is_clear else "within noise"
+
+
+def _explained(table: str) -> str:
+    return f"{table}\n{NO_INTERVAL_TEXT}" if "[n/a]" in table else table
