@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from human_edge_detection.runtime.detector import PersonDetector
+from human_edge_detection.runtime.detector import DetectorSession
 from human_edge_detection.runtime.head import HeadSession
 from human_edge_detection.runtime.model_files import EXTRACTOR_NAME, default_model
-from human_edge_detection.runtime.sessions import open_session
+from human_edge_detection.runtime.sessions import ON_CPU, open_session
 
 
 def milliseconds(work: Callable[[], object]) -> float:
@@ -37,10 +37,10 @@ def main() -> None:
     parser.add_argument("--head", type=Path, help="another than builtin, its extractor beside it")
     arguments = parser.parse_args()
     rng = np.random.default_rng(0)
-    path = arguments.head or default_model("cpu")[0]
-    head = HeadSession(path, "cpu")
-    ours = PersonDetector(path.with_name(EXTRACTOR_NAME), "cpu", layers=head.facts.layers)
-    other = open_session(arguments.network, "cpu")
+    path = arguments.head or default_model(ON_CPU)[0]
+    head = HeadSession(path, ON_CPU)
+    ours = DetectorSession(path.with_name(EXTRACTOR_NAME), ON_CPU, layers=head.facts.layers)
+    other = open_session(arguments.network, ON_CPU)
     source = other.get_inputs()[0]
     height, width = head.facts.image_size
     photo = ours.prepare(rng.integers(0, 255, (480, 640, 3), dtype=np.uint8))

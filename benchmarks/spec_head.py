@@ -27,6 +27,7 @@ from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.export.head import head_model
 from human_edge_detection.modeling.reference_head import ReferenceHead
 from human_edge_detection.runtime.head import HeadSession
+from human_edge_detection.runtime.sessions import SessionOptions
 
 SPEC = ModelSpec("spec", ("map",), (1024,), (8.0,))
 ALL_AT_ONCE = 1000
@@ -66,7 +67,7 @@ def peak_memory(path: Path, people: int, max_rois: int | None) -> float:
 
 def _measure(path: Path, people: int, max_rois: int | None) -> float:
     features, rois = feeds(people)
-    head = HeadSession(path, "cpu", max_rois=max_rois)
+    head = HeadSession(path, SessionOptions("cpu", max_rois=max_rois))
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts from what is there now
     before = _peak()
     head([features], rois)
@@ -97,7 +98,9 @@ def main() -> None:
             path.write_bytes(head_model(head, SPEC).SerializeToString())
         chunks = {"ours": arguments.max_rois, "plain": ALL_AT_ONCE}
         heads = {
-            name: HeadSession(path, "cpu", max_rois=chunks[name], threads=arguments.threads)
+            name: HeadSession(
+                path, SessionOptions("cpu", max_rois=chunks[name], threads=arguments.threads)
+            )
             for name, path in paths.items()
         }
         print("| people | largest difference | ours, ms | plain, ms | ours / plain | CPU time |")

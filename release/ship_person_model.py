@@ -37,6 +37,7 @@ from human_edge_detection.runtime.model_files import (
     WEIGHTS_DIR,
     WEIGHTS_NAME,
 )
+from human_edge_detection.runtime.sessions import ON_CPU
 from human_edge_detection.training.options import TrainOptions
 
 NAMES = (HEAD_NAME, INT8_HEAD_NAME, EXTRACTOR_NAME, WEIGHTS_NAME)
@@ -114,7 +115,7 @@ def write_card(checkpoint: Path, report: Path, folder: Path) -> Path:
 
 def files(folder: Path) -> Iterator[str]:
     """Name, size and hash of each file, and what the head says of itself."""
-    facts = HeadSession(folder / HEAD_NAME, "cpu").facts
+    facts = HeadSession(folder / HEAD_NAME, ON_CPU).facts
     yield from ("| file | MB | SHA-256 |", "|---|---|---|")
     for name in NAMES:
         data = (folder / name).read_bytes()

@@ -26,7 +26,7 @@ from human_edge_detection.evaluation.models import (
     open_model_file,
 )
 from human_edge_detection.export.head import export_end_to_end, export_head
-from human_edge_detection.inference.ensemble import Answer, mean_probs
+from human_edge_detection.inference.ensemble import RoiProbs, mean_probs
 from human_edge_detection.masks.probabilities import softmax
 from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.modeling.weights import read_trained
@@ -148,18 +148,18 @@ def test_margins_and_grids_may_differ(folder: Path, tmp_path: Path) -> None:
     wide = write_model(tmp_path / "wide.pth", 1, replace(SPEC, roi_padding=0.3, roi_size=6))
     paths, net = [folder / "seed_0.pth", wide], str(folder / "net.onnx")
     of = dataset_of(folder)
-    answers = []
+    members = []
     for path in paths:
         with open_model_file(path, net, "cpu") as model:
             own = of(model.spec)
             sample = own[0]
-            answers.append(Answer(softmax(model.infer([sample])), own.rois_source(sample)))
+            members.append(RoiProbs(softmax(model.infer([sample])), own.rois_source(sample)))
     with open_ensemble(paths, net, "cpu") as both:
         assert (both.spec.roi_padding, both.spec.mask_size) == (0.3, 12)
         dataset = of(both.spec)
         sample = dataset[0]
         found = softmax(both.infer_on(of)([sample]))
-    expected = mean_probs(answers, dataset.rois_source(sample), 12)
+    expected = mean_probs(members, dataset.rois_source(sample), 12)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 

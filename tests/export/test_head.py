@@ -18,6 +18,7 @@ from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.modeling.weights import save_weights
 from human_edge_detection.runtime.head import HeadSession
 from human_edge_detection.runtime.model_files import EXTRACTOR_NAME, HEAD_NAME
+from human_edge_detection.runtime.sessions import ON_CPU, SessionOptions
 from human_edge_detection.training.checkpoints import save_checkpoint
 from human_edge_detection.training.finish import predict_command
 from stand_in import write_stand_in
@@ -61,7 +62,7 @@ def test_a_second_trunk_has_an_input_of_its_own(tmp_path: Path):
     path = tmp_path / "head.onnx"
     head = build_head(TWO_TRUNKS)
     export_head(head, TWO_TRUNKS, path)
-    session = HeadSession(path, "cpu")
+    session = HeadSession(path, ON_CPU)
     assert session.facts.small_side == 40
     maps = [torch.randn(2, 6, 16, 24), torch.randn(2, 8, 8, 12)]
     boxes = [[0, 3, 3, 20, 35], [1, 0, 0, 41, 8], [1, 5, 5, 9, 60], [0, 1, 2, 3, 4]]
@@ -77,7 +78,7 @@ def test_a_second_trunk_has_an_input_of_its_own(tmp_path: Path):
     for rows in ([0, 3], [1, 2], [0], [3, 2, 1, 0]):
         found = session(features, rois.numpy()[rows])
         np.testing.assert_allclose(found, wanted[rows], atol=1e-5)
-    few_at_once = HeadSession(path, "cpu", max_rois=3)
+    few_at_once = HeadSession(path, SessionOptions("cpu", max_rois=3))
     np.testing.assert_allclose(few_at_once(features, rois.numpy()), wanted, atol=1e-5)
 
 

@@ -160,9 +160,9 @@ def test_an_ensemble_survives_pickling(files: Path) -> None:
 
 
 def test_what_does_not_go_together_is_refused_by_name(files: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--extractor names 2 files but --model 3: give one for"):
+    with pytest.raises(InputError, match="extractor names 2 files but model 3: give one for"):
         predict(files, ["head"] * 3, [files / "extractor.onnx"] * 2)
-    with pytest.raises(InputError, match=r"whole\.onnx is end to end.*'none' for this one"):
+    with pytest.raises(InputError, match=r"whole\.onnx is end to end.*none for this one"):
         predict(files, ["head", "whole"])
     with pytest.raises(InputError, match=r"doubtful\.onnx is a head without its extractor"):
         predict(files, ["head", "doubtful"], [files / "extractor.onnx", None])

@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 
 from human_edge_detection.core.structures import FloatArray
-from human_edge_detection.inference.ensemble import Answer, mean_probs
+from human_edge_detection.inference.ensemble import RoiProbs, mean_probs
 
 ROI = np.array([[0, 0, 4, 4]], np.float32)
 
 
-def answer(target: object, roi: object = ROI) -> Answer:
+def answer(target: object, roi: object = ROI) -> RoiProbs:
     """One person with these target probabilities [M, M], the rest background."""
     plane = np.asarray(target, np.float32)
     probs = np.stack([1 - plane, plane, np.zeros_like(plane)])[None]
-    return Answer(probs, np.asarray(roi, np.float32))
+    return RoiProbs(probs, np.asarray(roi, np.float32))
 
 
-def target_of(answers: list[Answer], side: int, roi: FloatArray = ROI) -> FloatArray:
+def target_of(answers: list[RoiProbs], side: int, roi: FloatArray = ROI) -> FloatArray:
     probs = mean_probs(answers, roi, side)
     np.testing.assert_allclose(probs.sum(axis=1), 1, atol=1e-6)
     return np.asarray(probs[0, 1])
@@ -69,5 +69,5 @@ def test_where_nobody_has_looked_is_background() -> None:
 
 
 def test_nobody_is_nobody() -> None:
-    empty = Answer(np.zeros((0, 3, 2, 2), np.float32), np.zeros((0, 4), np.float32))
+    empty = RoiProbs(np.zeros((0, 3, 2, 2), np.float32), np.zeros((0, 4), np.float32))
     assert mean_probs([empty, empty], empty.rois_xyxy, 2).shape == (0, 3, 2, 2)

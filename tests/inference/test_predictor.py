@@ -268,9 +268,9 @@ def test_a_head_that_does_not_fit_is_refused(files, tmp_path):
 def test_missing_parts_say_what_to_pass(files, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("human_edge_detection.runtime.model_files.WEIGHTS_DIR", tmp_path)
-        with pytest.raises(InputError, match=r"no person model ships.*--model"):
+        with pytest.raises(InputError, match=r"no person model ships.*model checkpoints"):
             MaskPredictor(device="cpu")
-    with pytest.raises(InputError, match="without --model"):
+    with pytest.raises(InputError, match="without model"):
         MaskPredictor(extractor=files / "extractor.onnx")
     with pytest.raises(InputError, match="head without its extractor"):
         MaskPredictor(files / "head.onnx", device="cpu")
@@ -278,7 +278,7 @@ def test_missing_parts_say_what_to_pass(files, tmp_path, monkeypatch):
         open_predictor(files, extractor=tmp_path / "missing.onnx")
     with pytest.raises(InputError, match="fuse 'best'"):
         open_predictor(files, fuse="best")
-    with pytest.raises(InputError, match="--max_rois must be at least 1"):
+    with pytest.raises(InputError, match="max_rois must be at least 1"):
         open_predictor(files, max_rois=0)
 
 

@@ -34,6 +34,7 @@ from human_edge_detection.runtime.model_files import (
     own_extractor,
     shipped_weights,
 )
+from human_edge_detection.runtime.sessions import ON_CPU, SessionOptions
 from human_edge_detection.training.checkpoints import save_checkpoint
 from people_set import write_people_set
 from tiny_person import write_person_checkpoint
@@ -89,8 +90,8 @@ def check_folder(folder: Path) -> None:
     assert "__" not in card
     for name in files:
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() in card, name
-    facts = HeadSession(folder / HEAD_NAME, "cpu").facts
-    assert replace(facts, precision="int8") == HeadSession(folder / INT8_HEAD_NAME, "cpu").facts
+    facts = HeadSession(folder / HEAD_NAME, ON_CPU).facts
+    assert replace(facts, precision="int8") == HeadSession(folder / INT8_HEAD_NAME, ON_CPU).facts
     assert own_extractor(folder / HEAD_NAME, facts) == folder / EXTRACTOR_NAME
     trained = read_trained(folder / WEIGHTS_NAME)
     assert trained.spec.image_size == facts.image_size
@@ -145,16 +146,19 @@ def test_the_shipped_weights_are_exported_at_another_size(
     monkeypatch.setattr("human_edge_detection.runtime.model_files.WEIGHTS_DIR", shipped)
     options = ExportOptions(Path("builtin"), output_dir=tmp_path, image_size=(32, 64))
     assert run_export(options) == 0
-    assert HeadSession(tmp_path / HEAD_NAME, "cpu").facts.image_size == (32, 64)
+    assert HeadSession(tmp_path / HEAD_NAME, ON_CPU).facts.image_size == (32, 64)
 
 
 def test_the_8_bit_head_is_for_cpus(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("human_edge_detection.runtime.model_files.WEIGHTS_DIR", shipped)
-    assert default_model("cpu") == (shipped / INT8_HEAD_NAME, shipped / EXTRACTOR_NAME)
-    assert default_model(providers=["CPUExecutionProvider"])[0] == shipped / INT8_HEAD_NAME
+    assert default_model(ON_CPU) == (shipped / INT8_HEAD_NAME, shipped / EXTRACTOR_NAME)
+    assert (
+        default_model(SessionOptions(providers=["CPUExecutionProvider"]))[0]
+        == shipped / INT8_HEAD_NAME
+    )
     chosen = "human_edge_detection.runtime.model_files.choose_providers"
     monkeypatch.setattr(chosen, lambda device, providers: ["CUDAExecutionProvider"])
-    assert default_model("auto") == (shipped / HEAD_NAME, shipped / EXTRACTOR_NAME)
+    assert default_model(SessionOptions()) == (shipped / HEAD_NAME, shipped / EXTRACTOR_NAME)
 
 
 def test_absent_files_say_what_to_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.export.head import head_model
 from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.runtime.head import HeadSession
+from human_edge_detection.runtime.sessions import SessionOptions
 
 CHANNELS, STRIDE, SIDE = 32, 8.0, 160
 FEATURES = [np.zeros((1, CHANNELS, SIDE // 8, SIDE // 8), np.float32)]
@@ -32,7 +33,7 @@ def open_head(
     torch.manual_seed(0)
     path = folder / f"{kind}.onnx"
     path.write_bytes(head_model(build_head(spec), spec).SerializeToString())
-    return HeadSession(path, "cpu", threads=1)
+    return HeadSession(path, SessionOptions("cpu", threads=1))
 
 
 def rois(people: int) -> np.ndarray:

@@ -9,8 +9,9 @@ import pytest
 
 from analytic_model import write_constant_detector
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.runtime.detector import PersonDetector, holds_detector
+from human_edge_detection.runtime.detector import DetectorSession, holds_detector
 from human_edge_detection.runtime.detector_layouts import class_names, recognise
+from human_edge_detection.runtime.sessions import ON_CPU, SessionOptions
 
 PHOTO = np.zeros((64, 128, 3), np.uint8)  # letterboxed into 128x128 with 32 rows above
 WHOLE_BODY = "yolov9_n_wholebody25_post_0100_1x3x480x640.onnx"
@@ -25,7 +26,7 @@ def raw(rows: list[list[float]], anchors: int = 200) -> np.ndarray:
 def open_detector(tmp_path: Path, outputs: dict[str, np.ndarray], **settings: object):
     file_settings = {k: settings.pop(k) for k in ("names", "size_hw") if k in settings}
     path = write_constant_detector(tmp_path / "detector.onnx", outputs, **file_settings)
-    return PersonDetector(path, "cpu", **settings)
+    return DetectorSession(path, ON_CPU, **settings)
 
 
 def test_raw_boxes_come_back_in_source_pixels_after_suppression(tmp_path):
@@ -69,7 +70,7 @@ def test_the_person_class_is_read_from_the_names_in_the_file(tmp_path):
     rows = [[64, 64, 40, 20, 0.0, 0.9]]
     detector = open_detector(tmp_path, {"output0": raw(rows)}, names=("dog", "person"))
     assert len(detector(PHOTO)) == 1
-    other = PersonDetector(tmp_path / "detector.onnx", "cpu", person_class=0)
+    other = DetectorSession(tmp_path / "detector.onnx", ON_CPU, person_class=0)
     assert len(other(PHOTO)) == 0
 
 
@@ -78,7 +79,7 @@ def test_mask_coefficients_of_a_segmentation_export_are_no_classes(tmp_path):
     outputs = {"output0": raw(rows), "output1": np.zeros((1, 32, 8, 8), np.float32)}
     assert len(open_detector(tmp_path, outputs, names=("person",))(PHOTO)) == 1
     with pytest.raises(InputError, match="person_class 1 is not one of the detector's 1"):
-        PersonDetector(tmp_path / "detector.onnx", "cpu", person_class=1)(PHOTO)
+        DetectorSession(tmp_path / "detector.onnx", ON_CPU, person_class=1)(PHOTO)
 
 
 def test_nobody_is_a_result(tmp_path):
@@ -127,8 +128,8 @@ def test_one_pass_yields_features_too(tmp_path):
     assert len(people) == 1 and pooled.shape == (1, 3, 32, 32)
     assert pooled[0, :, 16, 16] == pytest.approx(1.0)
     assert (detector.channels, detector.strides) == ((3,), (4.0,))
-    with pytest.raises(InputError, match="no tensor 'nonsense'.*--extractor"):
-        PersonDetector(tmp_path / "detector.onnx", "cpu", layers=("nonsense",))
+    with pytest.raises(InputError, match="no tensor 'nonsense'.*name the extractor"):
+        DetectorSession(tmp_path / "detector.onnx", ON_CPU, layers=("nonsense",))
 
 
 def test_open_input_size_takes_the_given_one(tmp_path):
@@ -148,9 +149,9 @@ def test_a_file_that_is_no_onnx(tmp_path):
     path = tmp_path / "broken.onnx"
     path.write_bytes(b"no model at all")
     with pytest.raises(InputError, match=r"broken\.onnx"):
-        PersonDetector(path, "cpu")
+        DetectorSession(path, ON_CPU)
     with pytest.raises(InputError, match="does not exist"):
-        PersonDetector(tmp_path / "missing.onnx", "cpu")
+        DetectorSession(tmp_path / "missing.onnx", ON_CPU)
 
 
 def test_a_closed_detector_says_so(tmp_path):
@@ -166,7 +167,7 @@ def test_the_real_whole_body_file_in_one_pass(shared_dir):
     if not path.is_file():
         pytest.skip(f"needs {path}")
     layers = ("/model.2/Concat_output_0", "/model.14/Concat_output_0")
-    detector = PersonDetector(path, "cpu", layers=layers, threads=1)
+    detector = DetectorSession(path, SessionOptions("cpu", threads=1), layers=layers)
     assert detector.input_size_hw == (480, 640)
     assert (detector.channels, detector.strides) == ((32, 80), (4.0, 8.0))
     people, maps = detector.run(detector.prepare(np.zeros((300, 200, 3), np.uint8)))

@@ -106,8 +106,8 @@ def test_a_free_image_size_follows_the_wish(tmp_path: Path) -> None:
     assert YOLOv9FeatureExtractor(path, "cpu").input_size_hw == (640, 640)
 
 
-def test_a_size_that_the_file_does_not_take_names_the_flag(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"--image_size 32 32 .* use --image_size 16 24"):
+def test_a_size_that_the_file_does_not_take_names_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"image_size 32 32 .* use image_size 16 24"):
         YOLOv9FeatureExtractor(small(tmp_path), "cpu", image_size_hw=(32, 32))
     with pytest.raises(ValueError, match=r"\[B, 3, 16, 24\], but got \[1, 3, 8, 8\]"):
         YOLOv9FeatureExtractor(small(tmp_path), "cpu")(noise(1, 8, 8))

@@ -5,15 +5,20 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import numpy as np
 import onnxruntime as ort
 import pytest
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.runtime import sessions as runtime
+from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 from human_edge_detection.runtime.sessions import (
     CPU,
     CUDA,
+    ON_CPU,
     TENSORRT,
+    Provider,
+    SessionOptions,
     choose_providers,
     open_session,
 )
@@ -46,17 +51,75 @@ def test_a_device_that_is_not_there_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, device: str
 ) -> None:
     pretend(monkeypatch, CPU)
-    with pytest.raises(InputError, match=rf"--device {device} .*onnxruntime-gpu.*--device c"):
+    with pytest.raises(InputError, match=rf"device {device} .*onnxruntime-gpu.*device c"):
         choose_providers(device)
 
 
 def test_unknown_names_are_refused() -> None:
-    with pytest.raises(InputError, match="--device gpu is unknown: use auto, cpu, cuda, tensorrt"):
+    with pytest.raises(InputError, match="device gpu is unknown: use auto, cpu, cuda, tensorrt"):
         choose_providers("gpu")
     with pytest.raises(InputError, match=r"NoSuchExecutionProvider.*available here"):
         choose_providers("auto", ["NoSuchExecutionProvider"])
     with pytest.raises(InputError, match="empty"):
         choose_providers("auto", [])
+
+
+SPECIFIED = [TENSORRT, CUDA, CPU]
+
+
+@pytest.mark.parametrize(
+    "providers",
+    [
+        SPECIFIED,
+        ["TensorRT", "CUDA", "CPU"],
+        [(TENSORRT, {"trt_fp16_enable": True}), ("cuda", {"device_id": 0}), "cpu"],
+    ],
+)
+def test_several_providers_are_an_order_of_preference(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, providers: list[Provider]
+) -> None:
+    pretend(monkeypatch, CPU)
+    runtime._warn_once.cache_clear()
+    for _ in range(3):  # a model opens several sessions
+        assert choose_providers("cuda", providers) == [CPU]
+    (warning,) = caplog.records
+    assert warning.levelno == logging.WARNING
+    assert f"left out {TENSORRT}, because it is not here; {CUDA}, because" in caplog.text
+    assert f"Running on {CPU}" in caplog.text
+    pretend(monkeypatch, *SPECIFIED)
+    assert [runtime._provider_name(item) for item in choose_providers("cpu", providers)] == (
+        SPECIFIED
+    )
+    pretend(monkeypatch, TENSORRT)
+    with pytest.raises(InputError, match=f"providers asks for {CUDA}, but it is not here: install"):
+        choose_providers("cpu", ["cuda", "cpu"])
+
+
+def test_the_call_of_the_specification_runs_on_a_machine_without_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, model: Path
+) -> None:
+    pretend(monkeypatch, CPU)
+    runtime._warn_once.cache_clear()
+    extractor = YOLOv9FeatureExtractor(str(model), device="cuda", providers=SPECIFIED)
+    with extractor:
+        (features,) = extractor(np.zeros((1, 3, 16, 16), np.float32))
+    assert features.shape[:2] == (1, 4)
+    assert len([item for item in caplog.records if item.levelno == logging.WARNING]) == 1
+    with pytest.raises(InputError, match="device cuda asks for"):
+        YOLOv9FeatureExtractor(str(model), device="cuda")
+
+
+def test_falling_back_within_the_providers_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = ort.InferenceSession
+    pretend(monkeypatch, CPU, CUDA)
+    monkeypatch.setattr(ort, "InferenceSession", lambda m, o, providers: real(m, o, [CPU]))
+    monkeypatch.setattr(ort, "preload_dlls", lambda: None, raising=False)
+    open_session(model, SessionOptions(providers=[CUDA, CPU]))
+    assert f"fell back to {CPU}" in caplog.text
+    with pytest.raises(InputError, match="fell back"):
+        open_session(model, SessionOptions(providers=[CUDA]))
 
 
 def test_providers_with_options_pass_through() -> None:
@@ -66,7 +129,7 @@ def test_providers_with_options_pass_through() -> None:
 
 def test_the_real_provider_is_logged(model: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "human_edge_detection.runtime.sessions"):
-        session = open_session(model, "cpu")
+        session = open_session(model, ON_CPU)
     assert session.get_providers() == [CPU]
     assert f"{model} runs on {CPU}" in caplog.text
 
@@ -78,9 +141,9 @@ def test_falling_back_is_an_error_when_asked_for_and_a_warning_in_auto(
     pretend(monkeypatch, CPU, CUDA)
     monkeypatch.setattr(ort, "InferenceSession", lambda m, o, providers: real(m, o, [CPU]))
     monkeypatch.setattr(ort, "preload_dlls", lambda: None, raising=False)
-    with pytest.raises(InputError, match=f"--device cuda asks for {CUDA}.*fell back to {CPU}"):
-        open_session(model, "cuda")
-    open_session(model, "auto")
+    with pytest.raises(InputError, match=f"device cuda asks for {CUDA}.*fell back to {CPU}"):
+        open_session(model, SessionOptions("cuda"))
+    open_session(model, SessionOptions("auto"))
     assert "fell back" in caplog.text and "onnxruntime-gpu" in caplog.text
 
 
@@ -99,21 +162,54 @@ def test_bad_files_are_named(tmp_path: Path, model: Path) -> None:
             open_session(tmp_path / name)
 
 
-def test_tensorrt_engines_are_kept_under_the_models_hash(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_tensorrt_engines_are_cached_beside_the_onnx_file(tmp_path: Path) -> None:
+    folder = runtime.engine_folder("abc", tmp_path)
+    assert folder == tmp_path / "tensorrt_engines" / "abc" and folder.is_dir()
+    options = runtime.tensorrt_options(folder)
+    assert options["trt_fp16_enable"] == options["trt_engine_cache_enable"] == "True"
+    assert options["trt_engine_cache_path"] == options["trt_timing_cache_path"] == str(folder)
+
+
+@pytest.mark.parametrize("beside", [None, "a file, not a folder"])
+def test_engines_go_to_the_users_cache_where_that_folder_cannot_be_written(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    beside: str | None,
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    profile = {"rois": ((0, 5), (8, 5), (128, 5))}
-    options = runtime.tensorrt_options("abc", profile)
-    assert options["trt_fp16_enable"] == "True"
-    assert options["trt_engine_cache_path"] == str(
-        tmp_path / "human_edge_detection" / "tensorrt" / "abc"
-    )
-    assert options["trt_profile_min_shapes"] == "rois:0x5"
-    assert options["trt_profile_max_shapes"] == "rois:128x5"
-    assert "trt_profile_min_shapes" not in runtime.tensorrt_options("abc")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    if beside is not None:
+        (tmp_path / beside).touch()
+    folder = runtime.engine_folder("abc", None if beside is None else tmp_path / beside)
+    assert folder == tmp_path / "cache" / "human_edge_detection" / "tensorrt" / "abc"
+    assert folder.is_dir()
+    assert (f"engines are cached in {folder}" in caplog.text) == (beside is not None)
+
+
+def test_a_session_on_tensorrt_says_where_its_engines_are(
+    monkeypatch: pytest.MonkeyPatch, model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[list[object]] = []
+
+    class Started:
+        def __init__(self, *_: object, providers: list[object]) -> None:
+            asked.append(providers)
+
+        def get_providers(self) -> list[str]:
+            return [TENSORRT]
+
+    pretend(monkeypatch, CPU, TENSORRT)
+    monkeypatch.setattr(ort, "InferenceSession", Started)
+    monkeypatch.setattr(ort, "preload_dlls", lambda: None, raising=False)
+    with caplog.at_level(logging.INFO, "human_edge_detection.runtime.sessions"):
+        open_session(model, SessionOptions("tensorrt"))
+    folder = model.parent / "tensorrt_engines"
+    assert f"{model}: TensorRT engines are cached in {folder}" in caplog.text
+    (name, options), cpu = asked[0]  # type: ignore[misc]
+    assert (name, cpu) == (TENSORRT, CPU)
+    assert Path(options["trt_engine_cache_path"]).parent == folder
 
 
 def test_threads_do_not_wait_busily_for_the_next_run(model: Path) -> None:
-    options = open_session(model, "cpu").get_session_options()
+    options = open_session(model, ON_CPU).get_session_options()
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"

@@ -30,7 +30,8 @@ from human_edge_detection.inference.benchmark import (
 from human_edge_detection.inference.cold_start import ColdStart, measure_cold
 from human_edge_detection.inference.sources import find_sources
 from human_edge_detection.runtime.model_files import default_model
-from human_edge_detection.runtime.sessions import choose_providers, read_model, short_hash
+from human_edge_detection.runtime.onnx_graph import read_model, short_hash
+from human_edge_detection.runtime.sessions import SessionOptions, choose_providers
 
 BENCHMARK_PROVIDERS = ("cpu", "cuda", "tensorrt")
 
@@ -130,7 +131,7 @@ def plan(options: BenchmarkOptions) -> list[Target]:
 
 def _model_files(options: BenchmarkOptions, device: str) -> list[tuple[Path, Path | None]]:
     if not options.model:
-        head, extractor = default_model(device)
+        head, extractor = default_model(SessionOptions(device))
         pairs: list[tuple[Path, Path | None]] = [(head, extractor)]
     else:
         own = options.extractor or ("none",)

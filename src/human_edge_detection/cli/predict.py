@@ -15,7 +15,8 @@ from human_edge_detection.inference.predictor import MaskPredictor
 from human_edge_detection.inference.resume_log import Ledger
 from human_edge_detection.inference.sources import Source, find_sources
 from human_edge_detection.runtime.model_files import ModelFiles, name_files
-from human_edge_detection.runtime.sessions import read_model, short_hash
+from human_edge_detection.runtime.onnx_graph import read_model, short_hash
+from human_edge_detection.runtime.sessions import SessionOptions
 
 
 def run_predict(options: PredictOptions) -> int:
@@ -38,7 +39,7 @@ def run_predict(options: PredictOptions) -> int:
     jobs = plan(sources, boxes, options)
     files = name_files(
         options.model, options.extractors, options.detector, options.detector_layout,
-        options.person_class, options.device,
+        options.person_class, SessionOptions(options.device),
     )  # fmt: skip
     ledger = Ledger(options.output, _settings(options, files), options.overwrite)
     rest = [job for job in jobs if ledger.finished(job.source) is None]
@@ -91,9 +92,8 @@ def plan(sources: list[Source], boxes: BoxFile | None, options: PredictOptions) 
 
 def _open_predictor(options: PredictOptions, files: ModelFiles) -> MaskPredictor:
     return MaskPredictor(
-        files.heads, files.extractors, files.detector, device=options.device,
-        max_rois=options.max_rois, fuse=options.fuse, layout=options.detector_layout,
-        person_class=options.person_class, threads=options.threads,
+        files, device=options.device, max_rois=options.max_rois, fuse=options.fuse,
+        threads=options.threads,
     )  # fmt: skip
 
 

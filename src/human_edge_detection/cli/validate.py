@@ -128,8 +128,9 @@ def find_models(options: ValidateOptions) -> list[Path]:
 
 def _named(name: str, device: str) -> Path:
     from human_edge_detection.runtime.model_files import default_model
+    from human_edge_detection.runtime.sessions import SessionOptions
 
-    return default_model(device)[0] if name == BUILTIN else Path(name)
+    return default_model(SessionOptions(device))[0] if name == BUILTIN else Path(name)
 
 
 def check_members(paths: Sequence[Path]) -> None:

@@ -11,7 +11,7 @@ import struct
 import threading
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -22,7 +22,7 @@ from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import check_regular, write_atomically
 from human_edge_detection.core.geometry import PAD_VALUE, AxisTransform, letterbox
-from human_edge_detection.core.structures import FloatArray, ImageArray
+from human_edge_detection.core.structures import Detections, FloatArray, ImageArray
 
 MAX_PIXELS = 80_000_000
 """Pixels of the largest photo that is decoded by default: 2 GiB with all working copies."""
@@ -249,6 +249,23 @@ class PreparedImage:
     transform: AxisTransform
     size_hw: tuple[int, int]
     others: tuple[PreparedImage, ...] = ()
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """One photo as a head reads it. Plain data: may be kept, and used by any thread.
+
+    Attributes:
+        features: the head's inputs besides the ROIs, batch of 1.
+        prepared: the photo as it entered the network.
+        people: the boxes that the same pass found, where the network has a detector.
+        others: the photo as the further networks of an ensemble read it.
+    """
+
+    features: list[FloatArray] = field(repr=False)
+    prepared: PreparedImage = field(repr=False)
+    people: Detections | None = None
+    others: tuple[EncodedImage, ...] = field(default=(), repr=False)
 
 
 def check_image(image: object) -> ImageArray:

@@ -18,7 +18,7 @@ from human_edge_detection.core.spec import ExportedSpec, ModelSpec
 from human_edge_detection.core.structures import FloatArray, Infer, RoiSample
 from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.export.extractors import open_extractor
-from human_edge_detection.inference.ensemble import Answer, mean_probs
+from human_edge_detection.inference.ensemble import RoiProbs, mean_probs
 from human_edge_detection.masks.probabilities import softmax
 from human_edge_detection.modeling.features import (
     MapSource,
@@ -33,6 +33,7 @@ from human_edge_detection.modeling.weights import (
 )
 from human_edge_detection.runtime.head import HeadSession
 from human_edge_detection.runtime.model_files import own_extractor
+from human_edge_detection.runtime.sessions import SessionOptions
 
 MODEL_SUFFIXES = (*WEIGHTS_SUFFIXES, ".onnx")
 
@@ -104,7 +105,7 @@ def open_model_file(
             trained = read_trained(path).at_size(image_size)
             infer = _weights_infer(trained, torch_device(device), extractor_of)
             return OpenModel(trained.spec, infer, resources.pop_all())
-        session = HeadSession(path, device)
+        session = HeadSession(path, SessionOptions(device))
         resources.callback(session.close)
         spec = _spec_of(path, session.facts, image_size)
         if session.facts.end_to_end:
@@ -240,7 +241,7 @@ class OpenEnsemble(AbstractContextManager["OpenEnsemble"]):
             for model, dataset in members:
                 rois = dataset.rois_source(sample)
                 logits = model.infer([replace(sample, rois=to_input(rois))])
-                answers.append(Answer(softmax(logits), rois))
+                answers.append(RoiProbs(softmax(logits), rois))
             return mean_probs(answers, whole.rois_source(sample), self.spec.mask_size)
 
         def infer(samples: Sequence[RoiSample]) -> FloatArray:

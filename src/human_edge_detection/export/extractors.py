@@ -22,7 +22,7 @@ from human_edge_detection.modeling.efficientnet_lite import (
     load_imagenet_weights,
 )
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
-from human_edge_detection.runtime.sessions import open_session, user_cache_dir
+from human_edge_detection.runtime.sessions import ON_CPU, open_session, user_cache_dir
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ def largest_error(model: EfficientNetLite0, data: bytes, image_size_hw: tuple[in
     """ONNX Runtime against PyTorch on two noise images, as a part of each map's largest value."""
     rng = np.random.default_rng(0)
     images = rng.random((2, 3, *image_size_hw), np.float32)
-    session = open_session(data, "cpu", label="the built-in extractor")
+    session = open_session(data, ON_CPU, label="the built-in extractor")
     found = session.run(list(OUTPUTS), {"images": images})
     model.eval()
     with torch.inference_mode():

@@ -27,8 +27,7 @@ from human_edge_detection.export.parity import (
     random_features,
     refuse_errors,
 )
-from human_edge_detection.runtime.onnx_graph import select_outputs
-from human_edge_detection.runtime.sessions import read_model
+from human_edge_detection.runtime.onnx_graph import read_model, select_outputs
 
 LOG = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from torch import nn
 from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.runtime.head import head_feeds
-from human_edge_detection.runtime.onnx_graph import select_outputs
-from human_edge_detection.runtime.sessions import open_session, read_model
+from human_edge_detection.runtime.onnx_graph import read_model, select_outputs
+from human_edge_detection.runtime.sessions import ON_CPU, open_session
 
 TOLERANCE = 1e-3
 """Largest difference of a logit, ONNX Runtime against torch, that an export may show."""
@@ -37,7 +37,7 @@ class ParityCheck:
 
 def check_head(data: bytes, head: nn.Module, spec: ModelSpec) -> list[ParityCheck]:
     """ONNX Runtime against torch for no, one and seven ROIs, on one and on two images."""
-    session = open_session(data, "cpu", label="the exported head")
+    session = open_session(data, ON_CPU, label="the exported head")
     checks = []
     for people, images in ((0, 1), (1, 1), (7, 1), (7, 2)):
         features, rois = random_features(spec, images), odd_rois(people, images, spec.image_size)
@@ -54,8 +54,8 @@ def check_end_to_end(
 ) -> list[ParityCheck]:
     """The merged file against the extractor's own session followed by the torch head."""
     parts = select_outputs(read_model(extractor), spec.layers)
-    session = open_session(parts, "cpu", label=str(extractor))
-    merged = open_session(data, "cpu", label="the merged model")
+    session = open_session(parts, ON_CPU, label=str(extractor))
+    merged = open_session(data, ON_CPU, label="the merged model")
     name = session.get_inputs()[0].name
     batch = session.get_inputs()[0].shape[0]
     rng = np.random.default_rng(0)

@@ -27,7 +27,8 @@ from human_edge_detection.export.parity import ParityCheck
 from human_edge_detection.modeling.person_extractor import LAYERS, PersonExtractor
 from human_edge_detection.modeling.weights import TrainedWeights
 from human_edge_detection.runtime.model_files import EXTRACTOR_NAME, HEAD_NAME
-from human_edge_detection.runtime.sessions import open_session, short_hash
+from human_edge_detection.runtime.onnx_graph import short_hash
+from human_edge_detection.runtime.sessions import ON_CPU, open_session
 
 LOG = logging.getLogger(__name__)
 
@@ -119,7 +120,7 @@ def extractor_errors(extractor: _Named, data: bytes, size_hw: tuple[int, int]) -
     A part of the output's largest value, but of 1 for scores: on noise a trained detector's largest
     score is so small that ONNX Runtime's sigmoid, right to 1e-7, would seem wrong.
     """
-    session = open_session(data, "cpu", label="the exported extractor")
+    session = open_session(data, ON_CPU, label="the exported extractor")
     rng = np.random.default_rng(0)
     errors = dict.fromkeys(extractor.names, 0.0)
     for count in (1, 4):

@@ -29,7 +29,8 @@ from human_edge_detection.export.quantize import Feeds, quantized
 from human_edge_detection.inference.predictor import MaskPredictor
 from human_edge_detection.masks.probabilities import softmax
 from human_edge_detection.runtime.head import head_feeds
-from human_edge_detection.runtime.sessions import open_session, read_model
+from human_edge_detection.runtime.onnx_graph import read_model
+from human_edge_detection.runtime.sessions import ON_CPU, open_session
 
 LOG = logging.getLogger(__name__)
 
@@ -148,7 +149,7 @@ def head_inputs(
 
 def compare(first: bytes, second: bytes, feeds: Sequence[Feeds]) -> Agreement:
     """How alike the masks of two heads, given as files' bytes, are on the same inputs."""
-    sessions = [open_session(data, "cpu", label="head") for data in (first, second)]
+    sessions = [open_session(data, ON_CPU, label="head") for data in (first, second)]
     ious: list[float] = []
     for feed in feeds:
         one, other = (_target_masks(session.run(None, feed)[0]) for session in sessions)

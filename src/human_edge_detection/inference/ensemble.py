@@ -1,7 +1,4 @@
-"""The heads of a model, one or several whose probabilities are averaged.
-
-The mean of what several models say about the same people, each about its own region.
-"""
+"""Averages the probabilities of several models, whose ROIs and grids may differ."""
 
 from __future__ import annotations
 
@@ -13,62 +10,65 @@ from numpy.typing import NDArray
 
 from human_edge_detection.core.boxes import box_areas, padded_rois
 from human_edge_detection.core.geometry import AxisTransform
+from human_edge_detection.core.images import EncodedImage
 from human_edge_detection.core.structures import FloatArray, MaskClass
-from human_edge_detection.inference.encoders import EncodedImage
 from human_edge_detection.masks.paste import paste_at
 from human_edge_detection.runtime.head import HeadSession
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One model's word on N people.
+class RoiProbs:
+    """One model's probabilities of N people, and the regions that they cover.
 
     Attributes:
         probs: float32 [N, 3, M, M], classes as in ``MaskClass``.
-        rois_xyxy: float32 [N, 4] source pixels, what each mask covers; empty where the model has
-            not looked.
+        rois_xyxy: float32 [N, 4] source pixels; empty where the model saw nothing.
     """
 
     probs: FloatArray
     rois_xyxy: FloatArray
 
 
-def mean_probs(answers: Sequence[Answer], rois_xyxy: FloatArray, side: int) -> FloatArray:
-    """The mean of the answers' probabilities, float32 [N, 3, side, side].
+def mean_probs(members: Sequence[RoiProbs], rois_xyxy: FloatArray, side: int) -> FloatArray:
+    """The mean of several models' probabilities, float32 [N, 3, side, side].
 
-    A model has no say beyond its own ROI, where it has not looked: there the mean is that of the
-    others. Where nobody has looked is background.
+    A model counts within its own ROI alone: beyond it, the mean is that of the others. A bin that
+    no model covers is background.
 
     Args:
-        answers: at least one, of the same people.
-        rois_xyxy: float32 [N, 4] source pixels, the regions to answer for, which hold the others.
+        members: at least one, of the same people; margins and grids may differ.
+        rois_xyxy: float32 [N, 4] source pixels, the regions of the mean, which hold the others.
         side: bins along each side.
     """
     total = np.zeros((len(rois_xyxy), len(MaskClass), side, side), np.float32)
-    votes = np.zeros((len(rois_xyxy), 1, side, side), np.float32)
-    for answer in answers:
-        probs, weights = _on_grid(answer, rois_xyxy, side)
+    cover = np.zeros((len(rois_xyxy), 1, side, side), np.float32)
+    for member in members:
+        probs, weights = _on_grid(member, rois_xyxy, side)
         total += probs * weights
-        votes += weights
-    unseen = votes == 0
+        cover += weights
+    unseen = cover == 0
     total[:, MaskClass.BACKGROUND, None][unseen] = 1
-    votes[unseen] = 1
-    total /= votes
+    cover[unseen] = 1
+    total /= cover
     return total
 
 
-def _on_grid(answer: Answer, rois_xyxy: FloatArray, side: int) -> tuple[FloatArray, FloatArray]:
-    """The answer in the bins of other ROIs, and how much of each it covers [N, 1, side, side]."""
-    own = answer.rois_xyxy
+def _on_grid(member: RoiProbs, rois_xyxy: FloatArray, side: int) -> tuple[FloatArray, FloatArray]:
+    """The probabilities in the bins of other ROIs, and the covered fraction of each bin.
+
+    Returns:
+        float32 [N, 3, side, side] and [N, 1, side, side].
+    """
+    own = member.rois_xyxy
     seen = (box_areas(own) > 0) & (box_areas(rois_xyxy) > 0)
     weights = np.zeros((len(own), 1, side, side), np.float32)
-    if answer.probs.shape[-1] == side and np.array_equal(own, rois_xyxy):
+    if member.probs.shape[-1] == side and np.array_equal(own, rois_xyxy):
         weights[seen] = 1
-        return answer.probs, weights
+        return member.probs, weights
     probs = np.zeros((len(own), len(MaskClass), side, side), np.float32)
     for row in np.flatnonzero(seen):
         place = _in_bins(own[row], rois_xyxy[row], side)
-        probs[row] = paste_at(answer.probs[row], place, (0, 0, side, side))
+        probs[row] = paste_at(member.probs[row], place, (0, 0, side, side))
         rows, columns = (_cover(place[[low, low + 2]], side) for low in (1, 0))
         weights[row, 0] = rows[:, None] * columns
     return probs, weights
@@ -83,7 +83,7 @@ def _in_bins(box_xyxy: FloatArray, roi_xyxy: FloatArray, side: int) -> FloatArra
 
 
 def _cover(low_high: NDArray[np.floating], side: int) -> FloatArray:
-    """How much of each of ``side`` unit cells an interval covers, float32 [side] in 0…1."""
+    """The fraction of each of ``side`` unit cells that an interval covers, float32 [side]."""
     cells = np.arange(side, dtype=np.float32)
     shared = np.minimum(low_high[1], cells + 1) - np.maximum(low_high[0], cells)
     return np.asarray(np.clip(shared, 0, 1), np.float32)
@@ -91,66 +91,67 @@ def _cover(low_high: NDArray[np.floating], side: int) -> FloatArray:
 
 @dataclass(frozen=True)
 class Member:
-    """One head, and what it reads.
+    """One head of an ensemble, and what it reads.
 
     Attributes:
         head: the open head.
         encoder: number of the network that its feature maps come from.
-        maps: which of that network's maps it takes, in its own order.
+        maps: indices of the maps of that network that it takes, in its own order.
     """
 
     head: HeadSession
     encoder: int
     maps: tuple[int, ...]
 
+    def __call__(self, encoded: EncodedImage, boxes: FloatArray, rois: FloatArray) -> RoiProbs:
+        """The probabilities of the people; those of an empty box are background.
+
+        Args:
+            encoded: the photo.
+            boxes: float32 [N, 4] source pixels.
+            rois: float32 [N, 4] source pixels, the boxes grown by the head's own margin.
+        """
+        source, facts = (encoded, *encoded.others)[self.encoder], self.head.facts
+        seen = (box_areas(boxes) > 0) & (box_areas(rois) > 0)
+        inputs = source.prepared.transform.to_input(rois[seen])
+        batch_index = np.zeros((len(inputs), 1), np.float32)
+        features = [source.features[index] for index in self.maps]
+        found = self.head.probabilities(features, np.concatenate([batch_index, inputs], axis=1))
+        if seen.all():
+            return RoiProbs(found, rois)
+        probs = np.zeros((len(boxes), len(MaskClass), facts.mask_size, facts.mask_size), np.float32)
+        probs[:, MaskClass.BACKGROUND] = 1
+        probs[seen] = found
+        return RoiProbs(probs, rois)
+
 
 class Ensemble:
-    """Heads that answer together; one alone answers for itself.
+    """Heads whose probabilities are averaged; a single one is passed through.
 
     Heads may differ in their margin around a box and in their number of bins: the masks then
-    cover the widest region with the finest grid (see ``averaging``).
-
-    Attributes:
-        roi_padding: the widest margin around a box, as a part of its side.
-        mask_size: the most bins along a mask's side.
+    cover the widest region with the finest grid.
     """
 
     def __init__(self, members: Sequence[Member]) -> None:
         """Use open heads, at least one."""
         self._members = tuple(members)
-        self.roi_padding = max(member.head.facts.roi_padding for member in members)
-        self.mask_size = max(member.head.facts.mask_size for member in members)
 
-    def __call__(self, encoded: EncodedImage, boxes: FloatArray, rois: FloatArray) -> FloatArray:
-        """Mean probabilities float32 [N, 3, M, M] of the people.
-
-        Args:
-            encoded: the photo.
-            boxes: float32 [N, 4] source pixels; an empty one is background.
-            rois: float32 [N, 4] source pixels, the boxes grown by ``roi_padding``.
-        """
-        answers = [_answer(member, encoded, boxes) for member in self._members]
-        if len(answers) == 1:
-            return answers[0].probs
-        return mean_probs(answers, rois, self.mask_size)
+    def __call__(self, encoded: EncodedImage, boxes: FloatArray) -> RoiProbs:
+        """Mean probabilities of the people in boxes float32 [N, 4], source pixels."""
+        size_hw = encoded.prepared.size_hw
+        margins = [member.head.facts.roi_padding for member in self._members]
+        rois = {margin: padded_rois(boxes, margin, size_hw) for margin in dict.fromkeys(margins)}
+        found = [
+            member(encoded, boxes, rois[margin])
+            for member, margin in zip(self._members, margins, strict=True)
+        ]
+        if len(found) == 1:
+            return found[0]
+        widest = rois[max(margins)]
+        side = max(member.head.facts.mask_size for member in self._members)
+        return RoiProbs(mean_probs(found, widest, side), widest)
 
     def close(self) -> None:
         """Free the heads' sessions."""
         for member in self._members:
             member.head.close()
-
-
-def _answer(member: Member, encoded: EncodedImage, boxes: FloatArray) -> Answer:
-    source, facts = (encoded, *encoded.others)[member.encoder], member.head.facts
-    rois = padded_rois(boxes, facts.roi_padding, source.prepared.size_hw)
-    seen = (box_areas(boxes) > 0) & (box_areas(rois) > 0)
-    inputs = source.prepared.transform.to_input(rois[seen])
-    batch_index = np.zeros((len(inputs), 1), np.float32)
-    features = [source.features[index] for index in member.maps]
-    found = member.head.probabilities(features, np.concatenate([batch_index, inputs], axis=1))
-    if seen.all():
-        return Answer(found, rois)
-    probs = np.zeros((len(boxes), len(MaskClass), facts.mask_size, facts.mask_size), np.float32)
-    probs[:, MaskClass.BACKGROUND] = 1
-    probs[seen] = found
-    return Answer(probs, rois)

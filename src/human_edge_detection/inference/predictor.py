@@ -1,4 +1,4 @@
-"""Boxes in, masks out: the library's door to inference."""
+"""Boxes in, masks out: the entry point of the library."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from human_edge_detection.core.boxes import check_boxes, check_ids, check_scores, padded_rois
+from human_edge_detection.core.boxes import check_boxes, check_ids, check_scores
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.images import PreparedImage, check_image
+from human_edge_detection.core.images import EncodedImage, PreparedImage, check_image
 from human_edge_detection.core.structures import Detections, FloatArray, ImageArray
-from human_edge_detection.inference.encoders import EncodedImage
-from human_edge_detection.inference.loading import Place, open_networks
+from human_edge_detection.inference.networks import open_networks
 from human_edge_detection.masks import FUSE_RULES
 from human_edge_detection.masks.instance_masks import InstanceMasks
 from human_edge_detection.runtime.detector import DEFAULT_SCORE
-from human_edge_detection.runtime.model_files import FileName, name_files
-from human_edge_detection.runtime.sessions import Provider
+from human_edge_detection.runtime.model_files import FileName, ModelFiles, name_files
+from human_edge_detection.runtime.sessions import Provider, SessionOptions
 
 
 class MaskPredictor(AbstractContextManager["MaskPredictor"]):
@@ -29,8 +28,8 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
             masks = predictor.predict(boxes_xyxy) # float [N, 4] in the image's pixels
             masks.binary(0.5)                     # bool [N, H, W]
 
-    Several models answer together: their probabilities are averaged, a model that covers less
-    around a box having no say beyond. A network that several of them read runs once a photo.
+    The probabilities of several models are averaged; a model with a smaller margin around the box
+    counts within that margin alone. A network that several of them read runs once a photo.
 
     Threads: :meth:`set_image` and :meth:`predict` share the image that was set, so they belong to
     one thread. :meth:`prepare`, :meth:`encode`, :meth:`decode`, :meth:`detect` and :meth:`segment`
@@ -43,7 +42,7 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
 
     def __init__(
         self,
-        model: FileName | Sequence[FileName] | None = None,
+        model: FileName | Sequence[FileName] | ModelFiles | None = None,
         extractor: FileName | Sequence[FileName | None] | None = None,
         detector: FileName | None = None,
         *,
@@ -59,23 +58,25 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
 
         Args:
             model: exported head, or end-to-end file, or several; None for the model that ships,
-                whose head is an 8-bit one on a CPU.
+                whose head is an 8-bit one on a CPU. A ``ModelFiles`` names all files, with
+                ``extractor``, ``detector``, ``layout`` and ``person_class`` left out.
             extractor: the network that the head was trained on, unless ``model`` holds it; of
                 several models one for all, or one for each, None for one that holds it.
             detector: a YOLO export that finds people; if it is the extractor's own file, or no
-                extractor is named, one pass yields boxes and features.
+                extractor is named, one pass returns boxes and features.
             device: ``auto``, ``cpu``, ``cuda`` or ``tensorrt``.
-            providers: ONNX Runtime's provider names, instead of ``device``.
-            max_rois: people that go through the head at once, None for 128, or 4 where it is
+            providers: execution providers in order of preference, used instead of ``device``;
+                those that cannot work here are left out with a warning.
+            max_rois: people that pass through the head at once, None for 128, or 4 where it is
                 the spec head; bounds memory, not the result.
-            fuse: who gets a pixel that several people claim, see ``InstanceMasks``.
+            fuse: rule that gives a pixel of several people's masks to one, see ``InstanceMasks``.
             layout: how the detector's outputs are read, ``auto`` to recognise it.
             person_class: the detector's class of people; None to read it from the file.
             threads: CPU threads of one operation; None for ONNX Runtime's choice.
 
         Raises:
             InputError: a file is missing, damaged or does not fit the others, or the hardware
-                that was asked for is not there.
+                that was asked for is absent.
         """
         if fuse not in FUSE_RULES:
             raise InputError(f"fuse '{fuse}' is not one of {', '.join(FUSE_RULES)}")
@@ -84,10 +85,13 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
             "providers": providers, "max_rois": max_rois, "fuse": fuse, "layout": layout,
             "person_class": person_class, "threads": threads,
         }  # fmt: skip
-        files = name_files(model, extractor, detector, layout, person_class, device, providers)
         self.fuse = fuse
-        place = Place(device, providers, threads, max_rois)
-        self._encoder, self._heads, self._detector = open_networks(files, place)
+        options = SessionOptions(device, providers, threads, max_rois)
+        if not isinstance(model, ModelFiles):
+            model = name_files(model, extractor, detector, layout, person_class, options)
+        elif (extractor, detector, layout, person_class) != (None, None, "auto", None):
+            raise InputError("model is a ModelFiles, which already names the other files")
+        self._encoder, self._heads, self._detector = open_networks(model, options)
         self._current: EncodedImage | None = None
 
     def set_image(self, image: ImageArray) -> None:
@@ -113,7 +117,7 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
         return self._encoder.prepare(check_image(image))
 
     def encode(self, prepared: PreparedImage, score: float = DEFAULT_SCORE) -> EncodedImage:
-        """The photo's feature maps, for :meth:`decode`; boxes too where they come along."""
+        """The photo's feature maps for :meth:`decode`, and its people where one pass finds both."""
         return self._encoder.encode(prepared, score)
 
     def decode(
@@ -136,14 +140,13 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
             InputError: a box is reversed or not finite, or the counts differ.
         """
         boxes = check_boxes(boxes_xyxy)
-        size_hw = encoded.prepared.size_hw
-        rois = padded_rois(boxes, self._heads.roi_padding, size_hw)
+        found = self._heads(encoded, boxes)
         return InstanceMasks(
-            probs=self._heads(encoded, boxes, rois),
-            rois_xyxy=rois,
+            probs=found.probs,
+            rois_xyxy=found.rois_xyxy,
             boxes_xyxy=boxes,
             scores=check_scores(scores, len(boxes)),
-            size_hw=size_hw,
+            size_hw=encoded.prepared.size_hw,
             fuse=self.fuse,
             ids=check_ids(ids, len(boxes)),
         )
@@ -164,24 +167,28 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
         score: float = DEFAULT_SCORE,
         *,
         prepared: PreparedImage | None = None,
+        boxes_xyxy: FloatArray | Sequence[Sequence[float]] | None = None,
+        scores: FloatArray | Sequence[float] | None = None,
+        ids: Sequence[int] | None = None,
     ) -> InstanceMasks:
-        """The masks of all people that the detector finds in a photo.
+        """The masks of the people in a photo: of all that the detector finds, or in given boxes.
 
         Args:
             image: uint8 [H, W, 3] RGB.
-            score: lowest score of a person.
+            score: lowest score of a person that the detector finds.
             prepared: the same photo from :meth:`prepare`, if another thread did that already.
+            boxes_xyxy: float [N, 4], pixels of the photo, instead of the detector's.
+            scores: float [N], with ``boxes_xyxy``; ones if not given.
+            ids: one per box, with ``boxes_xyxy``, carried through.
 
         Raises:
-            InputError: the model has no detector.
+            InputError: there are no boxes and the model has no detector.
         """
         encoded = self.encode(prepared or self.prepare(image), score)
-        people = self._detector(image, score) if self._detector else _people(encoded)
-        return self.decode(encoded, people.boxes_xyxy, people.scores)
-
-    def __exit__(self, *error: object) -> None:
-        """Close it."""
-        self.close()
+        if boxes_xyxy is None:
+            people = self._detector(image, score) if self._detector else _people(encoded)
+            boxes_xyxy, scores = people.boxes_xyxy, people.scores
+        return self.decode(encoded, boxes_xyxy, scores, ids)
 
     def close(self) -> None:
         """Free the sessions; the predictor cannot be used any more."""
@@ -191,8 +198,12 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
         if self._detector is not None:
             self._detector.close()
 
+    def __exit__(self, *error: object) -> None:
+        """Close it."""
+        self.close()
+
     def __getstate__(self) -> dict[str, Any]:
-        """What a worker process needs to open the same files."""
+        """The arguments, from which a worker process opens the same files."""
         return self._arguments
 
     def __setstate__(self, arguments: dict[str, Any]) -> None:
@@ -203,7 +214,6 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
 def _people(encoded: EncodedImage) -> Detections:
     if encoded.people is None:
         raise InputError(
-            "this model finds no people by itself: pass boxes (--boxes FILE, or predict(boxes)) "
-            "or a detector (--detector FILE.onnx)"
+            "this model finds no people by itself: pass boxes, or the ONNX file of a detector"
         )
     return encoded.people

@@ -23,30 +23,39 @@ from human_edge_detection.runtime.detector_layouts import (
     recognise,
 )
 from human_edge_detection.runtime.onnx_graph import (
+    DEFAULT_SIZE_HW,
+    ImageInput,
     MalformedModel,
-    read_nodes,
+    ModelFile,
+    read_model,
     read_outputs,
     select_outputs,
+    short_hash,
     with_shape_outputs,
 )
-from human_edge_detection.runtime.sessions import Provider, open_session, read_model, short_hash
+from human_edge_detection.runtime.sessions import (
+    ANYWHERE,
+    ON_CPU,
+    SessionOptions,
+    open_session,
+)
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_SIZE_HW = (640, 640)
 DEFAULT_SCORE = 0.3
 PERSON_NAMES = ("person", "people", "human", "body")
 
 
-class PersonDetector(AbstractContextManager["PersonDetector"]):
-    """A detector ONNX whose layout is recognised from its graph.
+class DetectorSession(AbstractContextManager["DetectorSession"]):
+    """A detector ONNX whose layout is recognised from its outputs.
 
-    A network whose input's name contains ``bgr`` is given BGR in 0…255, any other RGB in 0…1,
-    letterboxed. ``session.run`` may be called from several threads at once, so may this.
+    A network whose input's name contains ``bgr`` gets BGR in 0…255, any other RGB in 0…1,
+    letterboxed. May be called from several threads at once. Used in a ``with`` statement, it is
+    closed at the end.
 
     Attributes:
         input_size_hw: height and width that the network works at, read from its graph.
-        layers: feature maps that come out of the same pass, in this order.
+        layers: feature maps that the same pass returns, in this order.
         channels: channels of each of those maps.
         strides: input pixels per map pixel of each of those maps.
         layout: how its outputs are read.
@@ -56,56 +65,53 @@ class PersonDetector(AbstractContextManager["PersonDetector"]):
     def __init__(
         self,
         onnx_path: Path | str,
-        device: str = "auto",
-        providers: Sequence[Provider] | None = None,
+        options: SessionOptions = ANYWHERE,
         *,
         layers: Sequence[str] = (),
         layout: str = "auto",
         person_class: int | None = None,
         image_size_hw: tuple[int, int] = DEFAULT_SIZE_HW,
-        threads: int | None = None,
     ) -> None:
         """Open the detector and run it once to learn its outputs.
 
         Args:
             onnx_path: the detector's file.
-            device: ``auto``, ``cpu``, ``cuda`` or ``tensorrt``.
-            providers: ONNX Runtime's provider names, instead of ``device``.
+            options: where and how to run.
             layers: tensors, inner ones too, to return with the boxes.
-            layout: see ``detector_layouts``; ``auto`` to recognise it.
+            layout: a key of ``LAYOUTS``; ``auto`` to recognise it.
             person_class: class of people; None for the class named so in the file, else 0.
             image_size_hw: input size where the graph leaves it open.
-            threads: CPU threads of one operation; None for ONNX Runtime's choice.
 
         Raises:
             InputError: the file is no ONNX model, no known detector, or lacks a layer.
         """
-        path = Path(onnx_path)
-        model = read_model(path)
-        self.sha = short_hash(model)
+        model = ModelFile.read(Path(onnx_path))
+        self.sha = short_hash(model.data)
         self.layers = tuple(layers)
-        self._path = path
-        names = _wanted_outputs(model, self.layers, path)
+        self._path = model.path
+        names = _wanted_outputs(model, self.layers)
         self._session: ort.InferenceSession | None = open_session(
-            select_outputs(model, names),
-            device,
-            providers,
-            threads,
-            label=str(path),
-            data_dir=path.parent,
+            select_outputs(model.data, names),
+            options,
+            label=str(model.path),
+            data_dir=model.path.parent,
         )
-        self._input = _image_input(self._session, path)
+        self._input = ImageInput.of(self._session.get_inputs(), model.path)
+        if self._input.batch not in (None, 1):
+            raise InputError(
+                f"detector {model.path} must take one image at once, but takes {self._input.batch}"
+            )
         self._raw_bgr = "bgr" in self._input.name.lower()
-        fixed = [size if isinstance(size, int) else None for size in self._input.shape[2:]]
-        inner = _inner_size(model, self._input.name) if None in fixed else None
-        height, width = inner or (fixed[0] or image_size_hw[0], fixed[1] or image_size_hw[1])
-        self.input_size_hw: tuple[int, int] = (height, width)
-        arrays = self._run(np.zeros((1, 3, height, width), np.float32), names)
+        inner = _inner_size(model, self._input.name) if None in self._input.size_hw else None
+        self.input_size_hw = inner or self._input.sized(image_size_hw)
+        height = self.input_size_hw[0]
+        arrays = self._run(np.zeros((1, 3, *self.input_size_hw), np.float32), names)
         self.layout = self._read_layout(dict(zip(names, arrays, strict=True)), layout, person_class)
         maps = arrays[len(names) - len(self.layers) :]
         self.channels: tuple[int, ...] = tuple(item.shape[1] for item in maps)
         self.strides: tuple[float, ...] = tuple(height / item.shape[2] for item in maps)
-        logger.info("%s: %s detector at %dx%d", path, self.layout.kind, height, width)
+        size = f"{height}x{self.input_size_hw[1]}"
+        logger.info("%s: %s detector at %s", model.path, self.layout.kind, size)
 
     def _read_layout(
         self, arrays: dict[str, FloatArray], wanted: str, person_class: int | None
@@ -150,18 +156,17 @@ class PersonDetector(AbstractContextManager["PersonDetector"]):
     def _run(self, tensor: FloatArray, names: Sequence[str]) -> list[FloatArray]:
         if self._session is None:
             raise RuntimeError("the detector is closed")
-        dtype = np.float16 if "float16" in self._input.type else np.float32
-        feeds = {self._input.name: tensor.astype(dtype, copy=False)}
+        feeds = {self._input.name: tensor.astype(self._input.dtype, copy=False)}
         arrays = self._session.run(list(names), feeds)
         return [np.asarray(item, np.float32) for item in arrays]
-
-    def __exit__(self, *error: object) -> None:
-        """Close it."""
-        self.close()
 
     def close(self) -> None:
         """Free the session; the detector cannot be called any more."""
         self._session = None
+
+    def __exit__(self, *error: object) -> None:
+        """Close it."""
+        self.close()
 
 
 def holds_detector(onnx_path: Path | str) -> bool:
@@ -173,32 +178,27 @@ def holds_detector(onnx_path: Path | str) -> bool:
     return WHOLE_BODY_OUTPUT in outputs or {"boxes", "scores"}.issubset(outputs)
 
 
-def _wanted_outputs(model: bytes, layers: tuple[str, ...], path: Path) -> list[str]:
-    try:
-        known = {name for node in read_nodes(model) for name in node.outputs}
-        declared = read_outputs(model)
-    except MalformedModel as error:
+def _wanted_outputs(model: ModelFile, layers: tuple[str, ...]) -> list[str]:
+    """The declared outputs that are no layers, then the layers."""
+    if missing := [name for name in layers if name not in model.tensors]:
         raise InputError(
-            f"model {path} is not a whole ONNX file ({error}): download or export it again"
-        ) from error
-    if missing := [name for name in layers if name not in known]:
-        raise InputError(
-            f"detector {path} has no tensor '{missing[0]}', which the head reads: it cannot be "
-            "the head's extractor too; name the extractor with --extractor"
+            f"detector {model.path} has no tensor '{missing[0]}', which the head reads: it cannot "
+            "be the head's extractor too; name the extractor"
         )
-    return [name for name in declared if name not in layers] + list(layers)
+    return [name for name in model.declared if name not in layers] + list(layers)
 
 
-def _inner_size(model: bytes, input_name: str) -> tuple[int, int] | None:
+def _inner_size(model: ModelFile, input_name: str) -> tuple[int, int] | None:
     """The fixed size that the graph resizes any input to, or None if it does not."""
     resizes = [
         node.outputs[0]
-        for node in read_nodes(model)
+        for node in model.nodes
         if node.op_type == "Resize" and node.inputs and node.inputs[0] == input_name
     ]
     if not resizes:
         return None
-    session = open_session(with_shape_outputs(select_outputs(model, resizes), resizes), "cpu")
+    probe = with_shape_outputs(select_outputs(model.data, resizes), resizes)
+    session = open_session(probe, ON_CPU)
     shapes = {
         tuple(map(int, session.run(None, {input_name: np.zeros((1, 3, *size), np.float32)})[0][2:]))
         for size in ((64, 64), (96, 128))
@@ -207,21 +207,10 @@ def _inner_size(model: bytes, input_name: str) -> tuple[int, int] | None:
     return None if shapes else (size[0], size[1])
 
 
-def _image_input(session: ort.InferenceSession, path: Path) -> ort.NodeArg:
-    inputs = session.get_inputs()
-    shape = inputs[0].shape if inputs else []
-    fixed = shape[0] if shape and isinstance(shape[0], int) else 1
-    if len(inputs) != 1 or len(shape) != 4 or fixed != 1:
-        seen = ", ".join(f"{item.name} {item.shape}" for item in inputs)
-        raise InputError(
-            f"detector {path} must take one image [1, 3, H, W], but its inputs are {seen}"
-        )
-    return inputs[0]
-
-
 def _in_source(
     boxes: FloatArray, scores: FloatArray, transform: AxisTransform, size_hw: tuple[int, int]
 ) -> Detections:
+    """Boxes in input pixels as detections in source pixels; those outside are left out."""
     source = clip_boxes(transform.to_source(boxes), size_hw)
     inside = box_areas(source) > 0
     return Detections(source[inside], scores[inside])

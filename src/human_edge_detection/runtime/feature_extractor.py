@@ -13,24 +13,34 @@ import onnxruntime as ort
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.runtime.layers import (
-    ModelFile,
     choose_layers,
     describe_layer,
-    image_input,
-    input_size,
     is_map,
     layer_error,
 )
-from human_edge_detection.runtime.onnx_graph import select_outputs
-from human_edge_detection.runtime.sessions import CUDA, TENSORRT, Provider, open_session, short_hash
+from human_edge_detection.runtime.onnx_graph import (
+    DEFAULT_SIZE_HW,
+    ImageInput,
+    ModelFile,
+    select_outputs,
+    short_hash,
+)
+from human_edge_detection.runtime.sessions import (
+    CUDA,
+    TENSORRT,
+    Provider,
+    SessionOptions,
+    open_session,
+)
 
 logger = logging.getLogger(__name__)
 
 
 class YOLOv9FeatureExtractor(AbstractContextManager["YOLOv9FeatureExtractor"]):
-    """Images in, one feature map per layer out; the model file stays untouched.
+    """Feature maps of images, one per layer; the model file stays unchanged.
 
-    A layer is a declared output of the ONNX file or any tensor inside it.
+    A layer is a declared output of the ONNX file or any tensor inside it. Used in a ``with``
+    statement, it is closed at the end.
 
     Attributes:
         layers: names of the tensors, in the order of the results.
@@ -58,14 +68,16 @@ class YOLOv9FeatureExtractor(AbstractContextManager["YOLOv9FeatureExtractor"]):
         Args:
             onnx_path: the network; one input [B, 3, H, W] RGB 0-1.
             device: ``auto``, ``cpu``, ``cuda`` or ``tensorrt``.
-            providers: ONNX Runtime's provider names, instead of ``device``.
+            providers: execution providers in order of preference, used instead of ``device``:
+                ONNX Runtime's names or ``tensorrt``, ``cuda``, ``cpu``, each alone or with its
+                options. Those that cannot work here are left out with a warning.
             layers: tensors to return; None or empty for the first known name.
             image_size_hw: the images' size; None for the model's own, or 640x640.
             threads: CPU threads of one operation; None for ONNX Runtime's choice.
 
         Raises:
             InputError: if the file is no ONNX model, a layer is not in it or is no feature map,
-                the size does not fit, or the hardware is not there.
+                the size does not fit, or the hardware is absent.
         """
         model = ModelFile.read(Path(onnx_path))
         self.path = model.path
@@ -73,17 +85,15 @@ class YOLOv9FeatureExtractor(AbstractContextManager["YOLOv9FeatureExtractor"]):
         self.layers = choose_layers(model, layers)
         self._session: ort.InferenceSession | None = open_session(
             select_outputs(model.data, self.layers),
-            device,
-            providers,
-            threads,
+            SessionOptions(device, providers, threads),
             label=str(model.path),
             data_dir=model.path.parent,
         )
-        source = image_input(self._session, model.path)
-        self._input_name = source.name
-        self.dtype = np.float16 if "float16" in source.type else np.float32
-        self.fixed_batch = source.shape[0] if isinstance(source.shape[0], int) else None
-        self.input_size_hw = input_size(source.shape, image_size_hw, model.path)
+        source = ImageInput.of(self._session.get_inputs(), model.path)
+        self._input_name, self.dtype, self.fixed_batch = source.name, source.dtype, source.batch
+        self.input_size_hw = source.sized(image_size_hw or DEFAULT_SIZE_HW)
+        if image_size_hw and self.input_size_hw != tuple(image_size_hw):
+            raise _size_error(model, image_size_hw, self.input_size_hw)
         self.map_shapes = self._dry_run(model)
         self.channels: tuple[int, ...] = tuple(shape[0] for shape in self.map_shapes)
         height = self.input_size_hw[0]
@@ -124,13 +134,13 @@ class YOLOv9FeatureExtractor(AbstractContextManager["YOLOv9FeatureExtractor"]):
 
     @property
     def device_type(self) -> str:
-        """Where the network runs, in torch's word: ``cuda`` or ``cpu``."""
+        """Where the network runs, by torch's name: ``cuda`` or ``cpu``."""
         if self._session is None:
             raise RuntimeError("the feature extractor is closed")
         return "cuda" if self._session.get_providers()[0] in (CUDA, TENSORRT) else "cpu"
 
     def write_maps(self, images: int, maps: Sequence[int], count: int) -> None:
-        """Run on memory of the caller's, on the network's own device: nothing is copied.
+        """Run on the caller's memory, on the network's own device, without copying.
 
         Args:
             images: address of ``count`` images [count, 3, H, W] RGB 0-1 of type :attr:`dtype`.
@@ -162,10 +172,18 @@ class YOLOv9FeatureExtractor(AbstractContextManager["YOLOv9FeatureExtractor"]):
                 raise layer_error(model, problem, [name])
         return tuple(item.shape[1:] for item in maps)
 
+    def close(self) -> None:
+        """Free the session; the extractor cannot be called any more."""
+        self._session = None
+
     def __exit__(self, *error: object) -> None:
         """Close it."""
         self.close()
 
-    def close(self) -> None:
-        """Free the session; the extractor cannot be called any more."""
-        self._session = None
+
+def _size_error(model: ModelFile, asked_hw: tuple[int, int], own_hw: tuple[int, int]) -> InputError:
+    height, width = own_hw
+    return InputError(
+        f"image_size {asked_hw[0]} {asked_hw[1]} does not fit {model.path}, whose input is fixed "
+        f"to {height}x{width}: use image_size {height} {width}"
+    )

@@ -1,10 +1,11 @@
-"""The exported head as ONNX Runtime runs it: feature maps and ROIs in, logits out."""
+"""Runs an exported head in ONNX Runtime: feature maps and ROIs in, logits out."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -12,31 +13,36 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.options import usable_cpus
 from human_edge_detection.core.spec import ExportedSpec, are_small
 from human_edge_detection.core.structures import FloatArray, MaskClass
 from human_edge_detection.masks.probabilities import softmax
-from human_edge_detection.runtime.sessions import CPU, TENSORRT, Provider, open_session
+from human_edge_detection.runtime.sessions import (
+    ANYWHERE,
+    CPU,
+    TENSORRT,
+    SessionOptions,
+    open_session,
+    usable_cpus,
+)
 
 Feeds = dict[str, NDArray[np.floating]]
 Finish = Callable[[FloatArray], FloatArray]
 Run = Callable[[ort.InferenceSession, FloatArray, FloatArray], None]
 
 LEAST_PER_THREAD = 10
-"""From so many people for each thread on, each thread takes its own people through the head.
+"""From this many ROIs per thread on, each thread runs the head on ROIs of its own.
 
-Threads that share each operation wait for each other after all of some 150 operations; apart, they
-wait once, but each works out what people share.
+Threads that share each operation wait for each other after every one of some 150 operations; with
+ROIs of their own they wait once, but each computes what the ROIs share.
 """
 
 
-class HeadSession:
-    """Runs the head on any number of ROIs, at most ``max_rois`` at once; None for the usual.
+class HeadSession(AbstractContextManager["HeadSession"]):
+    """Runs the head on any number of ROIs, at most ``options.max_rois`` at once.
 
-    What the ROIs of a photo share is worked out once for each ``max_rois`` of them, on a CPU
-    once for each thread.
-
-    Safe to call from several threads: it keeps no state between calls.
+    What the ROIs of a photo share is computed once for each ``max_rois`` of them, on a CPU once
+    for each thread. Safe to call from several threads: it keeps no state between calls. Used in a
+    ``with`` statement, it is closed at the end.
 
     Attributes:
         facts: the spec in the file's metadata.
@@ -45,40 +51,37 @@ class HeadSession:
     def __init__(
         self,
         onnx_path: Path | str,
-        device: str = "auto",
-        providers: Sequence[Provider] | None = None,
-        *,
-        max_rois: int | None = None,
-        threads: int | None = None,
+        options: SessionOptions = ANYWHERE,
     ) -> None:
         """Open the exported head.
 
         Raises:
-            InputError: the file is no ONNX model or no head, or the hardware is not there.
+            InputError: the file is no ONNX model or no head, or the hardware is absent.
         """
-        if max_rois is not None and max_rois < 1:
-            raise InputError(f"--max_rois must be at least 1, but got {max_rois}")
+        if options.max_rois is not None and options.max_rois < 1:
+            raise InputError(f"max_rois must be at least 1, but got {options.max_rois}")
         self._path = Path(onnx_path)
-        session = open_session(self._path, device, providers, threads)
+        session = open_session(self._path, options)
         self._session: ort.InferenceSession | None = session
         self._one_thread: ort.InferenceSession | None = None  # opened with the first crowd
         self.facts = ExportedSpec.from_metadata(
             session.get_modelmeta().custom_metadata_map, onnx_path
         )
-        self._max_rois = max_rois or self.facts.usual_max_rois
+        self._max_rois = options.max_rois or self.facts.usual_max_rois
         if self.facts.precision == "int8" and session.get_providers()[0] != CPU:
             raise InputError(
-                f"model {onnx_path} is an 8-bit head, made for CPUs: use --device cpu, or the "
+                f"model {onnx_path} is an 8-bit head, made for CPUs: use device cpu, or the "
                 "float head that it was made from"
             )
         names = [item.name for item in session.get_inputs()]
         self._inputs = [name for name in names if name not in ("rois", "small_rois")]
         self._dtype = np.float16 if "float16" in session.get_inputs()[0].type else np.float32
-        # TensorRT builds an engine for every new shape, hence only a few ROI counts
+        # TensorRT builds an engine for every new shape, hence only a few numbers of ROIs.
         self._buckets = session.get_providers()[0] == TENSORRT
         on_cpu = session.get_providers()[0] == CPU
         # An end-to-end file would run its extractor in each thread.
-        self._threads = (threads or usable_cpus()) if on_cpu and not self.facts.end_to_end else 1
+        split = on_cpu and not self.facts.end_to_end
+        self._threads = (options.threads or usable_cpus()) if split else 1
 
     def probabilities(self, features: Sequence[FloatArray], rois: FloatArray) -> FloatArray:
         """The softmax of the ROIs' logits, float32 [N, 3, M, M]; see :meth:`__call__`."""
@@ -93,8 +96,8 @@ class HeadSession:
             features: one float32 [1, C, h, w] per layer; for an end-to-end file the image
                 float32 [1, 3, H, W].
             rois: float32 [N, 5], batch index and xyxy in input pixels; N may be 0.
-            finish: what to make of some ROIs' logits, of the same shape, in the thread that
-                computed them.
+            finish: maps the logits of some ROIs to what is returned, of the same shape, in the
+                thread that computed them.
         """
         if self._session is None:
             raise RuntimeError("the head is closed")
@@ -118,9 +121,10 @@ class HeadSession:
         if threads == 1 or len(rois) < threads * LEAST_PER_THREAD:
             run(session, rois, logits)
             return
-        own = self._one_thread or open_session(self._path, "cpu", threads=1, quietly=True)
+        one_thread = SessionOptions("cpu", threads=1)
+        own = self._one_thread or open_session(self._path, one_thread, quietly=True)
         self._one_thread = own
-        # Every nth one, so that each thread gets as many small people as the others.
+        # Every nth ROI, so that each thread gets about as many small ones.
         shares = [slice(first, None, threads) for first in range(threads)]
         with ThreadPoolExecutor(threads, thread_name_prefix="head") as pool:
             jobs = [pool.submit(run, own, rois[share], logits[share]) for share in shares]
@@ -135,7 +139,7 @@ class HeadSession:
         rois: FloatArray,
         logits: FloatArray,
     ) -> None:
-        """Write the ROIs' logits, or what ``finish`` makes of them, into an array."""
+        """Write the ROIs' logits, mapped by ``finish`` if given, into an array."""
         parts, order = head_feeds(rois.astype(np.float32, copy=False), self.facts.small_side)
         counts = [len(part) for part in parts.values()]
         if self._buckets:
@@ -153,7 +157,7 @@ class HeadSession:
             start += len(part)
 
     def _filled(self, rois: FloatArray) -> FloatArray:
-        """The ROIs and so many of no meaning that their number is a power of two, at least 1."""
+        """The ROIs, padded with empty ones to a power of two, at least 1."""
         wanted = min(1 << max(len(rois) - 1, 0).bit_length(), self._max_rois)
         return np.concatenate([rois, np.zeros((wanted - len(rois), 5), np.float32)])
 
@@ -161,15 +165,19 @@ class HeadSession:
         """Free the session; the head cannot be called any more."""
         self._session = self._one_thread = None
 
+    def __exit__(self, *error: object) -> None:
+        """Close it."""
+        self.close()
+
 
 def head_feeds(
     rois: FloatArray, small_side: float
 ) -> tuple[dict[str, FloatArray], NDArray[np.int64]]:
-    """An exported head's inputs for some ROIs, and which ROI each row of its answer belongs to.
+    """An exported head's inputs for some ROIs, and the ROI that each row of its output belongs to.
 
     Args:
         rois: float32 [N, 5].
-        small_side: what the file says of itself; at 0 there is one input for all ROIs.
+        small_side: ``small_side`` of the file's metadata; at 0 there is one input for all ROIs.
 
     Returns:
         ``rois`` and, if there are two trunks, ``small_rois``; int64 [N].

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.spec import ModelSpec
+from human_edge_detection.runtime.onnx_graph import read_model, short_hash
 from human_edge_detection.runtime.sessions import (
+    ANYWHERE,
     CPU,
-    Provider,
+    SessionOptions,
     choose_providers,
-    read_model,
-    short_hash,
 )
 
 WEIGHTS_DIR = Path(__file__).resolve().parents[1] / "weights"
@@ -26,7 +26,7 @@ FileName = Path | str
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """The files of a model, or of several that answer together.
+    """The files of a model, or of several whose probabilities are averaged.
 
     Attributes:
         heads: exported heads, or end-to-end files, at least one.
@@ -49,8 +49,7 @@ def name_files(
     detector: FileName | None = None,
     layout: str = "auto",
     person_class: int | None = None,
-    device: str = "auto",
-    providers: Sequence[Provider] | None = None,
+    options: SessionOptions = ANYWHERE,
 ) -> ModelFiles:
     """The files that are named, with the shipped model where no head is.
 
@@ -60,27 +59,26 @@ def name_files(
         detector: the network that finds people.
         layout: how the detector's outputs are read.
         person_class: the detector's class of people.
-        device: where the model is to run, see :func:`default_model`.
-        providers: ONNX Runtime's provider names, instead of ``device``.
+        options: where the model is to run, see :func:`default_model`.
 
     Raises:
-        InputError: if there are not as many extractors as heads, or none ships.
+        InputError: if there are not as many extractors as heads, or no model ships.
     """
     heads = [path for path in _paths(model) if path is not None]
     extractors = _paths(extractor)
     if not heads:
         if extractors:
             raise InputError(
-                f"--extractor {extractors[0]} without --model: name the head trained on it"
+                f"extractor {extractors[0]} without model: name the head trained on it"
             )
-        head, own = default_model(device, providers)
+        head, own = default_model(options)
         heads, extractors = [head], [own]
     if len(extractors) < 2:
         extractors = (extractors or [None]) * len(heads)
     if len(extractors) != len(heads):
         raise InputError(
-            f"--extractor names {len(extractors)} files but --model {len(heads)}: give one for "
-            "all, or one for each, 'none' for an end-to-end file"
+            f"extractor names {len(extractors)} files but model {len(heads)}: give one for all, or "
+            "one for each, none for an end-to-end file"
         )
     finder = None if detector is None else Path(detector)
     return ModelFiles(tuple(heads), tuple(extractors), finder, layout, person_class)
@@ -93,34 +91,27 @@ def _paths(names: FileName | Sequence[FileName | None] | None) -> list[Path | No
     return [None if name is None else Path(name) for name in several]
 
 
-def default_model(
-    device: str = "auto", providers: Sequence[Provider] | None = None
-) -> tuple[Path, Path]:
+def default_model(options: SessionOptions = ANYWHERE) -> tuple[Path, Path]:
     """The head and the extractor of the person model that ships with the package.
 
     The head is the 8-bit one where it will run on a CPU, the float one elsewhere.
 
-    Args:
-        device: ``auto``, ``cpu``, ``cuda`` or ``tensorrt``.
-        providers: ONNX Runtime's provider names, instead of ``device``.
-
     Raises:
-        InputError: this version ships none, or the hardware that was asked for is not there.
+        InputError: this version ships none, or the hardware that was asked for is absent.
     """
-    on_cpu = choose_providers(device, providers)[0] == CPU
+    on_cpu = choose_providers(options.device, options.providers)[0] == CPU
     head = WEIGHTS_DIR / (INT8_HEAD_NAME if on_cpu else HEAD_NAME)
     extractor = WEIGHTS_DIR / EXTRACTOR_NAME
     if not (head.is_file() and extractor.is_file()):
         raise InputError(
-            "no person model ships with this version: pass a trained head and its extractor, "
-            "--model checkpoints/best_model.onnx --extractor FILE.onnx "
-            '(in Python: MaskPredictor("best_model.onnx", extractor="FILE.onnx"))'
+            "no person model ships with this version: pass a trained head and its extractor, such "
+            "as model checkpoints/best_model.onnx and extractor FILE.onnx"
         )
     return head, extractor
 
 
 def shipped_weights() -> Path:
-    """The weights of the person model that ships, to train them further.
+    """The weights of the shipped person model, as a start for training.
 
     Raises:
         InputError: this version ships none.
@@ -135,7 +126,7 @@ def shipped_weights() -> Path:
 
 
 def own_extractor(head: Path, facts: ModelSpec) -> Path | None:
-    """The person model's extractor beside its head, if it is the very file that the head names."""
+    """The extractor beside a person model's head, if it is the one that the head was trained on."""
     path = head.with_name(EXTRACTOR_NAME)
     if not facts.extractor_sha or not path.is_file():
         return None

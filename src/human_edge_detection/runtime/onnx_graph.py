@@ -1,19 +1,30 @@
-"""Reads and cuts an ONNX graph as bytes, so that inference needs no ``onnx`` package.
+"""Reads and cuts an ONNX file as bytes, so that inference needs no ``onnx`` package.
 
-A protobuf message is a row of (field number, value) pairs; unknown ones are copied as they are.
-Only the few fields below of ONNX's schema are looked at.
+A protobuf message is a sequence of (field number, value) pairs; unknown fields are copied as they
+are. Only the few fields of ONNX's schema below are read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from human_edge_detection.core.errors import InputError
 
 MODEL_GRAPH = 7
 GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT = 1, 5, 11, 12
 NODE_INPUT, NODE_OUTPUT, NODE_OP_TYPE, NODE_ATTRIBUTE = 1, 2, 4, 5
 ATTRIBUTE_GRAPH, ATTRIBUTE_GRAPHS = 6, 11
 TENSOR_NAME, VALUE_NAME = 8, 1
+
+DEFAULT_SIZE_HW = (640, 640)
+"""Height and width of the images where neither the graph nor the caller sets them."""
 
 Field = tuple[int, bytes, bytes]
 """A field's number, its payload and its whole encoding (key, length and payload)."""
@@ -120,7 +131,7 @@ def _graph_of(model: bytes) -> bytes:
     for number, value, _ in _fields(model):
         if number == MODEL_GRAPH:
             return value
-    raise MalformedModel("there is no graph in it")
+    raise MalformedModel("it holds no graph")
 
 
 def read_nodes(model: bytes) -> list[Node]:
@@ -156,7 +167,7 @@ def _rebuilt(model: bytes, graph: bytes) -> bytes:
 def select_outputs(model: bytes, names: Iterable[str]) -> bytes:
     """The model with the named tensors as its outputs, and nothing that they do not need.
 
-    ONNX Runtime executes all that stands in the graph, asked for or not; hence the cutting.
+    ONNX Runtime executes the whole graph, whichever outputs are asked for; hence the cutting.
 
     Args:
         model: serialized ONNX model.
@@ -182,10 +193,10 @@ def select_outputs(model: bytes, names: Iterable[str]) -> bytes:
 
 
 def with_shape_outputs(model: bytes, names: Iterable[str]) -> bytes:
-    """The model with, instead of its outputs, the shapes int64 of the named tensors.
+    """The model with the shapes int64 of the named tensors as its outputs.
 
-    The output that belongs to tensor ``x`` is called ``x#shape``. Unlike the tensors themselves,
-    hundreds of shapes fit memory.
+    The shape of tensor ``x`` is the output ``x#shape``. Hundreds of shapes fit into memory, the
+    tensors themselves do not.
     """
     names = tuple(names)
     parts = [whole for number, _, whole in _fields(_graph_of(model)) if number != GRAPH_OUTPUT]
@@ -195,3 +206,93 @@ def with_shape_outputs(model: bytes, names: Iterable[str]) -> bytes:
         parts.append(_message(GRAPH_NODE, b"".join(_message(*text) for text in texts)))
         parts.append(_message(GRAPH_OUTPUT, _message(VALUE_NAME, shape)))
     return _rebuilt(model, b"".join(parts))
+
+
+def short_hash(data: bytes) -> str:
+    """The first 12 hexadecimal digits of the SHA-256 of ``data``."""
+    return hashlib.sha256(data).hexdigest()[:12]
+
+
+def read_model(path: Path | str) -> bytes:
+    """The bytes of a model file.
+
+    Raises:
+        InputError: if the file does not exist, is a folder, or is empty.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"model {path} is a folder: name the .onnx file")
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"model {path} does not exist: check the path") from None
+    except OSError as error:
+        raise InputError(f"model {path} cannot be read: {error.strerror}") from error
+    if not data:
+        raise InputError(f"model {path} is empty: download or export it again")
+    return data
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """An ONNX file as it was read: its bytes, its operations and the outputs it declares."""
+
+    path: Path
+    data: bytes
+    nodes: tuple[Node, ...]
+    declared: tuple[str, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> ModelFile:
+        """The file at ``path``; ``InputError`` if it is missing, cut off or not ONNX."""
+        data = read_model(path)
+        try:
+            return cls(path, data, tuple(read_nodes(data)), read_outputs(data))
+        except MalformedModel as error:
+            raise InputError(
+                f"model {path} is not a whole ONNX file ({error}): download or export it again"
+            ) from error
+
+    @cached_property
+    def tensors(self) -> tuple[str, ...]:
+        """Names of the tensors that the operations make, in the order of the file."""
+        return tuple(name for node in self.nodes for name in node.outputs if name)
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """The only input of a network that reads images [B, 3, H, W].
+
+    Attributes:
+        name: the input's name.
+        dtype: NumPy type of the images, float32 or float16.
+        batch: number of images where the graph fixes it, else None.
+        size_hw: height and width, each None where the graph leaves it open.
+    """
+
+    name: str
+    dtype: type[np.floating[Any]]
+    batch: int | None
+    size_hw: tuple[int | None, int | None]
+
+    @classmethod
+    def of(cls, inputs: Sequence[Any], path: Path) -> ImageInput:
+        """The only one of an open session's inputs.
+
+        Raises:
+            InputError: if the network has any other signature.
+        """
+        shape = inputs[0].shape if inputs else []
+        if len(inputs) != 1 or len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 3):
+            seen = ", ".join(f"{item.name} {item.shape}" for item in inputs)
+            raise InputError(
+                f"model {path} must take one image [B, 3, H, W], but its inputs are {seen}: "
+                "name a feature extractor or a detector"
+            )
+        batch, _, height, width = (side if isinstance(side, int) else None for side in shape)
+        dtype = np.float16 if "float16" in inputs[0].type else np.float32
+        return cls(inputs[0].name, dtype, batch, (height, width))
+
+    def sized(self, asked_hw: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of the images: the graph's where it fixes them, else ``asked_hw``."""
+        return self.size_hw[0] or asked_hw[0], self.size_hw[1] or asked_hw[1]

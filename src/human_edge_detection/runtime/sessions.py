@@ -1,69 +1,74 @@
-"""ONNX Runtime sessions: which hardware runs them, and what to do when it is not there."""
+"""ONNX Runtime sessions: on which hardware they run, and what to do when it is absent."""
 
 from __future__ import annotations
 
 import ctypes
 import ctypes.util
 import functools
-import hashlib
 import importlib.util
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
 
 from human_edge_detection.core.errors import InputError
+from human_edge_detection.runtime.onnx_graph import read_model, short_hash
 
 logger = logging.getLogger(__name__)
 
 TENSORRT = "TensorrtExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 CPU = "CPUExecutionProvider"
+SHORT_NAMES = {"tensorrt": TENSORRT, "cuda": CUDA, "cpu": CPU}
 CHAINS = {"cpu": (CPU,), "cuda": (CUDA, CPU), "tensorrt": (TENSORRT, CUDA, CPU)}
 REMEDIES = {
     CUDA: "install the GPU build (pip uninstall onnxruntime; pip install 'onnxruntime-gpu[cuda,"
-    "cudnn]') on a machine with an NVIDIA driver, or use --device cpu",
+    "cudnn]') on a machine with an NVIDIA driver, or use device cpu",
     TENSORRT: "install it (pip uninstall onnxruntime; pip install 'onnxruntime-gpu[cuda,cudnn]' "
-    "tensorrt) on a machine with an NVIDIA driver, or use --device cuda or cpu",
+    "tensorrt) on a machine with an NVIDIA driver, or use device cuda or cpu",
 }
+ENGINE_FOLDER = "tensorrt_engines"
 
-Provider = str | tuple[str, dict[str, str]]
-Profile = Mapping[str, tuple[Sequence[int], Sequence[int], Sequence[int]]]
-"""Smallest, usual and largest shape of each input whose shape varies, for TensorRT."""
+Provider = str | tuple[str, dict[str, Any]]
+"""An execution provider by ONNX Runtime's name or a short one, alone or with its options."""
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """Where and how a model's sessions run.
+
+    Attributes:
+        device: ``auto``, ``cpu``, ``cuda`` or ``tensorrt``.
+        providers: execution providers in order of preference, used instead of ``device``.
+        threads: CPU threads of one operation; None for ONNX Runtime's choice.
+        max_rois: ROIs that pass through a head at once; None for the head's usual number.
+    """
+
+    device: str = "auto"
+    providers: Sequence[Provider] | None = None
+    threads: int | None = None
+    max_rois: int | None = None
+
+
+ANYWHERE = SessionOptions()
+ON_CPU = SessionOptions("cpu")
+
+
+def usable_cpus() -> int:
+    """The number of CPUs that this process may use, which may be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def user_cache_dir() -> Path:
-    """The folder for files that can be made again: engines, the built-in extractor."""
+    """The folder for files that can be made again: the built-in extractor, TensorRT engines."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "human_edge_detection"
-
-
-def short_hash(data: bytes) -> str:
-    """The first 12 hexadecimal digits of the SHA-256 of ``data``."""
-    return hashlib.sha256(data).hexdigest()[:12]
-
-
-def read_model(path: Path | str) -> bytes:
-    """The bytes of a model file.
-
-    Raises:
-        InputError: if there is no such file, it is a folder, or it is empty.
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise InputError(f"model {path} is a folder: name the .onnx file")
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"model {path} does not exist: check the path") from None
-    except OSError as error:
-        raise InputError(f"model {path} cannot be read: {error.strerror}") from error
-    if not data:
-        raise InputError(f"model {path} is empty: download or export it again")
-    return data
 
 
 @functools.cache
@@ -106,72 +111,115 @@ def _missing(provider: str) -> str | None:
 
 
 def _no_provider(wish: str, provider: str, reason: str) -> InputError:
-    remedy = REMEDIES.get(provider, f"available here: {', '.join(ort.get_available_providers())}")
-    return InputError(f"{wish} asks for {provider}, but {reason}: {remedy}")
+    return InputError(f"{wish} asks for {provider}, but {reason}: {_remedy(provider)}")
+
+
+def _remedy(provider: str) -> str:
+    available = ", ".join(ort.get_available_providers())
+    return REMEDIES.get(provider, f"available here: {available}")
 
 
 def choose_providers(
     device: str = "auto", providers: Sequence[Provider] | None = None
 ) -> list[Provider]:
-    """The execution providers to ask for, best first.
+    """The execution providers to ask for, best first, by ONNX Runtime's names.
 
     Args:
         device: ``cpu``, ``cuda``, ``tensorrt``, or ``auto`` for the best that works here.
-        providers: ONNX Runtime's own names (with options, if wanted), used instead of ``device``.
+        providers: providers in order of preference, used instead of ``device``. Those that
+            cannot work here are left out with a warning.
 
     Raises:
-        InputError: if what was asked for by name cannot work here; it says what to install.
+        InputError: if the device, or every one of the providers, cannot work here; the message
+            names what to install.
     """
     if providers is not None:
-        if not providers:
-            raise InputError("providers is empty: name at least CPUExecutionProvider")
-        wish, chain = "providers", list(providers)
-    elif device == "auto":
+        return _present([_by_full_name(provider) for provider in providers])
+    if device == "auto":
         return [name for name in CHAINS["tensorrt"] if _missing(name) is None]
-    elif device in CHAINS:
-        wish, chain = f"--device {device}", list(CHAINS[device])
-    else:
-        raise InputError(f"--device {device} is unknown: use auto, {', '.join(CHAINS)}")
-    first = _provider_name(chain[0])
+    if device not in CHAINS:
+        raise InputError(f"device {device} is unknown: use auto, {', '.join(CHAINS)}")
+    first, *others = CHAINS[device]
     if reason := _missing(first):
-        raise _no_provider(wish, first, reason)
-    return [item for item in chain if _missing(_provider_name(item)) is None]
+        raise _no_provider(f"device {device}", first, reason)
+    return [first, *(name for name in others if _missing(name) is None)]
+
+
+def _present(wanted: list[Provider]) -> list[Provider]:
+    """The providers that work here, in the order given; at least one."""
+    if not wanted:
+        raise InputError("providers is empty: name at least CPUExecutionProvider")
+    absent = {name: why for name in map(_provider_name, wanted) if (why := _missing(name))}
+    present = [provider for provider in wanted if _provider_name(provider) not in absent]
+    if not present:
+        first, reason = next(iter(absent.items()))
+        raise _no_provider("providers", first, reason)
+    if absent:
+        reasons = "; ".join(f"{name}, because {reason}" for name, reason in absent.items())
+        used = ", ".join(map(_provider_name, present))
+        _warn_once(f"providers: left out {reasons}. Running on {used}")
+    return present
+
+
+def _by_full_name(provider: Provider) -> Provider:
+    if isinstance(provider, str):
+        return SHORT_NAMES.get(provider.lower(), provider)
+    name, options = provider
+    return SHORT_NAMES.get(name.lower(), name), options
 
 
 def _provider_name(provider: Provider) -> str:
     return provider if isinstance(provider, str) else provider[0]
 
 
-def tensorrt_options(model_hash: str, profile: Profile | None = None) -> dict[str, str]:
-    """Options of the TensorRT provider: FP16, and engines cached under the model's hash.
+@functools.cache
+def _warn_once(text: str) -> None:
+    """Log a warning the first time that it applies; a model opens several sessions."""
+    logger.warning(text)
 
-    Args:
-        model_hash: names the engines, so that another model never meets them.
-        profile: shapes to build for; without it an engine is rebuilt when a new shape comes.
-    """
-    folder = user_cache_dir() / "tensorrt" / model_hash
-    folder.mkdir(parents=True, exist_ok=True)
-    options = {
+
+def tensorrt_options(folder: Path) -> dict[str, str]:
+    """Options of the TensorRT provider: FP16, with engines and timings cached in ``folder``."""
+    return {
         "trt_fp16_enable": "True",
         "trt_engine_cache_enable": "True",
         "trt_engine_cache_path": str(folder),
         "trt_timing_cache_enable": "True",
         "trt_timing_cache_path": str(folder),
     }
-    for place, kind in enumerate(("min", "opt", "max")):
-        if profile:
-            options[f"trt_profile_{kind}_shapes"] = ",".join(
-                f"{name}:{'x'.join(map(str, shapes[place]))}" for name, shapes in profile.items()
-            )
-    return options
+
+
+def engine_folder(model_hash: str, beside: Path | None) -> Path:
+    """A writable folder for a model's TensorRT engines, made if missing.
+
+    Args:
+        model_hash: hash of the model, so that no other model uses its engines.
+        beside: folder of the ONNX file, where the engines go if it can be written; else, and for
+            a model without a file, they go to the user's cache folder.
+    """
+    own = user_cache_dir() / "tensorrt" / model_hash
+    if beside is not None:
+        folder = beside.resolve() / ENGINE_FOLDER / model_hash
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if os.access(folder, os.W_OK):
+                return folder
+            reason = "it is read-only"
+        except OSError as error:
+            reason = error.strerror or str(error)
+        _warn_once(f"{folder} cannot be written ({reason}): TensorRT engines are cached in {own}")
+    own.mkdir(parents=True, exist_ok=True)
+    return own
 
 
 def _with_options(
-    providers: Sequence[Provider], model: bytes, profile: Profile | None
+    providers: Sequence[Provider], model: bytes, label: str, data_dir: Path | None
 ) -> Iterator[Provider]:
     for provider in providers:
         if provider == TENSORRT:
-            yield TENSORRT, tensorrt_options(short_hash(model), profile)
+            folder = engine_folder(short_hash(model), data_dir)
+            logger.info("%s: TensorRT engines are cached in %s", label, folder)
+            yield TENSORRT, tensorrt_options(folder)
         else:
             yield provider
 
@@ -183,7 +231,7 @@ def _session_options(threads: int | None, data_dir: Path | None) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if threads:
         options.intra_op_num_threads = threads
-    if data_dir is not None:  # a model given as bytes does not know where its weights lie
+    if data_dir is not None:  # a model given as bytes carries no path to its external weights
         key = "session.model_external_initializers_file_folder_path"
         options.add_session_config_entry(key, str(data_dir.resolve()))
     return options
@@ -191,65 +239,61 @@ def _session_options(threads: int | None, data_dir: Path | None) -> Any:
 
 def open_session(
     model: Path | bytes,
-    device: str = "auto",
-    providers: Sequence[Provider] | None = None,
-    threads: int | None = None,
+    options: SessionOptions = ANYWHERE,
     *,
     label: str = "",
     data_dir: Path | None = None,
-    profile: Profile | None = None,
     quietly: bool = False,
 ) -> ort.InferenceSession:
-    """An ONNX Runtime session on the hardware asked for; never quietly on another.
+    """An ONNX Runtime session on the hardware asked for; no silent fallback to another.
 
     Args:
         model: a file, or a serialized model.
-        device: see :func:`choose_providers`.
-        providers: see :func:`choose_providers`.
-        threads: CPU threads of one operation; None for ONNX Runtime's choice.
-        label: how messages call a model given as bytes.
-        data_dir: folder of external weights of a model given as bytes.
-        profile: shapes that TensorRT builds its engine for.
-        quietly: do not tell what runs where, for a file that is open already.
+        options: where and how to run.
+        label: name of a model given as bytes in messages.
+        data_dir: folder of the ONNX file of a model given as bytes, where its external weights
+            lie and TensorRT engines are cached.
+        quietly: do not log where the session runs, for a file that is open already.
 
     Raises:
         InputError: if the file is missing, empty, truncated or no ONNX model, or the hardware
-            that was asked for by name is not there.
+            that was asked for is absent.
     """
     label = label or ("the given model" if isinstance(model, bytes) else str(model))
     if not isinstance(model, bytes):
         data_dir, model = Path(model).parent, read_model(model)
-    chain = choose_providers(device, providers)
+    chain = choose_providers(options.device, options.providers)
     if hasattr(ort, "preload_dlls") and _provider_name(chain[0]) in (CUDA, TENSORRT):
         ort.preload_dlls()
-    options = _session_options(threads, data_dir)
     try:
         session = ort.InferenceSession(
-            model, options, providers=list(_with_options(chain, model, profile))
+            model,
+            _session_options(options.threads, data_dir),
+            providers=list(_with_options(chain, model, label, data_dir)),
         )
     except Exception as error:  # ONNX Runtime's exceptions share no base class
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise InputError(
-            f"model {label} cannot be opened: {_first_line(error)} (truncated, not ONNX, or too "
+            f"model {label} cannot be opened: {reason} (truncated, not ONNX, or too "
             "new for this onnxruntime: download or export it again)"
         ) from error
-    _check_provider(session, _provider_name(chain[0]), device, providers is not None, label)
+    _check_provider(session, chain, options, label)
     if not quietly:
         logger.info("%s runs on %s", label, session.get_providers()[0])
     return session
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
 def _check_provider(
-    session: ort.InferenceSession, wanted: str, device: str, by_name: bool, label: str
+    session: ort.InferenceSession, chain: list[Provider], options: SessionOptions, label: str
 ) -> None:
-    real = session.get_providers()[0]
-    if real != wanted:
-        reason = f"ONNX Runtime could not start it and fell back to {real}"
-        wish = "providers" if by_name else f"--device {device}"
-        if by_name or device != "auto":
-            raise _no_provider(wish, wanted, reason)
-        logger.warning("%s: %s", label, _no_provider(wish, wanted, reason))
+    """Refuse a fallback that the options do not allow, and log one that they do."""
+    real, wanted = session.get_providers()[0], _provider_name(chain[0])
+    if real == wanted:
+        return
+    by_name = options.providers is not None
+    wish = "providers" if by_name else f"device {options.device}"
+    problem = _no_provider(wish, wanted, f"ONNX Runtime could not start it and fell back to {real}")
+    allowed = real in map(_provider_name, chain) if by_name else options.device == "auto"
+    if not allowed:
+        raise problem
+    logger.warning("%s: %s", label, problem)

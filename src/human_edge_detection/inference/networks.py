@@ -1,0 +1,240 @@
+"""Opens the networks of a model, each once: its heads, and the encoders that they read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.images import EncodedImage, PreparedImage, prepare_image
+from human_edge_detection.core.spec import ExportedSpec
+from human_edge_detection.core.structures import ImageArray
+from human_edge_detection.inference.ensemble import Ensemble, Member
+from human_edge_detection.runtime.detector import DetectorSession, holds_detector
+from human_edge_detection.runtime.head import HeadSession
+from human_edge_detection.runtime.model_files import ModelFiles, own_extractor
+from human_edge_detection.runtime.sessions import SessionOptions
+
+if TYPE_CHECKING:
+    from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
+
+logger = logging.getLogger(__name__)
+
+Source = tuple[Path | None, tuple[int, int]]
+"""What a head reads: an extractor's file (None for the photo itself) at a height and width."""
+
+
+class ImageEncoder(Protocol):
+    """Turns a photo into what a head reads. Its methods may be called from any thread."""
+
+    def prepare(self, image: ImageArray) -> PreparedImage:
+        """The photo uint8 [H, W, 3] RGB as the network reads it."""
+
+    def encode(self, prepared: PreparedImage, score: float) -> EncodedImage:
+        """The head's input, with the people of at least ``score`` where the network finds them."""
+
+    def close(self) -> None:
+        """Free the session."""
+
+
+class ExtractorEncoder:
+    """A feature extractor without boxes."""
+
+    def __init__(self, extractor: YOLOv9FeatureExtractor) -> None:
+        """Use an open extractor."""
+        self._extractor = extractor
+
+    def prepare(self, image: ImageArray) -> PreparedImage:
+        """The photo letterboxed to the extractor's input."""
+        return prepare_image(image, self._extractor.input_size_hw)
+
+    def encode(self, prepared: PreparedImage, score: float) -> EncodedImage:
+        """The feature maps."""
+        return EncodedImage(self._extractor(prepared.tensor), prepared)
+
+    def close(self) -> None:
+        """Free the session."""
+        self._extractor.close()
+
+
+class OnePassEncoder:
+    """A network that finds boxes and features in one pass."""
+
+    def __init__(self, detector: DetectorSession) -> None:
+        """Use an open detector that returns the head's layers."""
+        self._detector = detector
+
+    def prepare(self, image: ImageArray) -> PreparedImage:
+        """The photo as the detector reads it."""
+        return self._detector.prepare(image)
+
+    def encode(self, prepared: PreparedImage, score: float) -> EncodedImage:
+        """The feature maps and the people."""
+        people, features = self._detector.run(prepared, score)
+        return EncodedImage(features, prepared, people)
+
+    def close(self) -> None:
+        """Free the session."""
+        self._detector.close()
+
+
+class PictureEncoder:
+    """No network: an end-to-end file reads the letterboxed photo itself."""
+
+    def __init__(self, input_size_hw: tuple[int, int]) -> None:
+        """Letterbox to this height and width."""
+        self._input_size_hw = input_size_hw
+
+    def prepare(self, image: ImageArray) -> PreparedImage:
+        """The photo letterboxed."""
+        return prepare_image(image, self._input_size_hw)
+
+    def encode(self, prepared: PreparedImage, score: float) -> EncodedImage:
+        """The photo's tensor."""
+        return EncodedImage([prepared.tensor], prepared)
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+class JoinedEncoders:
+    """The networks of an ensemble, in turn; people are those of the first that finds any."""
+
+    def __init__(self, encoders: Sequence[ImageEncoder]) -> None:
+        """Use open encoders, at least one."""
+        self._encoders = tuple(encoders)
+
+    def prepare(self, image: ImageArray) -> PreparedImage:
+        """The photo as the first network reads it, with what the others read."""
+        first, *others = (encoder.prepare(image) for encoder in self._encoders)
+        return replace(first, others=tuple(others))
+
+    def encode(self, prepared: PreparedImage, score: float) -> EncodedImage:
+        """The first network's features, with those of the others."""
+        pictures = (prepared, *prepared.others)
+        parts = [e.encode(p, score) for e, p in zip(self._encoders, pictures, strict=True)]
+        people = next((part.people for part in parts if part.people is not None), None)
+        return replace(parts[0], people=people, others=tuple(parts[1:]))
+
+    def close(self) -> None:
+        """Free the sessions."""
+        for encoder in self._encoders:
+            encoder.close()
+
+
+def open_networks(
+    files: ModelFiles, options: SessionOptions
+) -> tuple[ImageEncoder, Ensemble, DetectorSession | None]:
+    """The encoder, the heads, and a separate detector where boxes take a pass of their own.
+
+    Raises:
+        InputError: if a file is missing, damaged or does not fit the others.
+    """
+    heads = [HeadSession(path, options) for path in files.heads]
+    sources, named = [], dict[Path, Path]()
+    for head, extractor, session in zip(files.heads, files.extractors, heads, strict=True):
+        path = _source(head, extractor, files.detector, session.facts)
+        path = None if path is None else named.setdefault(path.resolve(), path)
+        sources.append((path, session.facts.image_size))
+    detector = None
+    if files.detector is not None and not any(_same(path, files.detector) for path, _ in sources):
+        detector = DetectorSession(
+            files.detector, options, layout=files.layout, person_class=files.person_class,
+            image_size_hw=heads[0].facts.image_size,
+        )  # fmt: skip
+    # The detector's own file comes first, because the first network that finds people is used.
+    order = sorted(dict.fromkeys(sources), key=lambda source: not _same(source[0], files.detector))
+    encoders, members = [], dict[int, Member]()
+    for number, source in enumerate(order):
+        readers = {i: heads[i] for i, wanted in enumerate(sources) if wanted == source}
+        encoder, maps = _open_encoder(source, readers, files, options, detector is None)
+        encoders.append(encoder)
+        members |= {i: Member(heads[i], number, maps[i]) for i in readers}
+    encoder = encoders[0] if len(encoders) == 1 else JoinedEncoders(encoders)
+    return encoder, Ensemble([members[i] for i in range(len(heads))]), detector
+
+
+def _open_encoder(
+    source: Source,
+    readers: dict[int, HeadSession],
+    files: ModelFiles,
+    options: SessionOptions,
+    may_find_people: bool,
+) -> tuple[ImageEncoder, dict[int, tuple[int, ...]]]:
+    """The network that some heads read, and which of its maps each takes."""
+    path, size_hw = source
+    if path is None:
+        return PictureEncoder(size_hw), dict.fromkeys(readers, (0,))
+    layers = tuple(dict.fromkeys(name for head in readers.values() for name in head.facts.layers))
+    opened: DetectorSession | YOLOv9FeatureExtractor
+    encoder: ImageEncoder
+    if _same(path, files.detector) or holds_detector(path):
+        opened = DetectorSession(
+            path, options, layers=layers, image_size_hw=size_hw,
+            layout=files.layout if may_find_people else "auto",
+            person_class=files.person_class if may_find_people else None,
+        )  # fmt: skip
+        encoder = OnePassEncoder(opened)
+    else:
+        from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
+
+        opened = YOLOv9FeatureExtractor(
+            path, options.device, options.providers, layers, image_size_hw=size_hw,
+            threads=options.threads,
+        )  # fmt: skip
+        encoder = ExtractorEncoder(opened)
+    maps: dict[int, tuple[int, ...]] = {}
+    for number, head in readers.items():
+        maps[number] = tuple(layers.index(name) for name in head.facts.layers)
+        head.facts.check_fits(
+            [int(opened.channels[i]) for i in maps[number]],
+            [opened.strides[i] for i in maps[number]],
+            head=files.heads[number],
+            extractor=str(path),
+        )
+        _warn_if_foreign(head.facts, opened.sha, opened.input_size_hw, path)
+    return encoder, maps
+
+
+def _source(
+    head: Path, extractor: Path | None, detector: Path | None, facts: ExportedSpec
+) -> Path | None:
+    """The file that gives a head its features; None for a head that reads the photo itself."""
+    if facts.end_to_end:
+        if extractor is not None:
+            raise InputError(
+                f"model {head} is end to end, its extractor is inside: leave out extractor, or "
+                "name one for each model and none for this one"
+            )
+        return None
+    source = extractor or own_extractor(head, facts) or detector
+    if source is None:
+        raise InputError(
+            f"model {head} is a head without its extractor: pass as extractor the one it was "
+            f"trained on (an ONNX file with {', '.join(facts.layers)}), or an end-to-end file"
+        )
+    return source
+
+
+def _same(first: Path | None, second: Path | None) -> bool:
+    return first is not None and second is not None and first.resolve() == second.resolve()
+
+
+def _warn_if_foreign(
+    facts: ExportedSpec, sha: str, size_hw: tuple[int, int], path: Path | str
+) -> None:
+    """Log where the extractor differs from that of the training, but can still be used."""
+    if facts.extractor_sha and sha != facts.extractor_sha:
+        logger.warning(
+            "%s is not the file that the head was trained on (%s, here %s): fine if its weights "
+            "are the same, otherwise the masks will be poor",
+            path,
+            facts.extractor_sha,
+            sha,
+        )
+    if size_hw != facts.image_size:
+        trained = facts.image_size
+        logger.info("%s works at %s, the head was trained at %s", path, size_hw, trained)
