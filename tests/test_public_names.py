@@ -37,6 +37,31 @@ def test_each_name_of_the_package_is_a_wings_object(name: str) -> None:
     assert getattr(importlib.import_module(thing.__module__), name) is thing
 
 
+WINGS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
+
+
+@pytest.mark.parametrize("wing", WINGS)
+def test_each_name_of_a_wing_is_the_object_of_its_module(wing: str) -> None:
+    package = importlib.import_module(f"human_edge_detection.{wing}")
+    for public in getattr(package, "__all__", ()):
+        thing = getattr(package, public)
+        if home := getattr(thing, "__module__", None):
+            assert home.split(".")[1] == wing
+            assert getattr(importlib.import_module(home), public) is thing
+    assert not hasattr(package, "no_such_name")
+
+
+def test_light_wings_load_their_modules_on_demand() -> None:
+    loaded = loaded_after("import human_edge_detection.core, human_edge_detection.masks")
+    assert not loaded & (HEAVY | {"numpy", "cv2", "onnxruntime", "PIL"})
+
+
+def test_results_load_no_drawing() -> None:
+    loaded = loaded_after("from human_edge_detection import InstanceMasks")
+    assert not [name for name in loaded if name.endswith(("drawing", "overlay", "panels"))]
+    assert "PIL" not in loaded
+
+
 def loaded_after(code: str) -> set[str]:
     """The modules that a fresh interpreter has loaded after running ``code``."""
     command = f"import sys\n{code}\nprint(*sys.modules)"

@@ -1,7 +1,7 @@
-"""The one exception that the commands print without a traceback."""
+"""The exception that commands print without a traceback."""
 
 from __future__ import annotations
 
 
 class InputError(ValueError):
-    """A fault in what the user gave: names the file or flag, the value and the way out."""
+    """Wrong input; the message names the file or parameter, its value and the way out."""

@@ -47,7 +47,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """:func:`atomic_path` whose errors the command line can print.
+    """:func:`atomic_path` that raises ``InputError``, for paths that users name.
 
     Raises:
         InputError: if it cannot be written, also for an OSError in the block.

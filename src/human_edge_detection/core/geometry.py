@@ -1,7 +1,7 @@
-"""The pixel convention, written once: boxes, letterbox and crop; `pasting` is crop's inverse.
+"""The pixel convention, written once: transforms, letterbox, crop; ``masks.paste`` undoes crop.
 
-Continuous coordinates: pixel ``i`` covers ``[i, i + 1)``, its centre is ``i + 0.5``. Boxes are
-end-exclusive xyxy. Nobody outside these two modules writes a ``+ 0.5`` or a ``- 1``.
+Coordinates are continuous: pixel ``i`` covers ``[i, i + 1)``, its centre is ``i + 0.5``. Boxes are
+end-exclusive xyxy. Only these two modules write a ``+ 0.5`` or a ``- 1``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from human_edge_detection.core.structures import FloatArray, ImageArray, as_boxes
 
 PAD_VALUE = 114
-"""Grey of the letterbox's border, as YOLO networks were trained with."""
+"""Grey of the letterbox's border, the one that YOLO networks are trained with."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,13 @@ def letterbox(
     zoom: float = 1.0,
     anchor_xy: tuple[float, float] = (0.5, 0.5),
 ) -> tuple[ImageArray, AxisTransform]:
-    """The image fitted into ``size_hw`` with its aspect kept, and the transform that did it.
+    """The image fitted into ``size_hw`` with its aspect ratio kept, and the transform.
 
     Args:
         image: uint8 [h, w, 3].
         size_hw: height and width of the result.
-        zoom: factor on the fitting scale; above 1 what does not fit is cut off.
-        anchor_xy: where the free (or the surplus) space goes, 0.5 for both sides alike.
+        zoom: factor on the fitting scale; above 1 the surplus is cut off.
+        anchor_xy: fraction of the free or surplus space that lies left and above; 0.5 centres.
 
     Returns:
         uint8 [H, W, 3] with a grey border, and the source-to-input transform.
@@ -134,7 +134,7 @@ def cover_weights(edges_out: NDArray[np.float64], count_in: int) -> FloatArray:
 
 
 def crop_mask(mask: NDArray[np.generic], roi_xyxy: FloatArray, size: int) -> FloatArray:
-    """How much of each bin of a ROI the mask covers, float32 [size, size] in 0…1.
+    """The fraction of each bin of a ROI that the mask covers, float32 [size, size].
 
     Args:
         mask: bool, uint8 or float [H, W] with values 0…1, source frame.

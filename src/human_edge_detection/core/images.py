@@ -1,7 +1,4 @@
-"""Reads photos of every usual kind as upright RGB, and writes files that are whole or not there.
-
-Turns a photo into the tensor that a network reads, and remembers how.
-"""
+"""Photos: read from every usual format as upright RGB, written, and prepared for networks."""
 
 from __future__ import annotations
 
@@ -30,14 +27,14 @@ MAX_PIXELS = 80_000_000
 _FORMATS = (
     "JPEG", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "AVIF", "JPEG2000", "PPM",
 )  # fmt: skip
-"""The only decoders that a photo can reach. Pillow has 33 more; one of them runs Ghostscript."""
+"""The decoders that are used. Pillow has 33 more; one of them runs Ghostscript."""
 
 _DECODE_ERRORS = (
     OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, ArithmeticError,
     AttributeError, AssertionError, NotImplementedError, RuntimeError, MemoryError, struct.error,
     zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
-"""What Pillow's decoders raise on damaged files."""
+"""Exceptions of Pillow's decoders on damaged files."""
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -65,8 +62,8 @@ class ImageFile(Protocol):
 def read_image(file: Path | str | bytes | ImageFile, *, max_pixels: int = MAX_PIXELS) -> ImageArray:
     """The photo as uint8 [H, W, 3] RGB, turned upright by its EXIF orientation.
 
-    JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, JPEG 2000 and PPM are read, by their content, whatever
-    the name says. Grey, palette, CMYK and 16-bit photos are converted (16-bit keeps the high
+    JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, JPEG 2000 and PPM are read, recognised by content, not
+    by name. Grey, palette, CMYK and 16-bit photos are converted (16-bit keeps the high
     byte), of an animation the first frame is taken, transparency is laid over the grey of the
     letterbox.
 

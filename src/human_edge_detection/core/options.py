@@ -1,6 +1,6 @@
-"""Turns a documented dataclass into command line flags, so that an option is written once.
+"""Command line flags from a documented dataclass, so that each option is written once.
 
-What several commands' options share: default places, devices, and how values are checked.
+Also what the options of several commands share: default paths, devices, checks of values.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def option(
 ) -> Any:
     """A dataclass field that is also a flag; the help text shows the default by itself.
 
-    ``required`` is of positional tuples: whether the parser refuses an empty one, or the class
-    does, which can say more.
+    ``required`` concerns positional tuples: True if the parser refuses an empty one, False if the
+    class does, with a message of its own.
     """
     facts = {
         "help": help, "choices": choices, "metavar": metavar, "positional": positional,
@@ -64,7 +64,7 @@ def add_options(parser: argparse.ArgumentParser, options_class: type) -> None:
 
 
 def read_options(options_class: type[Options], arguments: argparse.Namespace) -> Options:
-    """The dataclass filled from parsed arguments; its ``__post_init__`` refuses contradictions."""
+    """The dataclass filled from parsed arguments; its ``__post_init__`` checks the values."""
     values = {}
     for field in dataclasses.fields(options_class):  # type: ignore[arg-type]
         value = getattr(arguments, field.name)
@@ -112,14 +112,14 @@ BUILTIN = "builtin"
 
 
 def usable_cpus() -> int:
-    """How many CPUs this process may use, which may be fewer than there are."""
+    """Number of CPUs that this process may use, which may be fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def at_most_cpus(workers: int) -> int:
-    """As many worker processes as asked for, at most one a CPU."""
+    """``workers``, but at most one per CPU."""
     return min(workers, usable_cpus())
 
 

@@ -73,7 +73,7 @@ def decode_segmentation(
         size_hw: the image's height and width.
 
     Raises:
-        ValueError, TypeError, KeyError, RuntimeError: if it is none of these, as pycocotools says.
+        ValueError, TypeError, KeyError, RuntimeError: from pycocotools, if it is none of these.
         ValueError: if an RLE is of another size.
     """
     from pycocotools import mask as mask_api

@@ -1,4 +1,4 @@
-"""The plain data that every stage hands to the next. Depends on NumPy alone."""
+"""The plain data that stages hand to each other. Depends on NumPy alone."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ FloatArray = NDArray[np.float32]
 ImageArray = NDArray[np.uint8]
 
 LabelMap = NDArray[np.int32]
-"""The owner of every pixel [H, W]: 0 nobody, ``i + 1`` person ``i``."""
+"""The owner of every pixel [H, W]: 0 background, ``i + 1`` person ``i``."""
 
 Bounds = tuple[int, int, int, int]
 """A window ``x1, y1, x2, y2`` of whole pixels, end-exclusive."""
 
 IGNORE_INDEX = 255
-"""Label of a target pixel whose class is unknown; no loss and no metric looks at it."""
+"""Label of a pixel of unknown class; losses and metrics leave it out."""
 
 NOT_TARGET_INDEX = 254
-"""Label of a pixel known only not to be the target's (background or somebody else)."""
+"""Label of a pixel that is not the target's: background or another person, not known which."""
 
 
 class MaskClass(IntEnum):
@@ -57,7 +57,7 @@ class Detections:
 
     Attributes:
         boxes_xyxy: float32 [N, 4], end-exclusive, source pixels.
-        scores: float32 [N] in 0…1; ones where the caller gave none.
+        scores: float32 [N] in 0…1; ones if none are given.
     """
 
     boxes_xyxy: FloatArray
@@ -81,11 +81,11 @@ class Detections:
 
 @dataclass(frozen=True)
 class BoxTargets:
-    """What a person detector should find in one prepared photo.
+    """The boxes that a person detector should find in one prepared photo.
 
     Attributes:
-        boxes: float32 [P, 4] xyxy, input pixels: everybody who is to be found.
-        ignored: float32 [Q, 4] regions where nothing is known (crowds, people cut off).
+        boxes: float32 [P, 4] xyxy, input pixels: the people to find.
+        ignored: float32 [Q, 4] regions that do not count (crowds, people cut off).
         exhaustive: False if people without any annotation may stand in the photo.
     """
 
@@ -96,7 +96,7 @@ class BoxTargets:
 
 @dataclass(frozen=True)
 class RoiSample:
-    """One prepared photo with all its ROIs, as training and validation see it.
+    """One prepared photo with its ROIs, as training and validation use it.
 
     Attributes:
         image: uint8 [H, W, 3] RGB, letterboxed to the network's input; [0, 0, 3] where the
@@ -106,7 +106,7 @@ class RoiSample:
         person_ids: int64 [N] annotation ids of the target people.
         photo_index: position of the photo in its data set.
         is_mirrored: whether the image is the photo's mirror image.
-        people: what a detector should find; None where none is trained.
+        people: boxes for a detector; None where none is trained.
     """
 
     image: ImageArray

@@ -13,10 +13,10 @@ crops of one image, so their estimates are combined:
     T     threshold
     ½     weight of the neighbours: all ROIs read the same features, so they are not independent
 
-A neighbour that sees another person at a pixel (high *n*) raises every other claim there; a
-neighbour that sees nobody (*n* near 0) leaves them unchanged, because *n* is precise but misses
-half of the people. A candidate competes with *e·t*, the probability that it exists and owns the
-pixel. Once it has won, the threshold applies to the mask of a person who exists, hence *t* alone.
+A high *n* of a ROI raises all other claims at the pixel; an *n* near 0 leaves them unchanged,
+because *n* is precise but misses half of the other people. A candidate competes with *e·t*, the
+probability that it exists and owns the pixel. Once it has won, the threshold applies to the mask of
+an existing person, hence *t* alone.
 
 Candidates. A detector's score *s* is taken as the probability that a box holds a person. Two boxes
 of one person may pass non-maximum suppression, so a candidate *j* is the person of a surer

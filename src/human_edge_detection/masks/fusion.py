@@ -54,7 +54,7 @@ class Rule(Protocol):
 
 
 class BandSums:
-    """What a plain rule knows of the ROIs of a band; arrays [h, w].
+    """Sums and maxima over the ROIs of a band that plain rules need; arrays [h, w].
 
     Attributes:
         owner: int32, label of the strongest claim; 0 where no ROI lies.
@@ -104,7 +104,7 @@ class PlainRule:
             target, other, own = paste_at(planes, crowd.rois_xyxy[person], (x1, y1, x2, y2))
             here = (slice(y1 - top, y2 - top), slice(x1 - left, x2 - left))
             claim = self._claim(target, other, own, cut(threshold))
-            wins = claim > sums.strength[here]  # of equal claims the first stands
+            wins = claim > sums.strength[here]  # of equal claims the first wins
             sums.owner[here][wins] = person + 1
             sums.strength[here][wins] = claim[wins]
             sums.covering[here] += 1
@@ -120,7 +120,7 @@ def _own_odds(target: FloatArray, other: FloatArray, own: FloatArray, least: flo
 
 
 def _able_first(target: FloatArray, other: FloatArray, own: FloatArray, least: float) -> FloatArray:
-    # All who reach the threshold claim alike, so the first, of the highest score, stands.
+    # ROIs that reach the threshold claim alike, so the first, of the highest score, wins.
     return np.where(own >= least, np.float32(np.inf), own)
 
 
@@ -157,7 +157,7 @@ def fuse(
     threshold: float = 0.5,
     rule: str = "arbitrate",
 ) -> LabelMap:
-    """The owner of every pixel, int32 [H, W]: 0 nobody, ``i + 1`` person ``i``.
+    """The owner of every pixel, int32 [H, W]: 0 background, ``i + 1`` person ``i``.
 
     The result does not depend on the order of the people. Besides the result it needs the memory
     of one band and of the people's bins.

@@ -82,14 +82,14 @@ class InstanceMasks:
         return len(self.probs)
 
     def label_map(self, threshold: float = 0.5) -> LabelMap:
-        """The owner of every pixel, int32 [H, W]: 0 nobody, ``i + 1`` person ``i``.
+        """The owner of every pixel, int32 [H, W]: 0 background, ``i + 1`` person ``i``.
 
-        A copy of what is kept, so it may be changed.
+        A copy, so it may be changed.
         """
         return self._owners(threshold).copy()
 
     def _owners(self, threshold: float) -> LabelMap:
-        """The kept label map, computed where the threshold is not the last one; not to change."""
+        """The kept label map, computed anew for another threshold; not to be changed."""
         labels = self._fused.get(threshold)
         if labels is None:
             labels = fuse(

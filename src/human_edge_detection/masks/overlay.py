@@ -43,8 +43,8 @@ def overlay_masks_on_image(
 ) -> Image.Image:
     """The image with the masks of its ROIs, targets red and non-targets blue.
 
-    Targets own their pixels by the rule ``combine``; where nobody does, pixels whose non-target
-    probability reaches the threshold in any ROI are blue.
+    Targets own their pixels by the rule ``combine``. Pixels without an owner are blue where the
+    non-target probability of any ROI reaches the threshold.
 
     Arrays and torch tensors of any device are taken, also those with gradients.
 
@@ -163,7 +163,7 @@ def _tint_others(
     threshold: float,
     alpha: float,
 ) -> ImageArray:
-    """A copy of the image with non-target pixels of any ROI that nobody owns in blue."""
+    """A copy of the image with non-target pixels of any ROI in blue, unless they have an owner."""
     others = np.zeros(labels.shape, np.bool_)
     masks = paste_masks(probs[:, MaskClass.NON_TARGET], rois_xyxy, windows, threshold)
     for mask, (x1, y1, x2, y2) in zip(masks, windows.tolist(), strict=True):

@@ -37,8 +37,8 @@ def panel(
     """Photo with boxes, ground truth and prediction side by side; below, the hardest ROIs.
 
     Targets are red, other people blue, unknown pixels grey. In the large pictures a pixel is red
-    if it is any ROI's target. Below them, the ROIs with most other people in them, each with its
-    own labels only: there it shows whether targets are told from their neighbours.
+    if it is the target of any ROI. Below are the ROIs with the most non-target pixels, each with
+    its own labels only, which show whether targets are separated from their neighbours.
 
     Args:
         image: uint8 [H, W, 3] RGB.
@@ -46,7 +46,7 @@ def panel(
         rois_xyxy: float32 [N, 4] in the image's pixels, what each mask covers.
         target_labels: integers [N, M, M]: classes of ``MaskClass``, 254 or 255.
         predicted_labels: integers [N, M, M]: classes of ``MaskClass``.
-        max_tiles: most ROIs to show below.
+        max_tiles: largest number of ROIs below.
 
     Returns:
         uint8 [H', W', 3].
