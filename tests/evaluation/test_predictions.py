@@ -80,7 +80,7 @@ def test_label_maps(tmp_path: Path, photos: list[Photo]) -> None:
         ('[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9]}]', "entry 0 .photo 1.*mask"),
         (
             '[{"image_id": 1, "category_id": 1, "segmentation": {"size": [9, 9], "counts": [81]}}]',
-            r"for \[9, 9\]",
+            r"of size \[9, 9\] in an image of size",
         ),
     ],
 )

@@ -120,5 +120,5 @@ def decode_mask(person: Person, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
         raise ValueError(f"annotation {person.id} has no mask, only a box")
     try:
         return decode_segmentation(shape, size_hw)
-    except (ValueError, TypeError, KeyError, RuntimeError) as error:
+    except ValueError as error:
         raise InputError(f"annotation {person.id}: its mask cannot be decoded ({error})") from error

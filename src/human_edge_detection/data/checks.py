@@ -12,6 +12,7 @@ from pycocotools import mask as mask_api
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import read_image, read_size
+from human_edge_detection.core.rle import compress
 from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.data.annotations import Finding, Person, Photo
 from human_edge_detection.data.photos import PhotoFile
@@ -93,11 +94,8 @@ def mask_bounds(person: Person, size_hw: tuple[int, int]) -> FloatArray | None:
         corners = np.concatenate([points.min(axis=0), points.max(axis=0)])
     elif shape is not None:
         try:
-            rle = shape
-            if isinstance(shape["counts"], list):
-                rle = mask_api.frPyObjects(shape, *size_hw)
-            x, y, width, height = mask_api.toBbox(rle)
-        except (ValueError, TypeError, KeyError, RuntimeError):
+            x, y, width, height = mask_api.toBbox(compress(shape, size_hw))
+        except ValueError:
             return None
         corners = np.array([x, y, x + width, y + height], np.float32)
     else:

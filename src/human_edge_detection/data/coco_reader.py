@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.rle import segmentation_fault
 from human_edge_detection.data.annotations import Finding, Photo
 from human_edge_detection.data.coco_index import AnnotationIndex, read_index, read_parts, reading
 from human_edge_detection.data.photo_table import PackedTexts, PeopleColumns, PhotoTable
@@ -22,8 +22,6 @@ from human_edge_detection.data.photos import PhotoFile, PhotoStore
 _LOGGER = logging.getLogger(__name__)
 _FAULTS_SHOWN = 5
 _HUGE = 2**63
-_FAR = 4
-"""A polygon that reaches this many times the photo's long side beyond it is a slip."""
 
 
 def load_photos(
@@ -120,7 +118,7 @@ class _PeopleReader:
             self._note("bad box", where, fault)
         else:
             shape = record.get("segmentation") or None
-            if shape is not None and (fault := _shape_fault(shape, size_hw)):
+            if shape is not None and (fault := segmentation_fault(shape, size_hw)):
                 self._note("bad mask", where, f"{fault}; kept as a box of unknown shape")
                 shape = None
             self._keep(record, row, size_hw, number, b"" if shape is None else text)
@@ -196,12 +194,12 @@ def _box_fault(box: Any, size_hw: tuple[int, int]) -> str:
     if not isinstance(box, list) or len(box) != 4:
         return f"bbox must be [x, y, width, height], but got {box}"
     try:
-        x, y, width, height = box
-        finite = math.isfinite(x + y + width + height)
-    except (TypeError, OverflowError):
+        x, y, width, height = (float(value) for value in box)
+        finite = all(abs(value) < _HUGE for value in (x, y, width, height))  # so is NaN
+    except (TypeError, ValueError, OverflowError):
         finite = False
-    if not finite:
-        return f"bbox {box} must be finite numbers"
+    if not finite or any(isinstance(value, str) for value in box):
+        return f"bbox {str(box)[:100]} must be finite numbers"
     if width <= 0 or height <= 0:
         return f"bbox {box} has no area"
     inside_w = min(x + width, size_hw[1]) - max(x, 0)
@@ -209,34 +207,3 @@ def _box_fault(box: Any, size_hw: tuple[int, int]) -> str:
     if inside_w <= 0 or inside_h <= 0 or inside_w * inside_h < width * height / 2:
         return f"bbox {box} lies outside the image of {size_hw[1]}x{size_hw[0]} pixels"
     return ""
-
-
-def _shape_fault(shape: Any, size_hw: tuple[int, int]) -> str:
-    """What is wrong with a COCO segmentation that is not empty, or nothing: ``""``.
-
-    Nothing is decoded: compressed RLE is only checked to be of the image's size.
-    """
-    if isinstance(shape, list):
-        faults = (_polygon_fault(part, _FAR * max(size_hw)) for part in shape)
-        return next((fault for fault in faults if fault), "")
-    if not isinstance(shape, dict) or "counts" not in shape or "size" not in shape:
-        return "segmentation is neither polygons nor RLE"
-    if shape["size"] != list(size_hw):
-        return f"RLE of size {shape['size']} in an image of size {list(size_hw)}"
-    counts = shape["counts"]
-    if not isinstance(counts, list):
-        return "" if isinstance(counts, str) else "RLE counts are neither a list nor text"
-    if not all(isinstance(count, int) for count in counts):
-        return "RLE counts are not all whole numbers"
-    total = size_hw[0] * size_hw[1]
-    return "" if sum(counts) == total else f"RLE counts sum to {sum(counts)}, not {total}"
-
-
-def _polygon_fault(part: Any, far: float) -> str:
-    if not isinstance(part, list) or len(part) < 6 or len(part) % 2:
-        return "a polygon needs at least three x, y pairs"
-    try:  # a sum shows NaN and text, the extremes show slips; both run at C speed
-        sound = math.isfinite(sum(part)) and -far < min(part) and max(part) < far
-    except (TypeError, OverflowError):
-        sound = False
-    return "" if sound else "a polygon has corners that are no numbers or far outside the image"

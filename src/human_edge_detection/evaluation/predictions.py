@@ -21,8 +21,9 @@ from pycocotools import mask as mask_api
 
 from human_edge_detection.core.boxes import padded_rois
 from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.files import check_regular
 from human_edge_detection.core.geometry import crop_mask
-from human_edge_detection.core.rle import Rle, decode_rle, encode_mask
+from human_edge_detection.core.rle import Rle, compress, decode_rle, encode_mask
 from human_edge_detection.core.structures import FloatArray, MaskClass
 from human_edge_detection.data.annotations import Person, Photo, decode_mask
 from human_edge_detection.data.targets import PhotoMasks, roi_targets
@@ -77,10 +78,13 @@ def read_predictions(path: Path, photos: Sequence[Photo], category_id: int = 1) 
         if len(files) == 1:
             return read_predictions(files[0], photos, category_id)
         return read_label_maps(path, photos)
+    check_regular(path, "results")
     try:
         content = json.loads(path.read_bytes())
+    except RecursionError as error:
+        raise InputError(f"results {path} cannot be read as JSON: nested too deep") from error
     except (OSError, ValueError) as error:
-        raise InputError(f"results {path} cannot be read as JSON: {error}") from error
+        raise InputError(f"results {path} cannot be read as JSON: {str(error)[:200]}") from error
     records = content.get("annotations") if isinstance(content, dict) else content
     if not isinstance(records, list) or not all(isinstance(item, dict) for item in records):
         raise InputError(f"results {path} is not a COCO results file: a list of objects is needed")
@@ -97,8 +101,11 @@ def _group(
     for number, record in enumerate(records):
         if record.get("category_id", category_id) != category_id:
             continue
-        name = record.get("file_name")
-        photo = by_name.get(Path(name).stem) if name else by_id.get(record.get("image_id", -1))
+        name, image_id = record.get("file_name"), record.get("image_id")
+        if isinstance(name, str) and name:
+            photo = by_name.get(Path(name).stem)
+        else:
+            photo = by_id.get(image_id) if isinstance(image_id, int) else None
         if photo is None:
             elsewhere += 1
             continue
@@ -117,14 +124,26 @@ def _group(
 def _prediction(record: Mapping[str, Any], photo: Photo, where: str) -> Prediction:
     rle = compressed(record.get("segmentation"), photo.size_hw, where)
     box = record.get("bbox") or mask_api.toBbox(rle).tolist()
-    x, y, width, height = (float(value) for value in box)
+    if not isinstance(box, list) or len(box) != 4:
+        raise InputError(f"{where}: bbox must be [x, y, width, height], but got {str(box)[:60]}")
+    x, y, width, height = (_number(value, f"{where}: bbox") for value in box)
     person_id = record.get("annotation_id")
+    if person_id is not None and type(person_id) is not int:
+        raise InputError(f"{where}: annotation_id must be a whole number, but got {person_id!r}")
     return Prediction(
         rle=rle,
         box_xyxy=np.array([x, y, x + width, y + height], np.float32),
-        score=float(record.get("score", 1.0)),
-        person_id=None if person_id is None else int(person_id),
+        score=_number(record.get("score", 1.0), f"{where}: score"),
+        person_id=person_id,
     )
+
+
+def _number(value: object, where: str) -> float:
+    """A finite number that float32 holds."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not abs(value) < np.finfo(np.float32).max:  # type: ignore[operator,arg-type]
+        raise InputError(f"{where} must be a finite number, but got {str(value)[:60]}")
+    return float(value)  # type: ignore[arg-type]
 
 
 def compressed(segmentation: object, size_hw: tuple[int, int], where: str) -> Rle:
@@ -133,24 +152,10 @@ def compressed(segmentation: object, size_hw: tuple[int, int], where: str) -> Rl
     Raises:
         InputError: naming ``where`` if there is no mask or it is not of ``size_hw``.
     """
-    height, width = size_hw
     try:
-        if isinstance(segmentation, list):
-            rle = mask_api.merge(mask_api.frPyObjects(segmentation, height, width))
-        elif isinstance(segmentation, dict) and isinstance(segmentation["counts"], list):
-            rle = mask_api.frPyObjects(segmentation, height, width)
-        elif isinstance(segmentation, dict):
-            rle = dict(segmentation)
-        else:
-            raise TypeError("no segmentation")
-        size = [int(side) for side in rle["size"]]
-    except (TypeError, ValueError, KeyError, RuntimeError, IndexError) as error:
+        return compress(segmentation, size_hw)
+    except ValueError as error:
         raise InputError(f"{where}: its mask cannot be used ({error})") from error
-    if size != [height, width]:
-        raise InputError(f"{where}: its mask is for {size}, but the photo is {[height, width]}")
-    counts = rle["counts"]
-    text = counts.decode("ascii") if isinstance(counts, bytes) else str(counts)
-    return {"size": size, "counts": text}
 
 
 def read_label_maps(folder: Path, photos: Sequence[Photo]) -> Predictions:
