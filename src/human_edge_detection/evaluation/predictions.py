@@ -141,7 +141,7 @@ def _prediction(record: Mapping[str, Any], photo: Photo, where: str) -> Predicti
 def _number(value: object, where: str) -> float:
     """A finite number that float32 holds."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not abs(value) < np.finfo(np.float32).max:  # type: ignore[operator,arg-type]
+    if not is_number or not abs(value) < np.finfo(np.float32).max:  # type: ignore[arg-type]
         raise InputError(f"{where} must be a finite number, but got {str(value)[:60]}")
     return float(value)  # type: ignore[arg-type]
 
