@@ -15,9 +15,13 @@ from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.evaluation.evaluate import PersonScore, evaluate
 from human_edge_detection.evaluation.pictures import (
     FIXED_WIDTH,
+    LEGEND,
+    LINE_HEIGHT,
+    PHOTO_SIDE,
     choose_photos,
     fixed_panels,
     fixed_photos,
+    photo_panel,
 )
 from tiny_run import SPEC, box_person, write_photos
 
@@ -61,6 +65,19 @@ def test_panels_are_pictures_of_a_bounded_width(photos: list[Photo]) -> None:
     for _, picture in fixed_panels(photos, scores_of(photos)):
         assert picture.dtype == np.uint8 and picture.shape[2] == 3
         assert 3 * photos[0].size_hw[1] <= picture.shape[1] <= FIXED_WIDTH
+
+
+def test_panels_have_one_size_to_look_at_captions_and_a_legend(photos: list[Photo]) -> None:
+    own = [score for score in scores_of(photos) if score.photo_id == photos[0].id]
+    picture = photo_panel(photos[0], own)
+    assert 3 * PHOTO_SIDE <= picture.shape[1] <= 3 * PHOTO_SIDE + 20
+    height = round(photos[0].size_hw[0] * PHOTO_SIDE / max(photos[0].size_hw))
+    assert picture.shape[0] >= height + 4 * LINE_HEIGHT
+    legend = picture[-2 * LINE_HEIGHT : -LINE_HEIGHT].reshape(-1, 3)
+    for color, _ in LEGEND:
+        assert (legend == color).all(axis=1).sum() > 100, "a square of each colour"
+    for band in (slice(0, LINE_HEIGHT), slice(LINE_HEIGHT, 2 * LINE_HEIGHT)):
+        assert (picture[band] < 100).any() and (picture[band] == 255).mean() > 0.5
 
 
 def test_a_photo_that_cannot_be_read_costs_its_panel_only(

@@ -1,7 +1,4 @@
-"""Writes panel pictures of whole photos: boxes, ground truth and prediction.
-
-Pictures of single people: the photo with the box, the ground truth, the prediction.
-"""
+"""Pictures of scores: panels of whole photos, and the pictures of single people in the report."""
 
 from __future__ import annotations
 
@@ -12,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.geometry import (
@@ -29,12 +27,27 @@ from human_edge_detection.evaluation.bootstrap import ASPECTS
 from human_edge_detection.evaluation.evaluate import PersonScore
 from human_edge_detection.evaluation.metrics import BoolArray
 from human_edge_detection.masks.overlay import NON_TARGET_COLOR, TARGET_COLOR
-from human_edge_detection.masks.panels import BOX_COLOR, panel
+from human_edge_detection.masks.panels import BOX_COLOR, UNKNOWN_COLOR, panel
+from human_edge_detection.masks.panels import MARGIN as PANEL_GAP
 from human_edge_detection.masks.paste import paste_window
 
 LOG = logging.getLogger(__name__)
 FIXED_COUNT, FIXED_WIDTH = 4, 1280
-"""Photos shown at every validation, and the most that their panels are wide, pixels."""
+"""Photos shown at every validation, and the largest width of their panels, pixels."""
+
+PHOTO_SIDE = 640
+"""Longer side of a photo in a panel, pixels: small photos are enlarged and large ones reduced."""
+
+TILES = 4
+"""Most people shown one by one below a panel's photos."""
+
+LINE_HEIGHT, INK = 30, (40, 40, 40)
+LEGEND = (
+    (TARGET_COLOR, "the person of the box"),
+    (NON_TARGET_COLOR, "other people"),
+    (UNKNOWN_COLOR, "unknown"),
+    (BOX_COLOR, "box"),
+)
 
 
 def choose_photos(scores: Sequence[PersonScore], count: int) -> list[int]:
@@ -48,20 +61,57 @@ def choose_photos(scores: Sequence[PersonScore], count: int) -> list[int]:
 
 
 def photo_panel(photo: Photo, scores: Sequence[PersonScore]) -> ImageArray:
-    """The panel uint8 [H, W, 3] of one photo, from the scores of its people."""
+    """The panel uint8 [H, W, 3] of one photo with captions and legend, from its people's scores."""
     positions = {person.id: index for index, person in enumerate(photo.people)}
     rois = np.stack([score.roi_xyxy for score in scores])
     labels = np.stack([score.labels for score in scores])
     people = np.array([positions[score.person_id] for score in scores])
     targets = roi_targets(PhotoMasks(photo), rois, people, labels.shape[-1])
     boxes = np.stack([score.box_xyxy for score in scores])
-    return panel(read_image(photo.file), boxes, rois, targets, labels)
+    image = read_image(photo.file)
+    scale = PHOTO_SIDE / max(photo.size_hw)
+    height, width = (max(1, round(side * scale)) for side in photo.size_hw)
+    shown, to_shown = letterbox(image, (height, width))
+    picture = panel(
+        shown, to_shown.to_input(boxes), to_shown.to_input(rois), targets, labels, TILES
+    )
+    mean = float(np.mean([score.iou for score in scores]))
+    people_text = "1 person" if len(scores) == 1 else f"{len(scores)} people"
+    title = f"{photo.file_name}: {people_text}, mean IoU {mean:.3f}"
+    return _captioned(picture, width, title)
+
+
+def _captioned(picture: ImageArray, column: int, title: str) -> ImageArray:
+    """A panel under its title, with a caption above each column of a width, and a legend below."""
+    lines = np.full((2 * LINE_HEIGHT, picture.shape[1], 3), 255, np.uint8)
+    page = Image.fromarray(np.concatenate([lines, picture, lines]))
+    draw = ImageDraw.Draw(page)
+    font = ImageFont.load_default(LINE_HEIGHT * 0.6)
+
+    def write(x: int, y: int, text: str) -> None:
+        draw.text((x, y + LINE_HEIGHT // 2), text, INK, font, anchor="lm")
+
+    write(PANEL_GAP, 0, title)
+    for number, text in enumerate(("photo and boxes", "ground truth", "prediction")):
+        write(number * (column + PANEL_GAP) + PANEL_GAP, LINE_HEIGHT, text)
+    x, y = PANEL_GAP, page.height - 2 * LINE_HEIGHT
+    for color, text in LEGEND:
+        side = LINE_HEIGHT // 2
+        draw.rectangle((x, y + side // 2, x + side, y + side // 2 + side), color)
+        write(x + side + PANEL_GAP, y, text)
+        x += side + round(font.getlength(text)) + 5 * PANEL_GAP
+    write(
+        PANEL_GAP,
+        y + LINE_HEIGHT,
+        "Below the photos: those with most of other people in their box, one by one",
+    )
+    return np.asarray(page, np.uint8)
 
 
 def write_panels(
     photos: Sequence[Photo], scores: Sequence[PersonScore], folder: Path, count: int = 12
 ) -> list[Path]:
-    """Write ``panel_NN_NAME.jpg`` of some photos, the worst first; their paths come back."""
+    """Write ``panel_NN_NAME.jpg`` of some photos, the worst first, and return their paths."""
     by_id = {photo.id: photo for photo in photos}
     paths = []
     for rank, photo_id in enumerate(choose_photos(scores, count), start=1):
@@ -112,7 +162,7 @@ GAP = 8
 """White pixels between the panes."""
 
 MARGIN = 0.25
-"""What is shown around the box on each side, as a part of its longer side."""
+"""Margin shown around the box on each side, as a fraction of its longer side."""
 
 WORST, BEST, WORST_OF_GROUP = 24, 6, 6
 """People shown of all, at either end, and at the bad end of each group."""
@@ -196,7 +246,7 @@ def _tinted(
 ) -> ImageArray:
     """The pane with other people's mask and the person's own laid over it, outlined."""
     whole = np.array([[0, 0, PANE_SIDE, PANE_SIDE]], np.float32)
-    shown = transform.to_source(whole)[0]  # beyond the photo, crop_mask finds nobody
+    shown = transform.to_source(whole)[0]  # beyond the photo, crop_mask gives 0
     canvas = pane.copy()
     for mask, color in zip(masks, (NON_TARGET_COLOR, TARGET_COLOR), strict=True):
         area = np.asarray(crop_mask(mask, shown, PANE_SIDE) >= 0.5, np.uint8)
