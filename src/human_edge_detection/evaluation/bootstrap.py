@@ -208,7 +208,7 @@ class Group:
     Attributes:
         aspect: what the people were grouped by.
         name: which group of that aspect.
-        count: people in the group who count in ``target_iou_image``.
+        count: people in the group that count in ``target_iou_image``.
         numbers: headline numbers with intervals.
     """
 

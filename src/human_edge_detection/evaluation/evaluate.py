@@ -1,7 +1,4 @@
-"""Runs a model over a validation set and scores every person.
-
-How well one person was cut out, and what makes that person easy or hard.
-"""
+"""Runs a model over a validation set and scores every person: mask IoUs and what makes it hard."""
 
 from __future__ import annotations
 
@@ -34,7 +31,7 @@ EDGE_MARGIN = 2.0
 
 @dataclass(frozen=True)
 class PersonScore:
-    """One annotated person and how the predicted mask compares.
+    """The comparison of one annotated person with the predicted mask.
 
     Attributes:
         photo_id: the photo's id in the annotation file.
@@ -76,7 +73,7 @@ class PersonScore:
 
     @property
     def has_non_target(self) -> bool:
-        """Whether somebody else's pixels lie in the ROI."""
+        """Whether other people's pixels lie in the ROI."""
         return bool(self.confusion[MaskClass.NON_TARGET].sum())
 
 
@@ -128,11 +125,11 @@ LossParts = Callable[[FloatArray, NDArray[np.uint8]], Mapping[str, float]]
 """Mean loss parts by name, from logits [N, 3, M, M] and targets [N, M, M]."""
 
 MIN_SIDE = 12.0
-"""Shortest box side, source pixels, of a person who counts in ``target_iou_image``."""
+"""Shortest box side, source pixels, of a person that counts in ``target_iou_image``."""
 
 
 class RoiDataset(Protocol):
-    """What :func:`evaluate` needs of a data set in validation mode."""
+    """A data set in validation mode, as :func:`evaluate` reads it."""
 
     @property
     def photos(self) -> Sequence[Photo]:

@@ -1,4 +1,4 @@
-"""What limits a score besides the model: the 56×56 grid, and boxes that are not exact."""
+"""Limits of a score besides the model: the 56×56 grid, and inexact boxes."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from human_edge_detection.evaluation.evaluate import Evaluation, image_mask, sco
 from human_edge_detection.evaluation.metrics import confusion_matrix
 
 JITTER_AMOUNTS = (0.05, 0.1, 0.2)
-"""Parts of a box's side by which its edges are shifted at most."""
+"""Largest shifts of a box's edges, as fractions of its side."""
 
 
 class JitteredPhotos(PhotoDataset):
-    """A validation set whose boxes are off, each edge by up to ``amount`` times the box's side.
+    """A validation set with shifted boxes, each edge by up to ``amount`` times the box's side.
 
     Args:
         photos: annotated photos.
         spec: geometry of the model that reads them.
-        amount: largest shift of an edge, as a part of the box's side.
-        seed: seed of the shifts, which depend on nothing else but the photo's position.
+        amount: largest shift of an edge, as a fraction of the box's side.
+        seed: seed of the shifts, which depend on it and the photo's position alone.
     """
 
     def __init__(
@@ -73,13 +73,13 @@ def ceiling(
     roi_padding: float = 0.1,
     is_soft: bool = False,
 ) -> Evaluation:
-    """The scores of the true masks after crop and paste: what the grid lets a model reach.
+    """The scores of the true masks after crop and paste: the upper bound that the grid sets.
 
     Args:
         photos: annotated photos; their pictures are not opened.
         min_side: shortest box side, source pixels, that counts in ``target_iou_image``.
         mask_size: bins along the grid's side.
-        roi_padding: margin around a box on each side, as a part of its side.
+        roi_padding: margin around a box on each side, as a fraction of that side.
         is_soft: keep each bin's coverage 0…1, instead of the 0 or 1 of a training target.
     """
     scores = []
