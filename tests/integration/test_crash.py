@@ -52,7 +52,7 @@ for _ in range({KILLS}):
     assert payload["number"] > number, "the last save that was whole is the one that is loaded"
     number = payload["number"]
     assert payload["weights"].eq(number).all()
-print("saves", number, "unfinished", len(list(path.parent.glob(".*.tmp"))))
+print("saves", number, "unfinished", len(list(path.parent.glob(".*.part.pth"))))
 """
 
 

@@ -31,37 +31,37 @@ def uniform(*classes):
     return np.broadcast_to(np.array(classes, np.float32)[:, None, None], (3, 4, 4))
 
 
-def slow_owner(words, scores, threshold, rule):
-    """One pixel's owner among people's words, and how near the decision was.
+def slow_owner(values, scores, threshold, rule):
+    """One pixel's owner from the values of its ROIs, and how near the decision was.
 
-    ``words`` tells of each person t and n, the log-odds of t and of e·t, and log(1 - e·n).
+    ``values`` holds each person's t and n, the log-odds of t and of e·t, and log(1 - e·n).
     """
     least = odds(threshold)
-    if len(words) == 1 or rule in ("max", "priority", "independent"):
-        able = [i for i, word in words.items() if word["own"] >= least]
-        near = min(abs(word["own"] - least) for word in words.values())
+    if len(values) == 1 or rule in ("max", "priority", "independent"):
+        able = [i for i, value in values.items() if value["own"] >= least]
+        near = min(abs(value["own"] - least) for value in values.values())
         if not able:
             return 0, near
-        best = max(able, key=lambda i: scores[i] if rule == "priority" else words[i]["own"])
-        rivals = [words[best]["own"] - words[i]["own"] for i in able if i != best]
+        best = max(able, key=lambda i: scores[i] if rule == "priority" else values[i]["own"])
+        rivals = [values[best]["own"] - values[i]["own"] for i in able if i != best]
         near = near if rule == "priority" else min(near, *rivals, np.inf)
         return best + 1, near
-    t = {i: word["t"] for i, word in words.items()}
-    n = {i: word["n"] for i, word in words.items()}
+    t = {i: value["t"] for i, value in values.items()}
+    n = {i: value["n"] for i, value in values.items()}
     if rule == "arbitrate":
-        unseen = sum(word["unseen"] for word in words.values())
-        raised = {i: -0.5 * (unseen - word["unseen"]) for i, word in words.items()}
-        claims = {i: word["claim"] + raised[i] for i, word in words.items()}
+        unseen = sum(value["unseen"] for value in values.values())
+        raised = {i: -0.5 * (unseen - value["unseen"]) for i, value in values.items()}
+        claims = {i: value["claim"] + raised[i] for i, value in values.items()}
         second, first = sorted(claims.values())[-2:]
         best = max(claims, key=claims.get)
-        sure = words[best]["own"] + raised[best]
+        sure = values[best]["own"] + raised[best]
         return (best + 1 if sure >= least else 0), min(abs(sure - least), first - second)
     n = {i: max(value, LEAST) for i, value in n.items()}
     if rule == "mean":
-        raw = {i: np.mean([t[j] if j == i else n[j] for j in words]) for i in words}
+        raw = {i: np.mean([t[j] if j == i else n[j] for j in values]) for i in values}
         best = max(raw, key=raw.get)
-        apart = abs(t[best] - words[best]["n"])
-        owns = raw[best] >= threshold and t[best] >= words[best]["n"]
+        apart = abs(t[best] - values[best]["n"])
+        owns = raw[best] >= threshold and t[best] >= values[best]["n"]
         return (best + 1 if owns else 0), min(abs(raw[best] - threshold), apart)
 
 
@@ -101,7 +101,7 @@ def slow_paste(plane, roi, size_hw):
     return rows @ plane @ columns.T, (x1, y1, x2, y2)
 
 
-def slow_existence(rois, scores):
+def slow_candidate_probability(rois, scores):
     """Probability that each is a person of its own, by loops."""
     exists = []
     for roi, score in zip(rois, scores, strict=True):
@@ -116,7 +116,7 @@ def slow_existence(rois, scores):
 def slow_fuse(probs, rois, scores, size_hw, threshold, rule):
     """The label map by loops over pixels, and where rounding may decide."""
     pasted = []
-    for person, exists in enumerate(slow_existence(rois, scores)):
+    for person, exists in enumerate(slow_candidate_probability(rois, scores)):
         t, n = probs[person, 1:].astype(np.float64)
         planes = {
             "t": t,
@@ -129,13 +129,13 @@ def slow_fuse(probs, rois, scores, size_hw, threshold, rule):
     labels, near = np.zeros(size_hw, np.int32), np.zeros(size_hw, bool)
     for y in range(size_hw[0]):
         for x in range(size_hw[1]):
-            words = {}
+            values = {}
             for i, windows in enumerate(pasted):
                 x1, y1, x2, y2 = windows["t"][1]
                 if x1 <= x < x2 and y1 <= y < y2:
-                    words[i] = {k: window[y - y1, x - x1] for k, (window, _) in windows.items()}
-            if words:
-                labels[y, x], distance = slow_owner(words, scores, threshold, rule)
+                    values[i] = {k: window[y - y1, x - x1] for k, (window, _) in windows.items()}
+            if values:
+                labels[y, x], distance = slow_owner(values, scores, threshold, rule)
                 near[y, x] = distance < 1e-5
     return labels, near
 
@@ -300,11 +300,11 @@ def test_threads_do_not_disturb_each_other():
                 np.testing.assert_array_equal(labels, wanted)
 
 
-def test_a_neighbour_that_sees_nobody_takes_nothing_away():
+def test_a_neighbour_without_non_target_takes_nothing_away():
     probs = np.stack([uniform(0.4, 0.55, 0.05), uniform(0.9, 0.05, 0.05)])
     rois = np.array([[0, 0, 8, 4], [6, 0, 12, 4]], np.float32)
     labels = fuse(probs, rois, np.ones(2, np.float32), (4, 12))
-    np.testing.assert_array_equal(labels[0], [1] * 8 + [0] * 4)  # 6, 7: the other sees nobody
+    np.testing.assert_array_equal(labels[0], [1] * 8 + [0] * 4)  # 6, 7: the other's n is low
 
 
 @pytest.mark.parametrize(
@@ -334,7 +334,7 @@ def test_non_target_evidence_beats_the_higher_target():
     assert (fuse(probs, rois, score, (4, 4), 0.4, "arbitrate") == 2).all()
 
 
-def test_a_neighbour_that_sees_somebody_else_settles_a_doubt():
+def test_a_neighbour_with_high_non_target_settles_a_doubt():
     probs = np.stack([uniform(0.50, 0.45, 0.05), uniform(0.10, 0.05, 0.85)])
     rois = np.tile(np.array([0, 0, 4, 4], np.float32), (2, 1))
     score = np.ones(2, np.float32)
@@ -342,7 +342,7 @@ def test_a_neighbour_that_sees_somebody_else_settles_a_doubt():
     assert (fuse(probs, rois, score, (4, 4), 0.5, "max") == 0).all()
 
 
-# Two ROIs side by side that share columns 4 and 5, of an IoU of 2 / 10: 1 is sure, 2 may be nobody
+# Two ROIs side by side that share columns 4 and 5, of an IoU of 2 / 10: 1 is sure, 2 may not exist
 SHARING = np.array([[0, 0, 6, 4], [4, 0, 10, 4]], np.float32)
 
 
@@ -357,14 +357,14 @@ def test_a_weak_candidate_claims_only_as_far_as_it_exists(score, owner):
     np.testing.assert_array_equal(labels[0], [1] * 4 + [owner] * 2 + [2] * 4)
 
 
-def test_a_weak_candidate_keeps_what_nobody_surer_wants():
+def test_a_weak_candidate_keeps_what_no_surer_one_claims():
     probs = np.stack([uniform(0.9, 0.1, 0.0), uniform(0.3, 0.7, 0.0)])
     labels = fuse(probs, SHARING, np.array([1, 0.3], np.float32), (4, 10))
     np.testing.assert_array_equal(labels[0], [0] * 4 + [2] * 6)  # 4, 5: claims .1 and .179
 
 
 @pytest.mark.parametrize(("score", "owner"), [(0.1, 0), (1.0, 1)])
-def test_a_weak_candidate_s_somebody_else_settles_no_doubt(score, owner):
+def test_the_non_target_of_a_weak_candidate_settles_no_doubt(score, owner):
     probs = np.stack([uniform(0.50, 0.45, 0.05), uniform(0.10, 0.05, 0.85)])
     labels = fuse(probs, SHARING, np.array([1, score], np.float32), (4, 10))
     np.testing.assert_array_equal(labels[0], [0] * 4 + [owner] * 2 + [0] * 4)
@@ -391,8 +391,8 @@ def test_candidates_of_low_score_leave_sure_people_their_masks():
     probs, rois, _ = crowd(5, seed=2)
     sure = fuse(probs, rois, np.ones(5, np.float32), (40, 60))
     more, where, _ = crowd(30, seed=8)
-    everybody = np.concatenate([np.ones(5), np.full(30, 1e-3)]).astype(np.float32)
-    both = fuse(np.concatenate([probs, more]), np.concatenate([rois, where]), everybody, (40, 60))
+    scores = np.concatenate([np.ones(5), np.full(30, 1e-3)]).astype(np.float32)
+    both = fuse(np.concatenate([probs, more]), np.concatenate([rois, where]), scores, (40, 60))
     assert (both[sure > 0] == sure[sure > 0]).mean() > 0.995
 
 
@@ -413,7 +413,7 @@ def test_twins_share_nothing():
     assert set(np.unique(twice)) <= {0, 1}
 
 
-def test_nobody_and_wrong_rules():
+def test_no_people_and_wrong_rules():
     assert fuse(np.zeros((0, 3, 56, 56)), np.zeros((0, 4)), np.zeros(0), (5, 7)).shape == (5, 7)
     with pytest.raises(ValueError, match="arbitrate"):
         fuse(np.zeros((0, 3, 56, 56)), np.zeros((0, 4)), np.zeros(0), (5, 7), rule="best")

@@ -99,8 +99,9 @@ class CheckpointFolder:
 
     def clear_leftovers(self) -> None:
         """Delete what a process that was killed in the middle of a save left behind."""
-        for path in self.folder.glob(".*.pth.*.tmp") if self.is_writer else ():
-            path.unlink(missing_ok=True)
+        for pattern in (".*.part.pth", ".*.pth.*.tmp") if self.is_writer else ():
+            for path in self.folder.glob(pattern):  # the second: names of earlier versions
+                path.unlink(missing_ok=True)
 
     def _prune(self, epoch: int) -> None:
         # Later epochs are those of an older, longer run in the same folder: not ours to delete.
