@@ -17,11 +17,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from human_edge_detection.cli.export import QuantizeOptions, run_quantize
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import write_atomically
-from human_edge_detection.export.head import git_revision, package_version
 from human_edge_detection.export.person_model import export_pair
-from human_edge_detection.export.quantize_command import QuantizeOptions, run_quantize
+from human_edge_detection.export.torch_to_onnx import git_revision, package_version
 from human_edge_detection.modeling.weights import (
     Payload,
     load_checkpoint,

@@ -22,7 +22,8 @@ def no_handover(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def person_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A person model with random weights as a run leaves it: checkpoint and exported pair."""
-    from human_edge_detection.export.person_model import TOLERANCE, export_person_model
+    from human_edge_detection.export.person_model import export_person_model
+    from human_edge_detection.export.torch_to_onnx import TOLERANCE
     from tiny_person import SPEC, new_person_model, write_person_checkpoint
 
     folder = tmp_path_factory.mktemp("person")

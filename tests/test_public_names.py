@@ -92,7 +92,7 @@ def test_inference_never_loads_torch() -> None:
     assert not loaded & HEAVY
 
 
-@pytest.mark.parametrize("wing", ["modeling"])
+@pytest.mark.parametrize("wing", ["modeling", "export"])
 def test_a_torch_wing_loads_torch_with_the_first_of_its_names(wing: str) -> None:
     lines = [f"import human_edge_detection.{wing}", "import human_edge_detection.training.options"]
     assert not loaded_after("\n".join(lines)) & HEAVY

@@ -68,8 +68,8 @@ def test_it_is_made_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_bad_export_is_never_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(builtin_extractor, "export_backbone", lambda model, size_hw: b"")
-    monkeypatch.setattr(builtin_extractor, "largest_error", lambda model, data, size_hw: 0.5)
-    with pytest.raises(RuntimeError, match=r"off by 5\.0e-01"):
+    monkeypatch.setattr(builtin_extractor, "network_errors", lambda *_, **__: {"stride4": 0.5})
+    with pytest.raises(RuntimeError, match=r"differs from torch by 5\.0e-01"):
         builtin_extractor_path(SIZE_HW, tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -11,9 +11,9 @@ import torch
 from human_edge_detection.cli.export import ExportOptions, run_export
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.spec import ModelSpec
-from human_edge_detection.export import parity as export_parity
+from human_edge_detection.export import head as export_head_module
 from human_edge_detection.export.head import export_end_to_end, export_head
-from human_edge_detection.export.parity import TOLERANCE
+from human_edge_detection.export.torch_to_onnx import TOLERANCE
 from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.modeling.weights import save_weights
 from human_edge_detection.runtime.head import HeadSession
@@ -106,7 +106,7 @@ def test_end_to_end_file_equals_extractor_and_head(
 
 
 def test_a_difference_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(export_parity, "_largest_difference", lambda *_: 2 * TOLERANCE)
+    monkeypatch.setattr(export_head_module, "largest_error", lambda *_: 2 * TOLERANCE)
     with pytest.raises(RuntimeError, match="differs from torch"):
         export_head(build_head(SPEC), SPEC, tmp_path / "head.onnx")
     assert not list(tmp_path.iterdir())

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from human_edge_detection.cli import main
+from human_edge_detection.cli.export import QuantizeOptions, run_quantize
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.export.head import export_head
-from human_edge_detection.export.quantize import Feeds, coordinate_nodes, quantized
-from human_edge_detection.export.quantize_command import QuantizeOptions, compare, run_quantize
+from human_edge_detection.export.quantize import Feeds, compare, coordinate_nodes, quantized
 from human_edge_detection.modeling.heads import build_head
 from people_set import write_people_set
 from stand_in import write_stand_in

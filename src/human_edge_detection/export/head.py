@@ -1,16 +1,13 @@
-"""Writes a trained head as ONNX, alone or merged with its extractor, and proves the numbers."""
+"""A trained head as an ONNX file, alone or merged with its extractor, compared with torch."""
 
 from __future__ import annotations
 
-import logging
-import subprocess
-import warnings
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
 from onnx import compose, version_converter
@@ -18,85 +15,82 @@ from torch import Tensor, nn
 
 from human_edge_detection.core.files import write_atomically
 from human_edge_detection.core.spec import ModelSpec
-from human_edge_detection.export.parity import (
+from human_edge_detection.core.structures import FloatArray
+from human_edge_detection.export.torch_to_onnx import (
+    OPSET,
     TOLERANCE,
-    ParityCheck,
-    check_end_to_end,
-    check_head,
-    odd_rois,
-    random_features,
+    largest_error,
+    origin,
     refuse_errors,
+    torch_to_onnx,
+    with_metadata,
 )
+from human_edge_detection.runtime.head import head_feeds
 from human_edge_detection.runtime.onnx_graph import read_model, select_outputs
+from human_edge_detection.runtime.sessions import ON_CPU, open_session
 
-LOG = logging.getLogger(__name__)
 
-OPSET = 16
+@dataclass(frozen=True)
+class ParityCheck:
+    """One comparison of ONNX Runtime with torch.
+
+    Attributes:
+        rois: number of ROIs.
+        images: number of images.
+        error: largest absolute difference of a logit; 0 without ROIs.
+    """
+
+    rois: int
+    images: int
+    error: float
 
 
 def export_head(head: nn.Module, spec: ModelSpec, path: Path) -> list[ParityCheck]:
-    """Write the head and compare it with torch; the comparisons come back.
+    """Write the head and return its comparisons with torch.
 
     Inputs are ``features_0 …`` float32 [B, C, h, w], one per layer, and ``rois`` float32 [N, 5];
     output is ``masks`` float32 [N, 3, M, M], logits. B, N, h and w are free. With a small branch
-    the ROIs that :func:`are_small` names go to ``small_rois``, and their masks come last.
+    the ROIs that :func:`are_small` names go to ``small_rois``, and their masks are the last ones.
 
     Raises:
         InputError: if the file cannot be written.
         RuntimeError: if ONNX Runtime and torch differ; no file is left.
     """
-    model = head_model(head, spec)
-    data = model.SerializeToString()
+    data = head_model(head, spec).SerializeToString()
     checks = check_head(data, head, spec)
-    refuse_errors(checks, path)
+    refuse_errors(max(check.error for check in checks), path)
     write_atomically(path, data)
     return checks
 
 
 def head_model(head: nn.Module, spec: ModelSpec) -> onnx.ModelProto:
-    """The head as an ONNX model with its facts in the metadata."""
-    head.eval()
+    """The head as an ONNX model with its spec in the metadata."""
     names = [f"features_{i}" for i in range(len(spec.layers))]
     axes = {name: {0: "batch", 2: f"height_{i}", 3: f"width_{i}"} for i, name in enumerate(names)}
     features = [torch.from_numpy(maps) for maps in random_features(spec, 2)]
     kinds = ("rois", "small_rois") if spec.small_side else ("rois",)
     rois = [torch.from_numpy(odd_rois(3, 2, spec.image_size)) for _ in kinds]
-    with TemporaryDirectory() as folder, warnings.catch_warnings():
-        # PyTorch announces its other exporter, and traces Python numbers on purpose.
-        warnings.simplefilter("ignore")
-        file = Path(folder) / "head.onnx"
-        torch.onnx.export(
-            _Positional(head, len(names)),
-            (*features, *rois),
-            str(file),
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=[*names, *kinds],
-            output_names=["masks"],
-            dynamic_axes={**axes, **_people_axes(spec)},
-        )
-        model = onnx.load(file)
-    onnx.helper.set_model_props(model, {**spec.to_metadata(), **origin()})
-    onnx.checker.check_model(model)
-    return model
+    return torch_to_onnx(
+        _Positional(head, len(names)),
+        [*features, *rois],
+        [*names, *kinds],
+        ["masks"],
+        {**axes, **_people_axes(spec)},
+        {**spec.to_metadata(), **origin()},
+    )
 
 
 def _people_axes(spec: ModelSpec) -> dict[str, dict[int, str]]:
-    """The open side of what there is for each person."""
+    """The free axes of the inputs and outputs that have one row per person."""
     if not spec.small_side:
         return {"rois": {0: "people"}, "masks": {0: "people"}}
     return {"rois": {0: "large"}, "small_rois": {0: "small"}, "masks": {0: "people"}}
 
 
-def origin() -> dict[str, str]:
-    """The revision and version that wrote a file, as ONNX metadata."""
-    return {"git_revision": git_revision(), "version": package_version()}
-
-
 def export_end_to_end(
     head: nn.Module, spec: ModelSpec, extractor: Path, path: Path
 ) -> list[ParityCheck]:
-    """Write extractor and head as one file, image and ROIs in, masks out, and compare.
+    """Write extractor and head as one file and return its comparisons with torch.
 
     Inputs are ``images`` float32 [B, 3, H, W] RGB 0-1, B as the extractor has it, and ``rois``
     float32 [N, 5]; output is ``masks`` float32 [N, 3, M, M], logits.
@@ -109,13 +103,13 @@ def export_end_to_end(
     merged = merge(first, head_model(head, spec), spec)
     data = merged.SerializeToString()
     checks = check_end_to_end(data, extractor, head, spec)
-    refuse_errors(checks, path)
+    refuse_errors(max(check.error for check in checks), path)
     write_atomically(path, data)
     return checks
 
 
 def merge(extractor: onnx.ModelProto, head: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
-    """One model from two, brought to one opset and IR version, with apart names."""
+    """One model from two, brought to one opset and IR version, their names kept apart."""
     if extractor.opset_import[0].version < OPSET:
         extractor = version_converter.convert_version(extractor, OPSET)
     del extractor.opset_import[1:]
@@ -130,14 +124,11 @@ def merge(extractor: onnx.ModelProto, head: onnx.ModelProto, spec: ModelSpec) ->
     )
     own = {f"head/{name}": name for name in ("rois", "small_rois", "masks")}
     _rename(merged, {f"net/{image_name}": "images", **own})
-    del merged.metadata_props[:]
-    onnx.helper.set_model_props(merged, {**spec.to_metadata(end_to_end=True), **origin()})
-    onnx.checker.check_model(merged)
-    return merged
+    return with_metadata(merged, {**spec.to_metadata(end_to_end=True), **origin()})
 
 
 def report(path: Path, checks: Sequence[ParityCheck]) -> None:
-    """Print what an export's comparisons showed."""
+    """Print an export's size and comparisons."""
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, opset {OPSET}")
     for check in checks:
         print(
@@ -146,22 +137,74 @@ def report(path: Path, checks: Sequence[ParityCheck]) -> None:
         )
 
 
-def package_version() -> str:
-    """The installed version of this package, or "0" in a bare source tree."""
-    try:
-        return version("human-edge-detection")
-    except PackageNotFoundError:
-        return "0"
+def check_head(data: bytes, head: nn.Module, spec: ModelSpec) -> list[ParityCheck]:
+    """ONNX Runtime against torch for no, one and seven ROIs, on one and on two images."""
+    session = open_session(data, ON_CPU, label="the exported head")
+    checks = []
+    for people, images in ((0, 1), (1, 1), (7, 1), (7, 2)):
+        features, rois = random_features(spec, images), odd_rois(people, images, spec.image_size)
+        maps = {f"features_{i}": item for i, item in enumerate(features)}
+        feeds, order = head_feeds(rois, spec.small_side)
+        found = session.run(["masks"], {**maps, **feeds})[0]
+        expected = _run_torch(head, features, rois)[order]
+        checks.append(ParityCheck(people, images, largest_error(found, expected)))
+    return checks
 
 
-def git_revision() -> str:
-    """The short commit that the source tree is at, or "" outside a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip()
+def check_end_to_end(
+    data: bytes, extractor: Path, head: nn.Module, spec: ModelSpec
+) -> list[ParityCheck]:
+    """The merged file against the extractor's own session followed by the torch head."""
+    parts = select_outputs(read_model(extractor), spec.layers)
+    session = open_session(parts, ON_CPU, label=str(extractor))
+    merged = open_session(data, ON_CPU, label="the merged model")
+    name = session.get_inputs()[0].name
+    batch = session.get_inputs()[0].shape[0]
+    rng = np.random.default_rng(0)
+    checks = []
+    for people in (0, 1, 7):
+        images = batch if isinstance(batch, int) else 2
+        pixels = rng.random((images, 3, *spec.image_size), np.float32)
+        rois = odd_rois(people, images, spec.image_size)
+        feeds, order = head_feeds(rois, spec.small_side)
+        found = merged.run(["masks"], {"images": pixels, **feeds})[0]
+        maps = session.run(list(spec.layers), {name: pixels})
+        expected = _run_torch(head, maps, rois)[order]
+        checks.append(ParityCheck(people, images, largest_error(found, expected)))
+    return checks
+
+
+def random_features(spec: ModelSpec, images: int) -> list[FloatArray]:
+    """One map float32 [images, C, h, w] for each layer of the model, always the same."""
+    rng = np.random.default_rng(0)
+    height, width = spec.image_size
+    return [
+        rng.standard_normal((images, c, round(height / s), round(width / s))).astype(np.float32)
+        for c, s in zip(spec.channels, spec.strides, strict=True)
+    ]
+
+
+def odd_rois(people: int, images: int, size_hw: tuple[int, int]) -> FloatArray:
+    """ROIs at the edges, of a fraction of a pixel, of the whole image and beyond it."""
+    height, width = size_hw
+    boxes = [
+        (0.3 * width, 0.2 * height, 0.7 * width, 0.9 * height),
+        (0, 0, width, height),
+        (width - 20.5, height - 40.25, width, height),
+        (10.2, 10.4, 10.9, 10.8),
+        (0, 0, 3, height),
+        (-15, -15, 60.7, 33.3),
+        (0.123, 5.5, width + 40, 17.25),
+    ]
+    rois = [(i % images, *boxes[i % len(boxes)]) for i in range(people)]
+    return np.array(rois, np.float32).reshape(-1, 5)
+
+
+@torch.no_grad()
+def _run_torch(head: nn.Module, features: Sequence[FloatArray], rois: FloatArray) -> FloatArray:
+    maps = [torch.from_numpy(np.asarray(f)) for f in features]
+    logits: FloatArray = head.eval()(maps, torch.from_numpy(rois)).numpy()
+    return logits
 
 
 class _Positional(nn.Module):
