@@ -167,7 +167,7 @@ def test_an_export_is_scored_at_its_own_size_alone(
     options: ValidateOptions, whole: Path, person_folder: Path
 ) -> None:
     given = replace(options, models=(str(person_folder / HEAD_NAME),), image_size=(64, 64))
-    with pytest.raises(InputError, match="--image_size 64 64 does not fit"):
+    with pytest.raises(InputError, match="image_size 64 64 does not fit"):
         run_validate(given)
     with pytest.raises(InputError, match="export it again with --image_size"):
         run_validate(replace(given, models=(str(whole),)))
