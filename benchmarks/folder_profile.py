@@ -21,8 +21,7 @@ from human_edge_detection.cli import main as run_command
 from human_edge_detection.core.images import read_image, save_image
 from human_edge_detection.core.structures import ImageArray
 from human_edge_detection.inference.box_files import open_boxes
-from human_edge_detection.inference.sources import find_sources
-from human_edge_detection.inference.writers import VideoReader
+from human_edge_detection.inference.sources import VideoReader, find_sources
 
 Value = TypeVar("Value")
 

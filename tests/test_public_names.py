@@ -103,6 +103,12 @@ def test_a_torch_wing_loads_torch_with_the_first_of_its_names(wing: str) -> None
         assert thing.__module__.startswith(f"human_edge_detection.{wing}.")
 
 
+def test_the_predictor_loads_few_modules() -> None:
+    loaded = loaded_after("from human_edge_detection import MaskPredictor; MaskPredictor()")
+    own = sorted(name for name in loaded if name.startswith("human_edge_detection"))
+    assert len(own) <= 26, own
+
+
 def test_annotated_photos_need_no_onnx_runtime() -> None:
     lines = [f"import {name}" for name in modules_of("core", "masks", "data")]
     assert not loaded_after("\n".join(lines)) & {"torch", "onnx", "onnxruntime", "supervision"}

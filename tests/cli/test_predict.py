@@ -238,7 +238,7 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(models, photos, monkeypatch
 
     def full_after_two(number: int) -> None:
         written.append(number)
-        if len(written) == 4:  # after the ledger and two overlays
+        if len(written) == 4:  # after the log and the overlays of two photos
             raise OSError(errno.ENOSPC, "No space left on device")
         real(number)
 

@@ -289,7 +289,7 @@ import sys
 sys.modules["torch"] = sys.modules["onnx"] = None
 import numpy as np
 from human_edge_detection.inference.predictor import MaskPredictor
-from human_edge_detection.inference.writers import ResultFiles
+from human_edge_detection.inference.writers import FORMATS
 import human_edge_detection.cli.predict
 with MaskPredictor({str(files / "head.onnx")!r}, {str(files / "extractor.onnx")!r},
                    {str(files / "detector.onnx")!r}, device="cpu") as predictor:

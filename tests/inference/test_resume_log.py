@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.inference.resume_log import LEDGER_NAME, Ledger
+from human_edge_detection.inference.resume_log import LOG_NAME, ResumeLog
 from human_edge_detection.inference.sources import Source
 
 
@@ -19,68 +19,68 @@ def photo(folder: Path, name: str) -> Source:
     return Source(path, Path(name).name)
 
 
-def test_a_second_ledger_knows_what_the_first_finished(tmp_path):
+def test_a_second_log_knows_what_the_first_finished(tmp_path):
     first, second = photo(tmp_path, "a.jpg"), photo(tmp_path, "b.jpg")
-    ledger = Ledger(tmp_path / "out", {"threshold": 0.5})
-    assert ledger.finished(first) is None
-    ledger.add(first, "a", image_id=3, results=[{"image_id": 3}])
-    again = Ledger(tmp_path / "out", {"threshold": 0.5})
+    log = ResumeLog(tmp_path / "out", {"threshold": 0.5})
+    assert log.finished(first) is None
+    log.add(first, "a", image_id=3, results=[{"image_id": 3}])
+    again = ResumeLog(tmp_path / "out", {"threshold": 0.5})
     assert again.finished(first)["image_id"] == 3 and again.finished(second) is None
-    assert Ledger(tmp_path / "out", {"threshold": 0.5}, overwrite=True).finished(first) is None
+    assert ResumeLog(tmp_path / "out", {"threshold": 0.5}, overwrite=True).finished(first) is None
 
 
 def test_a_photo_that_changed_is_not_finished(tmp_path):
     source = photo(tmp_path, "a.jpg")
-    ledger = Ledger(tmp_path / "out", {})
-    ledger.add(source, "a", image_id=1, results=[{"image_id": 1, "old": True}])
+    log = ResumeLog(tmp_path / "out", {})
+    log.add(source, "a", image_id=1, results=[{"image_id": 1, "old": True}])
     source.path.write_bytes(b"another photo")
-    assert ledger.finished(source) is None
-    ledger.add(source, "a", image_id=1, results=[{"image_id": 1}])
-    assert list(ledger.results()) == [{"image_id": 1}]
+    assert log.finished(source) is None
+    log.add(source, "a", image_id=1, results=[{"image_id": 1}])
+    assert list(log.results()) == [{"image_id": 1}]
 
 
 def test_a_line_cut_off_by_a_crash_does_not_count(tmp_path):
     first, second = photo(tmp_path, "a.jpg"), photo(tmp_path, "b.jpg")
-    ledger = Ledger(tmp_path / "out", {})
-    ledger.add(first, "a", image_id=1, results=[])
-    ledger.add(second, "b", image_id=2, results=[])
-    path = tmp_path / "out" / LEDGER_NAME
+    log = ResumeLog(tmp_path / "out", {})
+    log.add(first, "a", image_id=1, results=[])
+    log.add(second, "b", image_id=2, results=[])
+    path = tmp_path / "out" / LOG_NAME
     path.write_text(path.read_text()[:-20])
-    again = Ledger(tmp_path / "out", {})
+    again = ResumeLog(tmp_path / "out", {})
     assert again.finished(first) and not again.finished(second)
     again.add(second, "b", image_id=2, results=[])
-    assert Ledger(tmp_path / "out", {}).finished(second)
+    assert ResumeLog(tmp_path / "out", {}).finished(second)
 
 
 def test_other_settings_are_refused_by_flag(tmp_path):
-    Ledger(tmp_path, {"--threshold": 0.5, "--fuse": "max"})
+    ResumeLog(tmp_path, {"--threshold": 0.5, "--fuse": "max"})
     with pytest.raises(InputError, match=r"--threshold: 0\.5, now 0\.6.*--overwrite"):
-        Ledger(tmp_path, {"--threshold": 0.6, "--fuse": "max"})
-    Ledger(tmp_path, {"--threshold": 0.6}, overwrite=True)
+        ResumeLog(tmp_path, {"--threshold": 0.6, "--fuse": "max"})
+    ResumeLog(tmp_path, {"--threshold": 0.6}, overwrite=True)
 
 
 def test_names_and_ids_are_given_once(tmp_path):
-    ledger = Ledger(tmp_path / "out", {})
+    log = ResumeLog(tmp_path / "out", {})
     jpg, png = photo(tmp_path, "a.jpg"), photo(tmp_path, "a.png")
     other, third = photo(tmp_path, "x/a.jpg"), photo(tmp_path, "y/a.jpg")
-    assert ledger.claim(jpg, 5) == ("a", 5) == ledger.claim(jpg, 5)
-    assert ledger.claim(png, 5) == ("a_png", 6)
-    assert ledger.claim(other, 2) == ("a_jpg", 2)
-    assert ledger.claim(third, 7) == ("a_jpg_2", 7)
-    ledger.add(png, "a_png", image_id=6, results=[])
-    assert Ledger(tmp_path / "out", {}).claim(jpg, 6) == ("a", 7)
+    assert log.claim(jpg, 5) == ("a", 5) == log.claim(jpg, 5)
+    assert log.claim(png, 5) == ("a_png", 6)
+    assert log.claim(other, 2) == ("a_jpg", 2)
+    assert log.claim(third, 7) == ("a_jpg_2", 7)
+    log.add(png, "a_png", image_id=6, results=[])
+    assert ResumeLog(tmp_path / "out", {}).claim(jpg, 6) == ("a", 7)
 
 
 def test_predictions_are_one_json_list(tmp_path):
-    ledger = Ledger(tmp_path / "out", {})
-    assert json.loads(ledger.write_predictions().read_text()) == []
+    log = ResumeLog(tmp_path / "out", {})
+    assert json.loads(log.write_predictions().read_text()) == []
     for number, name in ((2, "a.jpg"), (1, "b.jpg")):
-        ledger.add(photo(tmp_path, name), name, image_id=number, results=[{"image_id": number}] * 2)
-    found = json.loads(ledger.write_predictions().read_text())
+        log.add(photo(tmp_path, name), name, image_id=number, results=[{"image_id": number}] * 2)
+    found = json.loads(log.write_predictions().read_text())
     assert [item["image_id"] for item in found] == [1, 1, 2, 2]
 
 
 def test_an_output_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"--output .*file.* cannot be written"):
-        Ledger(tmp_path / "file" / "out", {})
+        ResumeLog(tmp_path / "file" / "out", {})

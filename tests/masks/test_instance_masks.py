@@ -9,7 +9,7 @@ from pycocotools import mask as coco_mask
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.geometry import AxisTransform
-from human_edge_detection.masks import instance_masks
+from human_edge_detection.masks import fusion
 from human_edge_detection.masks.fusion import RULES
 from human_edge_detection.masks.instance_masks import InstanceMasks, cut_out, outlines
 from human_edge_detection.masks.probabilities import softmax
@@ -173,8 +173,8 @@ def test_the_pixels_are_fused_once_for_each_threshold(monkeypatch):
         calls.append(arguments[4])
         return fuse(*arguments)
 
-    fuse = instance_masks.fuse
-    monkeypatch.setattr(instance_masks, "fuse", counted)
+    fuse = fusion.fuse
+    monkeypatch.setattr(fusion, "fuse", counted)
     people, image = some_people(), np.zeros((*SIZE_HW, 3), np.uint8)
     people.to_coco(), people.polygons(), people.cutouts(image), people.overlay(image)
     assert calls == [0.5]

@@ -23,11 +23,11 @@ from human_edge_detection.data.sample import draw_crowd
 from human_edge_detection.inference.benchmark import (
     Target,
     make_scene,
+    measure_cold,
     pair_up,
     present_devices,
     time_targets,
 )
-from human_edge_detection.inference.cold_start import ColdStart, measure_cold
 from human_edge_detection.inference.sources import find_sources
 from human_edge_detection.runtime.model_files import default_model
 from human_edge_detection.runtime.onnx_graph import read_model, short_hash
@@ -38,7 +38,7 @@ BENCHMARK_PROVIDERS = ("cpu", "cuda", "tensorrt")
 
 @dataclass(frozen=True)
 class BenchmarkOptions:
-    """What ``benchmark`` takes."""
+    """The options of ``benchmark``."""
 
     model: tuple[Path, ...] = option(
         (), "exported heads, or end-to-end files, to time (default: the shipped one)"
@@ -53,21 +53,21 @@ class BenchmarkOptions:
     providers: tuple[str, ...] = option(
         (), "where to run (default: every provider that works here)", choices=BENCHMARK_PROVIDERS
     )
-    people: tuple[int, ...] = option((1, 5, 20, 100), "numbers of people a photo")
+    people: tuple[int, ...] = option((1, 5, 20, 100), "numbers of people per photo")
     photos: tuple[str, ...] = option(
         (), "photos, folders or globs; the first 50 are used (default: drawn crowds of 1280x720)"
     )
     rounds: int = option(15, "rounds that count; each times everything once")
     warmup: int = option(2, "rounds before them that do not")
-    no_cold: bool = option(False, "leave out the cold starts and the memory")
+    no_cold: bool = option(False, "leave out the cold starts")
     max_rois: int | None = option(
-        None, "people that go through the head at once (default: 128, or 4 for a spec head)"
+        None, "people that pass through the head at once (default: 128, or 4 for a spec head)"
     )
     threads: int | None = option(None, "CPU threads of the networks (default: all cores)")
     output: Path = option(Path("benchmark.json"), "the JSON file to write")
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot work, by flag."""
+        """Refuse unusable values by the names of their flags."""
         for name in ("rounds", "max_rois"):
             require_at_least(self, name, 1)
         require_at_least(self, "warmup", 0)
@@ -96,12 +96,16 @@ def run_benchmark(options: BenchmarkOptions) -> None:
     """Measure, print the tables and write the JSON file.
 
     Raises:
-        InputError: if a model, a photo or a provider that was asked for is not there.
+        InputError: if a model, a photo or a provider that was asked for is absent.
     """
     targets = plan(options)
     with photos_of(options) as photos:
         scenes = [make_scene(path, max(options.people)) for path in photos]
-        cold = [] if options.no_cold else measure_all_cold(targets, photos[0], options.people)
+        cold = [
+            (target, start)
+            for target in ([] if options.no_cold else targets)
+            for start in measure_cold(target, photos[0], options.people)
+        ]
         laps = time_targets(targets, scenes, options.people, options.rounds, options.warmup)
     stamp = {**machine_stamp(), **describe(options, targets, photos)}
     results = Results(stamp, laps, pair_up(laps), cold)
@@ -177,21 +181,6 @@ def photos_of(options: BenchmarkOptions) -> Iterator[list[Path]]:
             paths.append(Path(folder) / f"drawn_{seed}.jpg")
             save_image(paths[-1], large)
         yield paths
-
-
-def measure_all_cold(
-    targets: Sequence[Target], photo: Path, counts: Sequence[int]
-) -> list[tuple[Target, ColdStart]]:
-    """The cold starts of every target, one after the other."""
-    found = []
-    for target in targets:
-        job = {
-            "model": str(target.model), "device": target.device, "photo": str(photo),
-            "extractor": None if target.extractor is None else str(target.extractor),
-            "max_rois": target.max_rois, "threads": target.threads,
-        }  # fmt: skip
-        found += [(target, start) for start in measure_cold(job, counts)]
-    return found
 
 
 def describe(

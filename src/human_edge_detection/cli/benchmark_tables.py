@@ -1,7 +1,4 @@
-"""A benchmark's numbers as Markdown tables and as JSON.
-
-Which machine and which versions a number was measured with.
-"""
+"""A benchmark's numbers as Markdown tables and as JSON, with the machine and its versions."""
 
 from __future__ import annotations
 
@@ -19,8 +16,7 @@ from typing import Any
 import numpy as np
 
 from human_edge_detection.core.options import usable_cpus
-from human_edge_detection.inference.benchmark import STAGES, Laps, Ratio, Target
-from human_edge_detection.inference.cold_start import ColdStart
+from human_edge_detection.inference.benchmark import STAGES, ColdStart, Laps, Ratio, Target
 
 _PROVIDERS = {"cpu": "CPU", "cuda": "CUDA", "tensorrt": "TensorRT"}
 
@@ -50,13 +46,13 @@ class Results:
 def markdown(results: Results) -> str:
     """The whole benchmark as Markdown."""
     parts = [
-        "### End to end, ms a photo",
+        "### End to end, ms per photo",
         *summary_table(results),
         "",
         "From the photo's file to the masks' pixels; medians once warm. A first run is the first "
         "photo of a fresh process, with the building of TensorRT's engines.",
         "",
-        "### Stage by stage, ms a photo (median)",
+        "### Stage by stage, ms per photo (median)",
         *stage_table(results),
     ]
     if results.cold:
@@ -114,17 +110,13 @@ def stage_table(results: Results) -> list[str]:
 
 
 def cold_table(results: Results) -> list[str]:
-    """One line per fresh process: its seconds until the first masks, and its memory."""
+    """One line per fresh process: its seconds until the first masks."""
     rows = []
     for target, start in results.cold:
         label = f"{_PROVIDERS[target.device]} {start.label}".strip()
         seconds = (start.import_s, start.open_s, start.first_s[0], start.until_first_mask_s)
-        peaks = ["–" if peak is None else f"{peak:.0f}" for peak in start.peak_mb]
-        rows.append([target.name, label, *(f"{value:.2f}" for value in seconds), *peaks])
-    memory = [f"MiB, N = {people}" for people in results.counts]
-    return _table(
-        ["model", "provider", "import s", "open s", "first photo s", "all s", *memory], rows
-    )
+        rows.append([target.name, label, *(f"{value:.2f}" for value in seconds)])
+    return _table(["model", "provider", "import s", "open s", "first photo s", "all s"], rows)
 
 
 def ratio_table(results: Results) -> list[str]:
@@ -160,7 +152,7 @@ def as_json(results: Results) -> dict[str, Any]:
             {
                 **_identity(target), "label": start.label, "import_s": round(start.import_s, 4),
                 "open_s": round(start.open_s, 4), "first_s": _list(np.array(start.first_s)),
-                "peak_mb": list(start.peak_mb), "people": results.counts,
+                "people": results.counts,
             }
             for target, start in results.cold
         ],

@@ -12,7 +12,7 @@ from human_edge_detection.inference.box_files import open_boxes
 from human_edge_detection.inference.boxes import BoxFile
 from human_edge_detection.inference.options import PredictOptions
 from human_edge_detection.inference.predictor import MaskPredictor
-from human_edge_detection.inference.resume_log import Ledger
+from human_edge_detection.inference.resume_log import ResumeLog
 from human_edge_detection.inference.sources import Source, find_sources
 from human_edge_detection.runtime.model_files import ModelFiles, name_files
 from human_edge_detection.runtime.onnx_graph import read_model, short_hash
@@ -41,17 +41,17 @@ def run_predict(options: PredictOptions) -> int:
         options.model, options.extractors, options.detector, options.detector_layout,
         options.person_class, SessionOptions(options.device),
     )  # fmt: skip
-    ledger = Ledger(options.output, _settings(options, files), options.overwrite)
-    rest = [job for job in jobs if ledger.finished(job.source) is None]
+    log = ResumeLog(options.output, _settings(options, files), options.overwrite)
+    rest = [job for job in jobs if log.finished(job.source) is None]
     tally = Tally()
     try:
         if rest:
             with _open_predictor(options, files) as predictor:
-                PredictRun(options, predictor, boxes, ledger, tally).work(rest)
+                PredictRun(options, predictor, boxes, log, tally).work(rest)
     finally:
-        if "coco" in options.save_kinds:
-            ledger.write_predictions()
-    old = [fault for job in jobs for fault in (ledger.finished(job.source) or {}).get("faults", ())]
+        if options.has_predictions:
+            log.write_predictions()
+    old = [fault for job in jobs for fault in (log.finished(job.source) or {}).get("faults", ())]
     return summarise(options, tally, len(jobs) - len(rest), len(sources) - len(jobs), old)
 
 
@@ -98,7 +98,7 @@ def _open_predictor(options: PredictOptions, files: ModelFiles) -> MaskPredictor
 
 
 def _settings(options: PredictOptions, files: ModelFiles) -> dict[str, Any]:
-    """Everything that the results depend on, in words that a message can show."""
+    """Everything that the results depend on, as text that a message can show."""
     settings: dict[str, Any] = {
         "--" + name: getattr(options, name)
         for name in ("threshold", "score", "fuse", "draw_boxes", "every", "person_class")
@@ -130,7 +130,7 @@ def summarise(
     if before:
         print(f"{before} files were done before (--overwrite does them again)")
     if unknown:
-        print(f"{unknown} files left out, because {options.boxes} does not know them")
+        print(f"{unknown} files left out, because {options.boxes} has no boxes for them")
     for title, lines in (("skipped", tally.failed), ("boxes left out", faults)):
         if lines:
             print(f"{len(lines)} {title}:")

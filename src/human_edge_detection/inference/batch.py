@@ -1,7 +1,4 @@
-"""The work of ``predict``: photos and videos through the predictor, results onto the disk.
-
-Lets reading, inference and writing run at the same time, with bounded memory and in order.
-"""
+"""Runs ``predict`` over many files: reading, inference and writing overlap, in bounded memory."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -24,14 +21,9 @@ from human_edge_detection.core.structures import ImageArray
 from human_edge_detection.inference.boxes import BoxFile, ImageBoxes
 from human_edge_detection.inference.options import PredictOptions
 from human_edge_detection.inference.predictor import MaskPredictor
-from human_edge_detection.inference.resume_log import Ledger
-from human_edge_detection.inference.sources import Source
-from human_edge_detection.inference.writers import (
-    Frame,
-    ResultFiles,
-    VideoReader,
-    VideoWriter,
-)
+from human_edge_detection.inference.resume_log import ResumeLog
+from human_edge_detection.inference.sources import Frame, Source, VideoReader
+from human_edge_detection.inference.writers import Output, Picture, open_film, write_picture
 from human_edge_detection.masks.instance_masks import InstanceMasks
 
 Item = TypeVar("Item")
@@ -41,11 +33,11 @@ Result = TypeVar("Result")
 def read_ahead(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int
 ) -> Iterator[tuple[Item, Result | InputError]]:
-    """Each item with the function's result, in order, while threads work on the next ones.
+    """Each item with the function's result, in order, while threads process the next ones.
 
     Args:
-        function: what the threads do.
-        items: taken one by one, never more than twice ``workers`` ahead.
+        function: called in the threads.
+        items: taken one by one, at most twice ``workers`` ahead.
         workers: number of threads.
 
     Yields:
@@ -57,11 +49,9 @@ def read_ahead(
             for item in items:
                 pending.append((item, pool.submit(_attempt, function, item)))
                 if len(pending) > 2 * workers:
-                    first, future = pending.popleft()
-                    yield first, future.result()
+                    yield pending[0][0], pending.popleft()[1].result()
             while pending:
-                first, future = pending.popleft()
-                yield first, future.result()
+                yield pending[0][0], pending.popleft()[1].result()
         finally:
             for _, future in pending:
                 future.cancel()
@@ -75,10 +65,10 @@ def _attempt(function: Callable[[Item], Result], item: Item) -> Result | InputEr
 
 
 class BackgroundWriter:
-    """Threads that write results; handing over waits when too many are unwritten.
+    """Threads that write results; :meth:`submit` waits while too many are unwritten.
 
-    Used as a context manager, which waits for the last one. With one worker, jobs run in the
-    order in which they were handed over.
+    A context manager, which waits for the last job. With one worker, jobs run in the order in
+    which they were submitted.
     """
 
     def __init__(self, workers: int) -> None:
@@ -88,10 +78,10 @@ class BackgroundWriter:
         self._error: BaseException | None = None
 
     def submit(self, job: Callable[[], None]) -> None:
-        """Hand over a job.
+        """Submit a job.
 
         Raises:
-            BaseException: what an earlier job raised; the job is not taken then.
+            BaseException: what an earlier job raised; the new job is then not run.
         """
         self._room.acquire()
         if self._error is not None:
@@ -103,7 +93,7 @@ class BackgroundWriter:
         try:
             if self._error is None:
                 job()
-        except BaseException as error:  # handed to the thread that submits, which raises it
+        except BaseException as error:  # raised again in the thread that submits
             self._error = self._error or error
         finally:
             self._room.release()
@@ -121,12 +111,12 @@ class BackgroundWriter:
 
 @dataclass(frozen=True)
 class Job:
-    """One file to do.
+    """One file to process.
 
     Attributes:
         source: the file.
         box_key: its entry in the box file, or None.
-        wanted_id: the image id it gets if nothing speaks against it.
+        wanted_id: the image id it gets if no other file has it.
     """
 
     source: Source
@@ -136,22 +126,22 @@ class Job:
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo that was read, ready for the network."""
+    """A photo that was read and prepared, with its boxes if a box file has them."""
 
     image: ImageArray
     prepared: PreparedImage
-    boxes: ImageBoxes | None
+    boxes: ImageBoxes | None = None
 
 
 @dataclass
 class Tally:
-    """What has happened so far.
+    """Counts of a run.
 
     Attributes:
         done: files finished in this run.
         pictures: photos and video frames finished in this run.
         people: people in them.
-        failed: what went wrong, one line per file.
+        failed: one line per file that was skipped, with the reason.
         started: when the run began, seconds of ``perf_counter``.
         lock: guards the numbers.
     """
@@ -164,25 +154,25 @@ class Tally:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def fail(self, source: Source, error: InputError) -> None:
-        """Note a file that was skipped, and say so at once."""
+        """Record a skipped file and print it at once."""
         text = str(error) if str(source.path) in str(error) else f"{source.path}: {error}"
         self.failed.append(text)
         tqdm.write(f"skipped: {text}", file=sys.stderr)
 
     def count(self, people: int) -> None:
-        """Note one finished photo or frame; several writing threads do."""
+        """Record one finished photo or frame; may be called from several threads."""
         with self.lock:
             self.pictures += 1
             self.people += people
 
     def finish(self) -> None:
-        """Note one finished file."""
+        """Record one finished file."""
         with self.lock:
             self.done += 1
 
     @property
     def seconds(self) -> float:
-        """Since the beginning of the run."""
+        """Seconds since the beginning of the run."""
         return time.perf_counter() - self.started
 
 
@@ -194,21 +184,21 @@ class PredictRun:
         options: PredictOptions,
         predictor: MaskPredictor,
         boxes: BoxFile | None,
-        ledger: Ledger,
+        log: ResumeLog,
         tally: Tally,
     ) -> None:
-        """Use what is open already; nothing is run yet."""
+        """Use open resources; nothing runs yet."""
         self._options, self._predictor, self._boxes = options, predictor, boxes
-        self._ledger, self._tally = ledger, tally
-        self._files = ResultFiles(
+        self._log, self._tally = log, tally
+        self._output = Output(
             options.output, options.save_kinds, options.threshold, options.draw_boxes
         )
 
     def work(self, jobs: list[Job]) -> None:
-        """Do all files; those that cannot be read are noted and skipped.
+        """Process all files; those that cannot be read are recorded and skipped.
 
         Raises:
-            InputError: the output cannot be written, so going on makes no sense.
+            InputError: the output cannot be written, which ends the run.
         """
         photos = [job for job in jobs if not job.source.is_video]
         videos = [job for job in jobs if job.source.is_video]
@@ -235,7 +225,7 @@ class PredictRun:
                 try:
                     if isinstance(photo, InputError):
                         raise photo
-                    masks = self._segment(photo.image, photo.prepared, photo.boxes)
+                    masks = self._segment(photo)
                 except InputError as error:
                     self._tally.fail(job.source, error)
                 else:
@@ -249,36 +239,36 @@ class PredictRun:
             boxes = self._boxes.read(job.box_key).for_photo((image.shape[0], image.shape[1]))
         return Photo(image, self._predictor.prepare(image), boxes)
 
-    def _segment(
-        self, image: ImageArray, prepared: PreparedImage, boxes: ImageBoxes | None
-    ) -> InstanceMasks:
-        if boxes is None:
-            return self._predictor.segment(image, self._options.score, prepared=prepared)
-        encoded = self._predictor.encode(prepared, self._options.score)
-        return self._predictor.decode(encoded, boxes.boxes_xyxy, boxes.scores, boxes.annotation_ids)
+    def _segment(self, photo: Photo) -> InstanceMasks:
+        given: dict[str, Any] = {}
+        if (boxes := photo.boxes) is not None:
+            given = {
+                "boxes_xyxy": boxes.boxes_xyxy, "scores": boxes.scores,
+                "ids": boxes.annotation_ids,
+            }  # fmt: skip
+        score, prepared = self._options.score, photo.prepared
+        return self._predictor.segment(photo.image, score, prepared=prepared, **given)
 
     def _write(self, job: Job, photo: Photo, masks: InstanceMasks) -> None:
         boxes = photo.boxes
-        known_id = None if boxes is None else boxes.image_id
-        wanted_id = job.wanted_id if known_id is None else known_id
-        name, image_id = self._ledger.claim(job.source, wanted_id)
-        self._files.write(name, photo.image, masks)
+        wanted = job.wanted_id if boxes is None or boxes.image_id is None else boxes.image_id
+        name, image_id = self._log.claim(job.source, wanted)
+        assert image_id is not None
         file_name = (boxes and boxes.file_name) or job.source.name
-        results = []
-        if "coco" in self._options.save_kinds and image_id is not None:
-            results = masks.to_coco(image_id, file_name, threshold=self._options.threshold)
+        picture = Picture(name, photo.image, masks, image_id, file_name)
+        results = write_picture(self._output, picture)
         faults = [f"{job.source.path}: {fault}" for fault in (boxes.faults if boxes else ())]
-        self._ledger.add(job.source, name, image_id=image_id, results=results, faults=faults)
+        self._log.add(job.source, name, image_id=image_id, results=results, faults=faults)
         self._tally.finish()
         self._tally.count(len(masks))
 
     def _do_video(self, job: Job, reader: VideoReader) -> None:
         options, source = self._options, job.source
-        name, _ = self._ledger.claim(source, None)
+        name, _ = self._log.claim(source, None)
         faults: list[str] = []
         total = -(-reader.count // options.every) or None
         with (
-            VideoWriter(self._files, name, reader.fps / options.every) as movie,
+            open_film(self._output, name, reader.fps / options.every) as add,
             BackgroundWriter(1) as writer,
             tqdm(total=total, unit="images", desc=source.name, dynamic_ncols=True,
                  disable=None) as bar,
@@ -288,15 +278,15 @@ class PredictRun:
                     self._tally.fail(source, frame)
                     faults.append(str(frame))
                     continue
-                masks = self._segment(frame[0].image, frame[1], None)
-                writer.submit(partial(movie.add, frame[0], masks))
+                masks = self._segment(Photo(frame[0].image, frame[1]))
+                writer.submit(partial(add, frame[0], masks))
                 self._tally.count(len(masks))
                 bar.update()
-        self._ledger.add(source, name, results=[], faults=faults)
+        self._log.add(source, name, results=[], faults=faults)
         self._tally.finish()
 
     def _frames(self, reader: VideoReader) -> Iterator[tuple[Frame, PreparedImage] | InputError]:
-        """Decoded and prepared frames, made by one thread while the last one is worked on."""
+        """Decoded and prepared frames; a thread makes the next one while the last is processed."""
         frames = reader.frames(self._options.every)
 
         def take(_: int) -> tuple[Frame, PreparedImage] | None:

@@ -1,13 +1,19 @@
-"""Times models side by side, stage by stage, from the photo's file to the masks' pixels."""
+"""Times models side by side, stage by stage from the photo's file to the masks, warm and cold."""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +22,18 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import read_image, read_size
 from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.inference.predictor import MaskPredictor
-from human_edge_detection.runtime.sessions import choose_providers
+from human_edge_detection.runtime.sessions import (
+    CHAINS,
+    TENSORRT,
+    Provider,
+    choose_providers,
+    tensorrt_options,
+)
 
 STAGES = ("decode", "prepare", "extractor", "head", "paste")
-DEVICES = ("cpu", "cuda", "tensorrt")
 _BOX_SEED = 5
 _ASPECT = 0.42
-"""Width of a standing person's box, as a part of its height."""
+"""Width of a standing person's box, as a fraction of its height."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +56,11 @@ class Target:
     max_rois: int | None = None
     threads: int | None = None
 
-    def open(self) -> MaskPredictor:
-        """The predictor itself; close it after use."""
+    def open(self, providers: Sequence[Provider] | None = None) -> MaskPredictor:
+        """An open predictor; close it after use."""
         return MaskPredictor(
-            self.model, self.extractor, device=self.device, max_rois=self.max_rois,
-            threads=self.threads,
+            self.model, self.extractor, device=self.device, providers=providers,
+            max_rois=self.max_rois, threads=self.threads,
         )  # fmt: skip
 
 
@@ -72,7 +83,7 @@ class Laps:
 
     Attributes:
         target: the model and its provider.
-        people: boxes a photo.
+        people: boxes per photo.
         seconds: float64 [rounds, stages] in the order of ``STAGES``.
     """
 
@@ -82,13 +93,13 @@ class Laps:
 
     @property
     def totals(self) -> NDArray[np.float64]:
-        """Seconds from the photo's file to the pixels of each round, float64 [rounds]."""
+        """Seconds of each round from the photo's file to the masks, float64 [rounds]."""
         totals: NDArray[np.float64] = self.seconds.sum(axis=1)
         return totals
 
 
 def present_devices() -> tuple[str, ...]:
-    """The providers that work here, by the names of ``--device``."""
+    """The devices that work here."""
 
     def works(device: str) -> bool:
         try:
@@ -96,7 +107,7 @@ def present_devices() -> tuple[str, ...]:
         except InputError:
             return False
 
-    return tuple(device for device in DEVICES if works(device))
+    return tuple(device for device in CHAINS if works(device))
 
 
 def make_scene(path: Path, people: int) -> Scene:
@@ -142,8 +153,8 @@ def time_targets(
 ) -> list[Laps]:
     """Every target at every number of people, all of them in turn within each round.
 
-    A machine that slows down slows all of them: divide times of the same round. The order turns
-    around from round to round, so that nobody always follows the same.
+    A machine that slows down slows all of them: divide times of the same round. The order is
+    reversed from round to round, so that no target always follows the same one.
 
     Args:
         targets: models on providers.
@@ -172,9 +183,9 @@ class Ratio:
     """How many times as long one target takes as another, round by round.
 
     Attributes:
-        slow: the target above the line.
-        fast: the target below it.
-        people: boxes a photo.
+        slow: the target whose time is the numerator.
+        fast: the target whose time is the denominator.
+        people: boxes per photo.
         total: median of the rounds' ratios, from file to pixels.
         low: their 10th percentile.
         high: their 90th percentile.
@@ -194,25 +205,97 @@ class Ratio:
         """The ratio of two targets' laps from the same rounds."""
         ratios = slow.totals / fast.totals
         head = STAGES.index("head")
-        parts = slow.seconds[:, head] / fast.seconds[:, head]
+        heads = float(np.median(slow.seconds[:, head] / fast.seconds[:, head]))
         low, middle, high = (float(value) for value in np.percentile(ratios, (10, 50, 90)))
-        return cls(
-            slow.target, fast.target, slow.people, middle, low, high, float(np.median(parts))
-        )
+        return cls(slow.target, fast.target, slow.people, middle, low, high, heads)
 
 
 def pair_up(laps: Sequence[Laps]) -> list[Ratio]:
     """Every target against the first: on its own provider, or the first model's own on another.
 
-    The first target's time stands above the line, so that more than 1 means faster than it.
+    The first target's time is the numerator: above 1, the other target is faster.
     """
     by_key = {(item.target.name, item.target.device, item.people): item for item in laps}
     first = laps[0].target
     ratios = []
-    for item in laps:
-        target = item.target
+    for item, target in ((item, item.target) for item in laps):
         device = first.device if target.name == first.name else target.device
         if (target.name, target.device) != (first.name, device):
             base = by_key[first.name, device, item.people]
             ratios.append(Ratio.between(base, item))
     return ratios
+
+
+@dataclass(frozen=True)
+class ColdStart:
+    """Seconds of the first steps of a fresh process.
+
+    Attributes:
+        label: ``first run`` with no TensorRT engine built yet, ``cached`` with one, else "".
+        import_s: importing the library.
+        open_s: opening the model's files, with the building of engines.
+        first_s: the first photo at each number of people, in the order asked for.
+    """
+
+    label: str
+    import_s: float
+    open_s: float
+    first_s: tuple[float, ...]
+
+    @property
+    def until_first_mask_s(self) -> float:
+        """Seconds from the start of the import to the masks of the first photo."""
+        return self.import_s + self.open_s + self.first_s[0]
+
+
+COLD_PROGRAM = (
+    "import time; started = time.perf_counter(); "
+    "from human_edge_detection.inference.benchmark import run_cold; run_cold(started)"
+)
+
+
+def measure_cold(target: Target, photo: Path, counts: Sequence[int]) -> list[ColdStart]:
+    """Cold starts of a target: one process, or two with TensorRT, without and with its engines.
+
+    Raises:
+        InputError: if the model cannot be opened.
+    """
+    job = {**asdict(target), "photo": photo, "counts": list(counts), "engines": None}
+    if target.device != "tensorrt":
+        return [_run_fresh({**job, "label": ""})]
+    with TemporaryDirectory() as folder:  # an engine cache that is empty at first
+        job["engines"] = folder
+        return [_run_fresh({**job, "label": label}) for label in ("first run", "cached")]
+
+
+def _run_fresh(job: dict[str, Any]) -> ColdStart:
+    places = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
+    done = subprocess.run(
+        [sys.executable, "-c", COLD_PROGRAM], input=json.dumps(job, default=str),
+        capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))},
+    )  # fmt: skip
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise InputError(f"model {job['model']} does not start in a fresh process: {lines[-1]}")
+    found = json.loads(done.stdout.splitlines()[-1])
+    return ColdStart(**{**found, "first_s": tuple(found["first_s"])})
+
+
+def run_cold(started: float) -> None:
+    """Do the job on standard input and print its ``ColdStart`` as JSON, in a fresh process."""
+    imported, job = time.perf_counter(), json.load(sys.stdin)
+    label, photo, counts, engines = (job.pop(k) for k in ("label", "photo", "counts", "engines"))
+    extractor = None if job["extractor"] is None else Path(job["extractor"])
+    target = Target(**{**job, "model": Path(job["model"]), "extractor": extractor})
+    providers: list[Provider] | None = None
+    if engines is not None:
+        providers = [(TENSORRT, tensorrt_options(Path(engines))), *CHAINS["tensorrt"][1:]]
+    try:
+        with target.open(providers) as predictor:
+            opened = time.perf_counter()
+            scene = make_scene(Path(photo), max(counts))
+            first = tuple(sum(time_pass(predictor, scene, people)) for people in counts)
+    except InputError as error:
+        sys.exit(str(error))
+    print(json.dumps(asdict(ColdStart(label, imported - started, opened - imported, first))))

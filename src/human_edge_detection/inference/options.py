@@ -1,4 +1,4 @@
-"""The options of prediction, each written once with its default and its meaning."""
+"""The options of ``predict``, each with its default and its help text."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from pathlib import Path
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.options import DEVICES, option, require_at_least
+from human_edge_detection.inference.writers import FORMATS, SAVE_KINDS
 from human_edge_detection.masks import FUSE_RULES
+from human_edge_detection.runtime.detector_layouts import LAYOUTS
 
-SAVE_KINDS = ("overlay", "coco", "labels", "cutouts", "polygons")
 BOX_FORMATS = ("auto", "coco", "coco_results", "csv", "yolo")
-DETECTOR_LAYOUTS = ("auto", "wholebody", "raw", "end2end", "boxes_scores")
+DETECTOR_LAYOUTS = ("auto", *LAYOUTS)
 
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """What ``predict`` takes."""
+    """The options of ``predict``."""
 
     source: tuple[str, ...] = option(
         (), "photos, folders, zip or tar files, globs, videos, or - for a list on standard input",
@@ -48,14 +49,16 @@ class PredictOptions:
     save: str = option("overlay,coco", f"what to write, comma-separated: {','.join(SAVE_KINDS)}")
     threshold: float = option(0.5, "probability from which a pixel belongs to a person")
     score: float = option(0.3, "lowest score of a person that the detector found")
-    fuse: str = option("arbitrate", "who gets a pixel that several claim", choices=FUSE_RULES)
+    fuse: str = option(
+        "arbitrate", "rule that gives a pixel of several people to one", choices=FUSE_RULES
+    )
     draw_boxes: bool = option(False, "draw the person boxes in the overlay too")
-    recursive: bool = option(False, "look into the folders' folders too")
+    recursive: bool = option(False, "look into folders below folders too")
     every: int = option(1, "of a video, use every N-th frame")
     device: str = option("auto", "where to run", choices=DEVICES)
     max_rois: int | None = option(
         None,
-        "people that go through the head at once; bounds the memory (default: 128, or 4 for a "
+        "people that pass through the head at once; bounds the memory (default: 128, or 4 for a "
         "spec head)",
     )
     workers: int = option(2, "threads that read photos, and as many that write results")
@@ -63,7 +66,7 @@ class PredictOptions:
     overwrite: bool = option(False, "start anew instead of continuing what the output holds")
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot work, by flag."""
+        """Refuse unusable values by the names of their flags."""
         for name in ("max_rois", "every", "workers"):
             require_at_least(self, name, 1)
         if not self.source:
@@ -77,14 +80,19 @@ class PredictOptions:
         if bad := [kind for kind in self.save_kinds if kind not in SAVE_KINDS]:
             raise InputError(f"--save {bad[0]!r} is not one of {', '.join(SAVE_KINDS)}")
         if self.boxes and self.detector:
-            raise InputError("--boxes and --detector both say where the people are: give one")
+            raise InputError("--boxes and --detector both find the people: give one")
 
     @property
     def extractors(self) -> tuple[Path | None, ...]:
-        """The extractors as named, None for 'none'."""
+        """The extractors by path, None for 'none'."""
         return tuple(None if name == "none" else Path(name) for name in self.extractor)
 
     @property
     def save_kinds(self) -> tuple[str, ...]:
-        """What to write, as a tuple."""
+        """The formats to write."""
         return tuple(dict.fromkeys(part.strip() for part in self.save.split(",") if part.strip()))
+
+    @property
+    def has_predictions(self) -> bool:
+        """Whether a format has results for ``predictions.json``."""
+        return any(FORMATS[kind].in_predictions for kind in self.save_kinds)

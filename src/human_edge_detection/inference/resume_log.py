@@ -1,4 +1,4 @@
-"""The list of what ``predict`` has finished, so that a second run continues the first."""
+"""The log of what ``predict`` has finished, from which a second run continues the first."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import replacing
 from human_edge_detection.inference.sources import Source
 
-LEDGER_NAME = ".predict.jsonl"
+LOG_NAME = ".predict.jsonl"
 
 
-class Ledger:
-    """One JSON line per finished file in ``OUTPUT/.predict.jsonl``; the first tells the settings.
+class ResumeLog:
+    """One JSON line per finished file in ``OUTPUT/.predict.jsonl``; the first holds the settings.
 
     A line is written after all of its file's results are. A line cut off by a crash does not
     count. Methods may be called from several threads.
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any], overwrite: bool = False) -> None:
-        """Open or begin the ledger of an output folder.
+        """Open or begin the log of an output folder.
 
         Args:
             folder: the output; made if missing.
             settings: what the results depend on.
-            overwrite: forget what was done.
+            overwrite: begin anew, whatever was finished.
 
         Raises:
             InputError: the folder cannot be written, or holds results of other settings.
         """
-        self._path = folder / LEDGER_NAME
+        self._path = folder / LOG_NAME
         self._lock = threading.Lock()
         self._done: dict[str, dict[str, Any]] = {}
         self._names: dict[str, str] = {}
@@ -91,11 +91,11 @@ class Ledger:
         return record if record and record["stamp"] == source.stamp() else None
 
     def claim(self, source: Source, wanted_id: int | None) -> tuple[str, int | None]:
-        """A name for the file's results and an image id that no other file has.
+        """The name of a file's results, and an image id that no other file has.
 
         Args:
-            source: the file; asking again gives the same.
-            wanted_id: the id to give if it is free, or None for no id.
+            source: the file; a second call for it returns the same.
+            wanted_id: the id to use if it is free, or None for no id.
         """
         path = str(source.path.resolve())
         with self._lock:

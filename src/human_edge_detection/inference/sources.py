@@ -1,4 +1,4 @@
-"""What ``predict`` is to look at: photos, folders, archives, videos and lists become one list."""
+"""The input files of ``predict``: finds photos and videos, and decodes videos."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
+import numpy as np
+
 from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.structures import ImageArray
 from human_edge_detection.data.archives import ARCHIVE_SUFFIXES
 from human_edge_detection.data.photos import IMAGE_SUFFIXES, PhotoFile, PhotoStore
 
@@ -53,16 +57,16 @@ def find_sources(
     listed: Iterable[str] = (),
     output: Path | None = None,
 ) -> list[Source]:
-    """The files that the arguments mean, each once, folders in the order of names.
+    """The files that the arguments name, each once, those of a folder sorted by name.
 
     Args:
         arguments: files, folders, zip and tar files, globs, or ``-`` for the lines of ``listed``.
         recursive: look into folders below folders too.
-        listed: lines of standard input; a file that is missing there is found out when read.
-        output: folder of results, which is never a source.
+        listed: lines of standard input; a missing file among them is an error when it is read.
+        output: folder of results, whose files are left out.
 
     Raises:
-        InputError: an argument does not exist or means no file.
+        InputError: an argument does not exist or names no photo or video.
     """
     kept = None if output is None else output.resolve()
     found: dict[Path, Source] = {}
@@ -133,3 +137,74 @@ def _fixed_part(pattern: str) -> str:
     parts = Path(pattern).parts
     wild = next(index for index, part in enumerate(parts) if glob.has_magic(part))
     return str(Path(*parts[:wild])) if wild else "."
+
+
+MISSING_FRACTION = 0.05
+"""A container's frame count is often slightly wrong; beyond this fraction the file is cut off."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame of a video.
+
+    Attributes:
+        number: its index in the video, from 0.
+        seconds: time at which it is shown.
+        image: uint8 [H, W, 3] RGB, upright.
+    """
+
+    number: int
+    seconds: float
+    image: ImageArray
+
+
+class VideoReader:
+    """The frames of a video file, one at a time.
+
+    Attributes:
+        fps: frames per second.
+        count: number of frames in the file's header; 0 if it has none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the file.
+
+        Raises:
+            InputError: the file is missing or no video that OpenCV can decode.
+        """
+        if not path.is_file():
+            raise InputError(f"{path}: no such video file")
+        self._path = path
+        self._capture = cv2.VideoCapture(str(path))
+        if not self._capture.isOpened():
+            raise InputError(
+                f"{path} is not a video that can be decoded: damaged, or its codec is "
+                "unknown (ffmpeg -i FILE out.mp4 converts it)"
+            )
+        self.fps = self._capture.get(cv2.CAP_PROP_FPS) or 25.0
+        self.count = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+
+    def frames(self, every: int = 1) -> Iterator[Frame]:
+        """Every ``every``-th frame; the others are skipped without being converted.
+
+        Raises:
+            InputError: after the last frame, if the file ends long before its own count.
+        """
+        number = 0
+        while self._capture.grab():
+            if number % every == 0:
+                good, bgr = self._capture.retrieve()
+                if not good:
+                    break
+                image = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+                yield Frame(number, number / self.fps, image)
+            number += 1
+        if number == 0 or number < self.count * (1 - MISSING_FRACTION):
+            raise InputError(
+                f"{self._path} is damaged or cut off: {number} of {self.count} frames "
+                "could be decoded"
+            )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._capture.release()

@@ -1,16 +1,17 @@
-"""Writes one photo's masks in the formats that were asked for, each file whole or not at all.
+"""Writes results in the formats of ``--save``, each file whole or not at all.
 
-Streams a video through the predictor: an overlay video and one JSON line per frame.
+A new format is one writing function and one row of :data:`FORMATS`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,16 +20,17 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import replacing, write_atomically
 from human_edge_detection.core.images import save_image
 from human_edge_detection.core.structures import ImageArray
+from human_edge_detection.inference.sources import Frame
 from human_edge_detection.masks.instance_masks import InstanceMasks
 
 
 @dataclass(frozen=True)
-class ResultFiles:
-    """The folders of results, one per kind: ``overlay/NAME.jpg`` and the like.
+class Output:
+    """Where results go and how they are made.
 
     Attributes:
-        folder: the output.
-        kinds: which of ``SAVE_KINDS`` to write; ``coco`` is left to the caller.
+        folder: the output; each format has a folder in it, as in ``overlay/NAME.jpg``.
+        kinds: keys of :data:`FORMATS`.
         threshold: probability from which a pixel belongs to a person.
         draw_boxes: draw the person boxes in the overlay too.
     """
@@ -38,188 +40,186 @@ class ResultFiles:
     threshold: float = 0.5
     draw_boxes: bool = False
 
-    def overlay(self, image: ImageArray, masks: InstanceMasks) -> ImageArray:
-        """The picture with every person tinted, outlined and numbered, uint8 [H, W, 3]."""
-        return masks.overlay(image, self.threshold, boxes=self.draw_boxes)
 
-    def write(self, name: str, image: ImageArray, masks: InstanceMasks) -> None:
-        """Write all pictures and polygons of one photo.
+@dataclass(frozen=True)
+class Picture:
+    """One photo, or one frame of a video, with its masks.
 
-        Args:
-            name: path of the results below each kind's folder, without ending.
-            image: uint8 [H, W, 3] RGB.
-            masks: the people in it.
+    Attributes:
+        name: path of its results in each format's folder, without ending.
+        image: uint8 [H, W, 3] RGB.
+        masks: the people in it.
+        image_id: its id in COCO results; the number of a frame.
+        file_name: the photo's file in COCO results.
+        seconds: time of a frame in its video.
+    """
 
-        Raises:
-            InputError: a file cannot be written; none is left half-written.
-        """
-        if "overlay" in self.kinds:
-            save_image(self._path("overlay", name, ".jpg"), self.overlay(image, masks))
-        self.write_data(name, image, masks)
-
-    def write_data(self, name: str, image: ImageArray, masks: InstanceMasks) -> None:
-        """The same without the overlay, which a video has as frames of one file."""
-        if "labels" in self.kinds:
-            labels = masks.label_map(self.threshold).astype(np.uint16)
-            save_image(self._path("labels", name, ".png"), labels)
-        if "cutouts" in self.kinds:
-            for number, cutout in enumerate(masks.cutouts(image, self.threshold), start=1):
-                if cutout.size:
-                    save_image(self._path("cutouts", f"{name}/{number:03}", ".png"), cutout)
-        if "polygons" in self.kinds:
-            text = json.dumps(self._polygons(name, masks))
-            write_atomically(self._path("polygons", name, ".json"), text.encode())
-
-    def _path(self, kind: str, name: str, suffix: str) -> Path:
-        return self.folder / kind / f"{name}{suffix}"
-
-    def _polygons(self, name: str, masks: InstanceMasks) -> dict[str, Any]:
-        people = []
-        for person, rings in enumerate(masks.polygons(self.threshold)):
-            fields: dict[str, Any] = {
-                "box_xyxy": [round(float(value), 3) for value in masks.boxes_xyxy[person]],
-                "score": round(float(masks.scores[person]), 5),
-                "polygons": [np.round(ring, 2).tolist() for ring in rings],
-            }
-            if masks.ids:
-                fields["annotation_id"] = masks.ids[person]
-            people.append(fields)
-        return {"name": name, "size_hw": list(masks.size_hw), "people": people}
+    name: str
+    image: ImageArray
+    masks: InstanceMasks
+    image_id: int = 0
+    file_name: str | None = None
+    seconds: float = 0.0
 
 
-MISSING_SHARE = 0.05
-"""A container's frame count is often a little off; more missing than this is a cut-off file."""
+Results = list[dict[str, Any]]
+"""COCO results, which the resume log keeps for ``predictions.json``."""
+
+AddPicture = Callable[[Picture], object]
+AddFrame = Callable[[Frame, InstanceMasks], None]
 
 
 @dataclass(frozen=True)
-class Frame:
-    """One frame of a video.
+class Format:
+    """One row of :data:`FORMATS`.
 
     Attributes:
-        number: its place in the video, from 0.
-        seconds: when it is shown.
-        image: uint8 [H, W, 3] RGB, upright.
+        write: writes one picture's files; returns COCO results if the format has any.
+        film: opens one file for all frames of a video, by the video's name and frames per second;
+            None if each frame is written like a photo.
+        in_predictions: ``write`` returns results for ``predictions.json``.
     """
 
-    number: int
-    seconds: float
-    image: ImageArray
+    write: Callable[[Output, Picture], Results | None]
+    film: Callable[[Output, str, float], AbstractContextManager[AddPicture]] | None = None
+    in_predictions: bool = False
 
 
-class VideoReader:
-    """The frames of a video file, one at a time.
+def write_picture(output: Output, picture: Picture) -> Results:
+    """Write one photo in all formats asked for, and return its COCO results.
 
-    Attributes:
-        fps: frames per second.
-        count: frames that the file says it has; 0 if it does not say.
+    Raises:
+        InputError: a file cannot be written; none is left half-written.
     """
-
-    def __init__(self, path: Path) -> None:
-        """Open the file.
-
-        Raises:
-            InputError: it is missing or no video that OpenCV can decode.
-        """
-        if not path.is_file():
-            raise InputError(f"{path}: no such video file")
-        self._path = path
-        self._capture = cv2.VideoCapture(str(path))
-        if not self._capture.isOpened():
-            raise InputError(
-                f"{path} is not a video that can be decoded: damaged, or its codec is "
-                "unknown (ffmpeg -i FILE out.mp4 converts it)"
-            )
-        self.fps = self._capture.get(cv2.CAP_PROP_FPS) or 25.0
-        self.count = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
-
-    def frames(self, every: int = 1) -> Iterator[Frame]:
-        """Every ``every``-th frame; the others are skipped without being converted.
-
-        Raises:
-            InputError: after the last frame, if the file ends long before its own count.
-        """
-        number = 0
-        while self._capture.grab():
-            if number % every == 0:
-                good, bgr = self._capture.retrieve()
-                if not good:
-                    break
-                image = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
-                yield Frame(number, number / self.fps, image)
-            number += 1
-        if number == 0 or number < self.count * (1 - MISSING_SHARE):
-            raise InputError(
-                f"{self._path} is damaged or cut off: {number} of {self.count} frames "
-                "could be decoded"
-            )
-
-    def close(self) -> None:
-        """Close the file."""
-        self._capture.release()
+    found = [FORMATS[kind].write(output, picture) for kind in output.kinds]
+    return [result for results in found if results for result in results]
 
 
-class VideoWriter:
-    """The results of one video: ``video/NAME.mp4`` and ``video/NAME.jsonl``.
+@contextmanager
+def open_film(output: Output, name: str, fps: float) -> Iterator[AddFrame]:
+    """The function that writes a video's frames, in order, in all formats asked for.
 
-    A context manager; both files get their names when it ends without an error.
+    Files of the whole video get their names at the end, if there was no error.
+
+    Args:
+        output: the folder and the formats.
+        name: path of the results, without ending.
+        fps: frames per second of what is written.
+
+    Raises:
+        InputError: a file cannot be written.
     """
+    with ExitStack() as stack:
+        adders: list[AddPicture] = []
+        for row in (FORMATS[kind] for kind in output.kinds):
+            if row.film is not None:
+                adders.append(stack.enter_context(row.film(output, name, fps)))
+            else:
+                adders.append(partial(row.write, output))
 
-    def __init__(self, files: ResultFiles, name: str, fps: float) -> None:
-        """Write what ``files.kinds`` says.
+        def add(frame: Frame, masks: InstanceMasks) -> None:
+            path = f"{name}/{frame.number:06}"
+            picture = Picture(path, frame.image, masks, frame.number, seconds=frame.seconds)
+            for adder in adders:
+                adder(picture)
 
-        Args:
-            files: the output folder and its formats.
-            name: path of the results, without ending.
-            fps: frames per second of the overlay video.
-        """
-        self._files, self._name, self._fps = files, name, fps
-        self._stack = ExitStack()
-        self._lines: IO[str] | None = None
-        self._movie: cv2.VideoWriter | None = None
+        yield add
 
-    def __enter__(self) -> VideoWriter:
-        """Open the file of lines; the movie waits for the first frame's size."""
-        if "coco" in self._files.kinds:
-            partial = self._stack.enter_context(replacing(self._path(".jsonl")))
-            self._lines = self._stack.enter_context(open(partial, "w", encoding="utf-8"))
-        return self
 
-    def __exit__(self, *error: Any) -> bool | None:
-        """Close the files and give them their names, or remove them after an error."""
-        return self._stack.__exit__(*error)
+def _path(output: Output, kind: str, name: str, suffix: str) -> Path:
+    return output.folder / kind / f"{name}{suffix}"
 
-    def add(self, frame: Frame, masks: InstanceMasks) -> None:
-        """Write one frame's results; frames come in order.
 
-        Raises:
-            InputError: a file cannot be written.
-        """
-        files = self._files
-        if self._lines is not None:
-            people = masks.to_coco(frame.number, threshold=files.threshold)
-            line = {"frame": frame.number, "seconds": round(frame.seconds, 4), "people": people}
-            self._lines.write(json.dumps(line) + "\n")
-        if "overlay" in files.kinds:
-            self._show(files.overlay(frame.image, masks))
-        files.write_data(f"{self._name}/{frame.number:06}", frame.image, masks)
+def _overlay(output: Output, picture: Picture) -> ImageArray:
+    return picture.masks.overlay(picture.image, output.threshold, boxes=output.draw_boxes)
 
-    def _show(self, picture: ImageArray) -> None:
-        height, width = picture.shape[:2]
-        if self._movie is None:
-            self._movie = self._open_movie((width + width % 2, height + height % 2))
-        # the codec wants even sides
-        even = cv2.copyMakeBorder(picture, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
-        self._movie.write(cv2.cvtColor(even, cv2.COLOR_RGB2BGR))
 
-    def _open_movie(self, size_wh: tuple[int, int]) -> cv2.VideoWriter:
-        path = self._path(".mp4")
-        partial = self._stack.enter_context(replacing(path))
-        codec = cv2.VideoWriter.fourcc(*"mp4v")
-        movie = cv2.VideoWriter(str(partial), codec, self._fps, size_wh)
-        if not movie.isOpened():
-            raise InputError(f"{path} cannot be written as a video of {size_wh[0]}x{size_wh[1]}")
-        self._stack.callback(movie.release)
-        return movie
+def _write_overlay(output: Output, picture: Picture) -> None:
+    save_image(_path(output, "overlay", picture.name, ".jpg"), _overlay(output, picture))
 
-    def _path(self, suffix: str) -> Path:
-        return self._files.folder / "video" / f"{self._name}{suffix}"
+
+@contextmanager
+def _overlay_film(output: Output, name: str, fps: float) -> Iterator[AddPicture]:
+    """``video/NAME.mp4``; it is opened with the first frame, whose size it has."""
+    path = _path(output, "video", name, ".mp4")
+    with ExitStack() as stack:
+        movie: list[cv2.VideoWriter] = []
+
+        def add(picture: Picture) -> None:
+            shown = _overlay(output, picture)
+            height, width = shown.shape[:2]
+            if not movie:
+                size_wh = (width + width % 2, height + height % 2)
+                unfinished = stack.enter_context(replacing(path))
+                codec = cv2.VideoWriter.fourcc(*"mp4v")
+                movie.append(cv2.VideoWriter(str(unfinished), codec, fps, size_wh))
+                if not movie[0].isOpened():
+                    size = f"{size_wh[0]}x{size_wh[1]}"
+                    raise InputError(f"{path} cannot be written as a video of {size}")
+                stack.callback(movie[0].release)
+            # the codec needs even sides
+            even = cv2.copyMakeBorder(shown, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+            movie[0].write(cv2.cvtColor(even, cv2.COLOR_RGB2BGR))
+
+        yield add
+
+
+def _coco_results(output: Output, picture: Picture) -> Results:
+    return picture.masks.to_coco(picture.image_id, picture.file_name, threshold=output.threshold)
+
+
+@contextmanager
+def _coco_film(output: Output, name: str, fps: float) -> Iterator[AddPicture]:
+    """``video/NAME.jsonl``, one line a frame."""
+    with (
+        replacing(_path(output, "video", name, ".jsonl")) as unfinished,
+        open(unfinished, "w", encoding="utf-8") as file,
+    ):
+
+        def add(picture: Picture) -> None:
+            people = _coco_results(output, picture)
+            seconds = round(picture.seconds, 4)
+            line = {"frame": picture.image_id, "seconds": seconds, "people": people}
+            file.write(json.dumps(line) + "\n")
+
+        yield add
+
+
+def _write_labels(output: Output, picture: Picture) -> None:
+    labels = picture.masks.label_map(output.threshold).astype(np.uint16)
+    save_image(_path(output, "labels", picture.name, ".png"), labels)
+
+
+def _write_cutouts(output: Output, picture: Picture) -> None:
+    cutouts = picture.masks.cutouts(picture.image, output.threshold)
+    for number, cutout in enumerate(cutouts, start=1):
+        if cutout.size:
+            save_image(_path(output, "cutouts", f"{picture.name}/{number:03}", ".png"), cutout)
+
+
+def _write_polygons(output: Output, picture: Picture) -> None:
+    masks, people = picture.masks, []
+    for person, rings in enumerate(masks.polygons(output.threshold)):
+        fields: dict[str, Any] = {
+            "box_xyxy": [round(float(value), 3) for value in masks.boxes_xyxy[person]],
+            "score": round(float(masks.scores[person]), 5),
+            "polygons": [np.round(ring, 2).tolist() for ring in rings],
+        }
+        if masks.ids:
+            fields["annotation_id"] = masks.ids[person]
+        people.append(fields)
+    content = {"name": picture.name, "size_hw": list(masks.size_hw), "people": people}
+    path = _path(output, "polygons", picture.name, ".json")
+    write_atomically(path, json.dumps(content).encode())
+
+
+FORMATS = {
+    "overlay": Format(_write_overlay, _overlay_film),
+    "coco": Format(_coco_results, _coco_film, in_predictions=True),
+    "labels": Format(_write_labels),
+    "cutouts": Format(_write_cutouts),
+    "polygons": Format(_write_polygons),
+}
+"""Value of ``--save`` → how it is written."""
+
+SAVE_KINDS = tuple(FORMATS)

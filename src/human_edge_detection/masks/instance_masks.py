@@ -21,7 +21,6 @@ from human_edge_detection.core.structures import (
     MaskClass,
     as_boxes,
 )
-from human_edge_detection.masks.fusion import RULES, fuse
 from human_edge_detection.masks.paste import paste_masks
 
 if TYPE_CHECKING:
@@ -74,6 +73,8 @@ class InstanceMasks:
             object.__setattr__(self, name, value)
         if self.ids and len(self.ids) != count:
             raise ValueError(f"ids must be empty or {count} long, but got {len(self.ids)}")
+        from human_edge_detection.masks.fusion import RULES  # loaded with the first result
+
         if self.fuse not in RULES:
             raise ValueError(f"fuse must be one of {', '.join(RULES)}, but got {self.fuse!r}")
 
@@ -92,6 +93,8 @@ class InstanceMasks:
         """The kept label map, computed anew for another threshold; not to be changed."""
         labels = self._fused.get(threshold)
         if labels is None:
+            from human_edge_detection.masks.fusion import fuse
+
             labels = fuse(
                 self.probs, self.rois_xyxy, self.scores, self.size_hw, threshold, self.fuse
             )
