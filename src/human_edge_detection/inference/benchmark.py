@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -100,14 +100,12 @@ class Laps:
 
 def present_devices() -> tuple[str, ...]:
     """The devices that work here."""
-
-    def works(device: str) -> bool:
-        try:
-            return bool(choose_providers(device))
-        except InputError:
-            return False
-
-    return tuple(device for device in CHAINS if works(device))
+    found = []
+    for device in CHAINS:
+        with suppress(InputError):
+            choose_providers(device)
+            found.append(device)
+    return tuple(found)
 
 
 def make_scene(path: Path, people: int) -> Scene:
