@@ -17,20 +17,20 @@ import os
 import time
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
+from human_edge_detection.core.options import changed
 from human_edge_detection.data.subset import SubsetOptions, run_subset
 from human_edge_detection.training.distributed import ALONE
-from human_edge_detection.training.options import TrainOptions
+from human_edge_detection.training.options import DataOptions, TrainOptions
 from human_edge_detection.training.process import keep_freed_memory
+from human_edge_detection.training.run import Run
 from human_edge_detection.training.setup import assemble
 from human_edge_detection.training.state import Means
-from human_edge_detection.training.trainer import Trainer
 
 AS_IT_IS = "as it is"
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -47,19 +47,20 @@ UNFIT = {"frozen": "--train_detector", "trained": "--cache_features"}
 """The switch that does not go with each kind of extractor."""
 
 
-def epoch_speed(trainer: Trainer) -> tuple[float, float, float]:
+def epoch_speed(run: Run) -> tuple[float, float, float]:
     """Photos and people a second over one epoch, people a CPU second; the loader's start counts."""
-    trainer.model.train()
+    trainer = run.trainer
+    run.model.train()
     means, started, used = Means(), time.perf_counter(), cpu_seconds()
-    accumulated = trainer.options.gradient_accumulation
+    accumulated = trainer.optim.gradient_accumulation
     parts = []
-    for batch in trainer.loader():
+    for batch in trainer.loader(run.progress):
         parts.append(batch)
         if len(parts) == accumulated:
-            trainer.train_step(parts, means)
+            trainer.train_step(parts, means, run.progress)
             parts = []
     seconds, used = time.perf_counter() - started, cpu_seconds() - used
-    trainer.progress.epoch += 1
+    run.progress.epoch += 1
     return means.photos / seconds, means.rois / seconds, means.rois / used
 
 
@@ -86,30 +87,30 @@ def write_crowds(ann: Path, min_people: int, side: float, folder: Path) -> Path:
     return path
 
 
-def open_trainers(
+def open_runs(
     arguments: argparse.Namespace, folder: Path, opened: ExitStack
-) -> dict[tuple[str, str], Trainer]:
-    """A trainer for each kind of extractor and each switch."""
-    crowds = write_crowds(arguments.ann, arguments.min_people, TrainOptions.min_roi_size, folder)
+) -> dict[tuple[str, str], Run]:
+    """A run for each kind of extractor and each switch."""
+    crowds = write_crowds(arguments.ann, arguments.min_people, DataOptions.min_roi_size, folder)
     run_subset(SubsetOptions((crowds,), folder, (arguments.photos,)))
     small = next(folder.glob(f"*_{arguments.photos}.json"))
-    base = TrainOptions(
-        train_ann=(small,), val_ann=small, train_img_dir=(arguments.img_dir,),
+    base = changed(
+        TrainOptions(), train_ann=(small,), val_ann=small, train_img_dir=(arguments.img_dir,),
         val_img_dir=(arguments.img_dir,), onnx_model=arguments.onnx_model,
         layers=tuple(arguments.layers), image_size=tuple(arguments.image_size), device="cpu",
         checkpoint_dir=folder / "checkpoints", log_dir=folder / "logs",
     )  # fmt: skip
     kinds = {
         "frozen": base,
-        "trained": replace(
+        "trained": changed(
             base, onnx_model="builtin", layers=(), train_extractor=True,
             train_image_size=tuple(arguments.trained_size),
         ),
     }  # fmt: skip
     return {
         (kind, name): assemble(
-            replace(kinds[kind], **_placed(VARIANTS.get(name, {}), folder)), ALONE, opened
-        ).trainer
+            changed(kinds[kind], **_placed(VARIANTS.get(name, {}), folder)), ALONE, opened
+        )
         for kind in arguments.extractors
         for name in (AS_IT_IS, *arguments.switches)
         if name != UNFIT[kind]
@@ -135,10 +136,10 @@ def main() -> None:
     keep_freed_memory()
     speeds: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
     with TemporaryDirectory() as folder, ExitStack() as opened:
-        trainers = open_trainers(arguments, Path(folder), opened)
+        runs = open_runs(arguments, Path(folder), opened)
         for turn in range(arguments.rounds + 1):
-            for name, trainer in trainers.items():
-                speed = epoch_speed(trainer)
+            for name, run in runs.items():
+                speed = epoch_speed(run)
                 if turn:  # the first is warm-up
                     speeds.setdefault(name, []).append(speed)
     table = {name: np.array(values) for name, values in speeds.items()}

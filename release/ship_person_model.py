@@ -20,6 +20,7 @@ from typing import Any
 from human_edge_detection.cli.export import QuantizeOptions, run_quantize
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import write_atomically
+from human_edge_detection.core.options import option_values
 from human_edge_detection.export.person_model import export_pair
 from human_edge_detection.export.torch_to_onnx import git_revision, package_version
 from human_edge_detection.modeling.weights import (
@@ -132,11 +133,11 @@ def training(payload: Payload) -> Iterator[str]:
         f"--train_detector`; these weights are of epoch {progress['best_epoch']}. Options that are "
         "not the default ones:\n"
     )
-    usual = TrainOptions()
+    usual = option_values(TrainOptions())
     changed = [
         f"`--{name} {options[name]}`"
         for name in SHOWN
-        if name in options and options[name] != str(getattr(usual, name))
+        if name in options and options[name] != str(usual[name])
     ]
     yield ", ".join(changed) + "."
     if options.get("init_from") not in (None, "None"):

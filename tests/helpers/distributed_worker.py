@@ -12,7 +12,7 @@ from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.augment import Augmentation
 from human_edge_detection.training.distributed import Processes, joined_processes
 from human_edge_detection.training.process import StopRequest
-from human_edge_detection.training.trainer import Trainer
+from tiny_run import TinyTrainer as Trainer
 from tiny_run import make_trainer, write_photos
 
 
@@ -22,7 +22,7 @@ def train_epoch(photos: list[Photo], head: str, batch_size: int, processes: Proc
         photos, head=head, amount=Augmentation(), batch_size=batch_size, optimizer="sgd",
         lr=0.1, epochs=1, warmup_steps=0, processes=processes,
     )  # fmt: skip
-    means = trainer.train_epoch(StopRequest(), lambda *_: None)
+    means = trainer.train_epoch(trainer.progress, StopRequest(), lambda *_: None)
     trainer.epoch_means = means.values()  # type: ignore[attr-defined]
     return trainer
 
@@ -42,7 +42,7 @@ def half_steps(photos: list[Photo], processes: Processes) -> Trainer:
         hook.remove()
         trainer.half_scales.append(scalars["loss_scale"])  # type: ignore[attr-defined]
 
-    trainer.train_epoch(StopRequest(), on_step)
+    trainer.train_epoch(trainer.progress, StopRequest(), on_step)
     return trainer
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from human_edge_detection.core.options import changed
 from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.data.annotations import Person, Photo
 from human_edge_detection.data.augment import Augmentation
@@ -21,6 +22,7 @@ from human_edge_detection.modeling.losses import RoiMaskLoss
 from human_edge_detection.modeling.reference_head import ReferenceHead
 from human_edge_detection.training.distributed import ALONE, Processes
 from human_edge_detection.training.options import TrainOptions
+from human_edge_detection.training.state import Progress
 from human_edge_detection.training.trainer import Trainer
 
 SIZE = 64
@@ -28,8 +30,15 @@ SPEC = ModelSpec(
     head="lite", layers=("a", "b"), channels=(3, 3), strides=(4.0, 8.0),
     image_size=(SIZE, SIZE), roi_size=4,
 )  # fmt: skip
-OPTIONS = TrainOptions(
-    epochs=3, batch_size=2, lr=0.01, num_workers=0, warmup_steps=2, device="cpu", min_roi_size=4.0
+OPTIONS = changed(
+    TrainOptions(),
+    epochs=3,
+    batch_size=2,
+    lr=0.01,
+    num_workers=0,
+    warmup_steps=2,
+    device="cpu",
+    min_roi_size=4.0,
 )
 AMOUNT = Augmentation(zoom=0.2, color=0.2, box=0.05, flip=True)
 
@@ -67,6 +76,19 @@ def pooled_features(batch: Batch) -> list[Tensor]:
     return [functional.avg_pool2d(images, 4), functional.avg_pool2d(images, 8)]
 
 
+class TinyTrainer(Trainer):
+    """A trainer with the progress that a run would hold, also in its state."""
+
+    progress: Progress
+
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), "progress": self.progress.saved()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        super().restore(state)
+        self.progress = Progress.restored(state, self.photos_a_batch)
+
+
 def make_trainer(
     photos: list[Photo],
     *,
@@ -75,17 +97,20 @@ def make_trainer(
     seed: int = 0,
     processes: Processes = ALONE,
     **changes: object,
-) -> Trainer:
+) -> TinyTrainer:
     """A trainer with a narrow head and fresh weights; ``changes`` are of the options."""
     torch.manual_seed(seed)
-    options = replace(OPTIONS, **changes)  # type: ignore[arg-type]
+    options = changed(OPTIONS, **changes)
     network: nn.Module
     if head == "lite":
         network = LiteHead(SPEC.channels, SPEC.strides, 8, 8, 4, SPEC.roi_size)
     else:
         network = ReferenceHead(SPEC.channels[0], SPEC.strides[0], SPEC.roi_size)
-    dataset = PhotoDataset(photos, SPEC, amount, min_roi_size=options.min_roi_size, seed=7)
-    return Trainer(
+    dataset = PhotoDataset(photos, SPEC, amount, min_roi_size=options.data.min_roi_size, seed=7)
+    trainer = TinyTrainer(
         nn.ModuleDict({"head": network}), pooled_features, RoiMaskLoss((0.6, 0.8, 1.6)), dataset,
-        options, torch.device("cpu"), processes,
+        options.optim, options.loop, peak_lr=options.peak_lr, device=torch.device("cpu"),
+        processes=processes,
     )  # fmt: skip
+    trainer.progress = Progress()
+    return trainer

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from human_edge_detection.modeling.features import Batch, collate
 from human_edge_detection.training.process import StopRequest
-from human_edge_detection.training.trainer import Trainer
+from tiny_run import TinyTrainer as Trainer
 from tiny_run import pooled_features
 
 TYPES: dict[str, dict[str, object]] = {
@@ -41,9 +41,11 @@ def train(trainer: Trainer, steps: int | None = None) -> list[dict[str, float]]:
     """Train to the end, or until a number of steps is done; the scalars of the steps come back."""
     seen: list[dict[str, float]] = []
     start = trainer.progress.step
-    while trainer.progress.epoch < trainer.options.epochs:
+    while trainer.progress.epoch < trainer.loop.epochs:
         left = None if steps is None else steps - (trainer.progress.step - start)
-        trainer.train_epoch(StopAfter(left), lambda scalars, _step: seen.append(scalars))
+        trainer.train_epoch(
+            trainer.progress, StopAfter(left), lambda scalars, _step: seen.append(scalars)
+        )
         if steps is not None and trainer.progress.step - start >= steps:
             break
     return seen

@@ -14,11 +14,11 @@ from archive_files import write_tar, write_zip
 from human_edge_detection.cli.data import CheckDataOptions, run_check_data
 from human_edge_detection.cli.validate import run_validate
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.options import parse
+from human_edge_detection.core.options import changed, parse
 from human_edge_detection.evaluation.options import ValidateOptions
+from human_edge_detection.training.inputs import find_photos
 from human_edge_detection.training.options import TrainOptions
 from human_edge_detection.training.setup import run_train
-from human_edge_detection.training.training_inputs import find_photos
 from tiny_command import outputs, write_inputs
 
 
@@ -33,7 +33,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainOptions
         part = dict(list(files.items())[number::3])
         labels = {name.replace(".png", ".json"): b"{}" for name in part}
         write_tar(folder / "shards" / f"{number}.tar", part | labels)
-    return folder, replace(parse(TrainOptions, "", flags), epochs=1, num_workers=2)
+    return folder, changed(parse(TrainOptions, "", flags), epochs=1, num_workers=2)
 
 
 def places(folder: Path) -> dict[str, tuple[Path, ...]]:
@@ -54,11 +54,10 @@ def test_training_from_archives_gives_the_same_weights(
         where = places(folder)[kind]
         written = parse(TrainOptions, "", outputs(tmp_path / kind))
         run = replace(
-            options, train_img_dir=where, val_img_dir=where, checkpoint_dir=written.checkpoint_dir,
-            log_dir=written.log_dir, val_output_dir=written.val_output_dir,
-        )  # fmt: skip
+            changed(options, train_img_dir=where, val_img_dir=where), output=written.output
+        )
         assert run_train(run) == 0
-        results[kind] = torch.load(written.checkpoint_dir / "last.pth", weights_only=True)
+        results[kind] = torch.load(written.output.checkpoint_dir / "last.pth", weights_only=True)
     first = results["folder"]
     for kind in ("zip", "shards"):
         assert results[kind]["progress"]["best_miou"] == first["progress"]["best_miou"]
@@ -68,9 +67,9 @@ def test_training_from_archives_gives_the_same_weights(
     for kind in results:
         where = places(folder)[kind]
         validation = ValidateOptions(
-            models=(str(model),), val_ann=options.val_ann, val_img_dir=where, num_workers=0,
-            onnx_model=options.onnx_model, val_output_dir=tmp_path / kind / "report", bootstrap=10,
-            no_visualization=True,
+            models=(str(model),), val_ann=options.data.val_ann, val_img_dir=where, num_workers=0,
+            onnx_model=options.extractor.onnx_model, val_output_dir=tmp_path / kind / "report",
+            bootstrap=10, no_visualization=True,
         )  # fmt: skip
         assert run_validate(validation) == 0
         results[kind] = json.loads(
@@ -85,7 +84,7 @@ def test_every_way_to_name_the_photos_finds_them(
 ) -> None:
     folder, options = inputs
     where = places(folder)[kind]
-    sets = find_photos(replace(options, train_img_dir=where, val_img_dir=()))
+    sets = find_photos(replace(options.data, train_img_dir=where, val_img_dir=()))
     assert len(sets.train) == len(sets.val) == 6
     assert sets.train[0].path.name == "photo_0.png"
 
@@ -94,7 +93,7 @@ def test_several_files_have_one_place_each_or_one_for_all(
     inputs: tuple[Path, TrainOptions],
 ) -> None:
     folder, options = inputs
-    twice = replace(options, train_ann=options.train_ann * 2, train_img_dir=(folder,))
+    twice = replace(options.data, train_ann=options.data.train_ann * 2, train_img_dir=(folder,))
     kinds = places(folder)
     for where in (kinds["zip"], kinds["zip"] + kinds["pattern"]):
         assert len(find_photos(replace(twice, train_img_dir=where)).train) == 12
@@ -108,7 +107,7 @@ def test_a_photo_that_the_archives_lack_is_named(
     folder, options = inputs
     shutil.copy(folder / "shards" / "0.tar", tmp_path)
     with pytest.raises(InputError, match=r"4 of 6 photos.*0\.tar/photo_1\.png does not exist"):
-        find_photos(replace(options, train_img_dir=(tmp_path,)))
+        find_photos(replace(options.data, train_img_dir=(tmp_path,)))
 
 
 def test_the_data_check_looks_into_archives(
@@ -116,11 +115,11 @@ def test_the_data_check_looks_into_archives(
 ) -> None:
     folder, options = inputs
     kinds = places(folder)
-    assert options.val_ann is not None
-    check = CheckDataOptions(options.val_ann, kinds["zip"], min_roi_size=4, decode=True)
+    assert options.data.val_ann is not None
+    check = CheckDataOptions(options.data.val_ann, kinds["zip"], min_roi_size=4, decode=True)
     assert run_check_data(check) == 0
     assert "nothing to mend" in capsys.readouterr().out
-    both = replace(check, val_ann=options.val_ann, val_img_dir=kinds["listed"])
+    both = replace(check, val_ann=options.data.val_ann, val_img_dir=kinds["listed"])
     assert run_check_data(both) == 1
     text = capsys.readouterr().out
     assert "MEND  6 x photo in train and val" in text

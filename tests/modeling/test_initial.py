@@ -14,6 +14,7 @@ from torch.nn import functional
 from human_edge_detection.cli import train_main
 from human_edge_detection.cli.export import ExportOptions
 from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.options import changed
 from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.modeling.initial import find_start, new_model
@@ -86,9 +87,9 @@ def test_builtin_names_the_weights_that_ship(
 
 def test_contradicting_options_are_refused() -> None:
     with pytest.raises(InputError, match="--init_from a.pth starts a new run and --resume"):
-        TrainOptions(init_from="a.pth", resume="b.pth")
+        changed(TrainOptions(), init_from="a.pth", resume="b.pth")
     with pytest.raises(InputError, match="--test_only"):
-        TrainOptions(init_from="a.pth", test_only=True)
+        changed(TrainOptions(), init_from="a.pth", test_only=True)
     with pytest.raises(InputError, match="needs --output_dir"):
         ExportOptions(Path("builtin"))
 
@@ -185,6 +186,6 @@ def test_widths_and_trunks_travel() -> None:
 
 def test_widths_that_cannot_be_are_refused() -> None:
     with pytest.raises(InputError, match="--head_widths 64 96 must be three numbers"):
-        TrainOptions(head_widths=(64, 96))
+        changed(TrainOptions(), head_widths=(64, 96))
     with pytest.raises(InputError, match="head_widths 7 8 3 needs head lite"):
         build_head(ModelSpec("spec", ("map",), (8,), (8.0,), widths=(7, 8, 3)))

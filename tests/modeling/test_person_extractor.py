@@ -14,6 +14,7 @@ from torch import nn
 from human_edge_detection.cli import main
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import save_image
+from human_edge_detection.core.options import changed
 from human_edge_detection.export.person_model import export_person_model
 from human_edge_detection.inference.predictor import MaskPredictor
 from human_edge_detection.modeling.person_extractor import (
@@ -23,8 +24,9 @@ from human_edge_detection.modeling.person_extractor import (
 from human_edge_detection.runtime.head import HeadSession
 from human_edge_detection.runtime.model_files import EXTRACTOR_NAME, HEAD_NAME
 from human_edge_detection.training.finish import predict_command
+from human_edge_detection.training.inputs import PhotoSets
 from human_edge_detection.training.optim import make_optimizer
-from human_edge_detection.training.options import TrainOptions
+from human_edge_detection.training.options import OptimOptions, TrainOptions
 from human_edge_detection.training.state import Means
 from tiny_person import SPEC, new_person_model
 from tiny_run import AMOUNT, write_photos
@@ -112,27 +114,28 @@ def test_the_command_told_for_a_person_model_needs_no_boxes_and_no_extractor(
 
 
 def test_backbone_has_its_own_learning_rate(model: nn.ModuleDict) -> None:
-    options = TrainOptions(train_extractor=True, lr=1e-2, backbone_lr=1e-3)
-    groups = make_optimizer(model, options).param_groups
+    groups = make_optimizer(model, OptimOptions(backbone_lr=1e-3), 1e-2).param_groups
     factors = sorted({round(group["lr_factor"], 6) for group in groups})
     assert factors == [0.1, 1.0]
     assert sum(len(g["params"]) for g in groups) == len(list(model.parameters()))
 
 
 def test_joint_steps_lower_the_loss(tmp_path: Path) -> None:
-    from human_edge_detection.training.setup import Run
+    from human_edge_detection.training.setup import make_run
 
     photos = write_photos(tmp_path, 2)
-    options = TrainOptions(
-        train_extractor=True, train_detector=True, image_size=(64, 64), num_workers=0,
-        batch_size=2, device="cpu", min_roi_size=4.0, checkpoint_dir=tmp_path, warmup_steps=0,
+    options = changed(
+        TrainOptions(), train_extractor=True, train_detector=True, image_size=(64, 64),
+        num_workers=0, batch_size=2, device="cpu", min_roi_size=4.0, checkpoint_dir=tmp_path,
+        warmup_steps=0,
     )  # fmt: skip
-    run = Run(options, replace(SPEC, image_size=(64, 64)), photos, photos, None)
+    spec = replace(SPEC, image_size=(64, 64))
+    run = make_run(options, spec, PhotoSets(photos, photos), None)
     trainer = run.trainer
     trainer.dataset.augmentation = replace(AMOUNT, zoom=0.0, color=0.0, flip=False)
-    batch = next(iter(trainer.loader()))
+    batch = next(iter(trainer.loader(run.progress)))
     trainer.model.train()
-    costs = [trainer.train_step([batch], Means()) for _ in range(12)]
+    costs = [trainer.train_step([batch], Means(), run.progress) for _ in range(12)]
     assert costs[-1]["loss"] < 0.7 * costs[0]["loss"]
     assert costs[-1]["score"] < costs[0]["score"]
     assert all(sample.people is not None for sample in batch.samples)
@@ -150,4 +153,4 @@ def test_joint_steps_lower_the_loss(tmp_path: Path) -> None:
 )
 def test_contradicting_options_are_refused(values: dict[str, object], flag: str) -> None:
     with pytest.raises(InputError, match=flag):
-        TrainOptions(**values)  # type: ignore[arg-type]
+        changed(TrainOptions(), **values)

@@ -16,7 +16,7 @@ from human_edge_detection.data.augment import Augmentation
 from human_edge_detection.training.amp import MAX_BAD_STEPS, Precision
 from human_edge_detection.training.options import TrainOptions
 from human_edge_detection.training.state import Means
-from human_edge_detection.training.trainer import Trainer
+from tiny_run import TinyTrainer as Trainer
 from tiny_run import make_trainer, write_photos
 from trainer_runs import LIVELY_SCALE, TYPES, batches_of, spoil, through_a_file, train
 
@@ -38,7 +38,7 @@ def half(photos: list[Photo], scale: float = 1024.0, **changes: object) -> Train
 
 def step(trainer: Trainer, *groups: tuple[int, ...]) -> dict[str, float]:
     trainer.model.train()
-    return trainer.train_step(batches_of(trainer, *groups), Means())
+    return trainer.train_step(batches_of(trainer, *groups), Means(), trainer.progress)
 
 
 def weights_of(trainer: Trainer) -> dict[str, Tensor]:
@@ -52,7 +52,7 @@ def weights_of(trainer: Trainer) -> dict[str, Tensor]:
     ("--amp --amp_dtype float16", "float16"),
 ])  # fmt: skip
 def test_the_flags_name_the_type(typed: str, wanted: str) -> None:
-    assert parse(TrainOptions, "", typed.split()).precision == wanted
+    assert parse(TrainOptions, "", typed.split()).optim.precision == wanted
 
 
 @pytest.mark.parametrize(("name", "dtype"), [

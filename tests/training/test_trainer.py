@@ -18,8 +18,8 @@ from human_edge_detection.training.amp import MAX_BAD_STEPS
 from human_edge_detection.training.optim import make_optimizer
 from human_edge_detection.training.process import StopRequest
 from human_edge_detection.training.state import Means
-from human_edge_detection.training.trainer import Trainer
 from tiny_run import OPTIONS, make_trainer, write_photos
+from tiny_run import TinyTrainer as Trainer
 from trainer_runs import (
     LIVELY_SCALE,
     TYPES,
@@ -72,10 +72,10 @@ def straight(photos: list[Photo], request: pytest.FixtureRequest) -> Trainer:
 def test_a_resumed_run_ends_bit_for_bit_where_the_straight_one_did(
     photos: list[Photo], straight: Trainer, cut: int
 ) -> None:
-    first = everything(photos, straight.options.precision)
+    first = everything(photos, straight.optim.precision)
     train(first, cut)
     assert first.progress.step == cut
-    second = make_trainer(photos, seed=99, **EVERYTHING, **TYPES[straight.options.precision])
+    second = make_trainer(photos, seed=99, **EVERYTHING, **TYPES[straight.optim.precision])
     second.restore(through_a_file(first.state()))
     train(second)
     assert_same_state(second, straight)
@@ -84,11 +84,11 @@ def test_a_resumed_run_ends_bit_for_bit_where_the_straight_one_did(
 def test_a_run_interrupted_after_each_of_its_steps_still_ends_there(
     photos: list[Photo], straight: Trainer
 ) -> None:
-    trainer = everything(photos, straight.options.precision)
-    while trainer.progress.epoch < OPTIONS.epochs:
+    trainer = everything(photos, straight.optim.precision)
+    while trainer.progress.epoch < OPTIONS.loop.epochs:
         train(trainer, 1)
         state = through_a_file(trainer.state())
-        trainer = everything(photos, straight.options.precision, seed=trainer.progress.step)
+        trainer = everything(photos, straight.optim.precision, seed=trainer.progress.step)
         trainer.restore(state)
     assert_same_state(trainer, straight)
 
@@ -119,7 +119,7 @@ def test_a_stop_is_answered_after_the_step_at_hand(photos: list[Photo]) -> None:
     def on_step(_scalars: dict[str, float], step: int) -> None:
         stop.signal = 15 if step == 2 else None  # type: ignore[assignment]
 
-    trainer.train_epoch(stop, on_step)
+    trainer.train_epoch(trainer.progress, stop, on_step)
     assert (trainer.progress.step, trainer.progress.batches, trainer.progress.epoch) == (2, 2, 0)
 
 
@@ -127,7 +127,7 @@ def test_a_stop_after_the_last_step_leaves_an_empty_rest_of_the_epoch(photos: li
     trainer = make_trainer(photos)
     train(trainer, 3)
     assert (trainer.progress.batches, trainer.progress.epoch) == (3, 0)
-    means = trainer.train_epoch(StopRequest(), lambda *_: None)
+    means = trainer.train_epoch(trainer.progress, StopRequest(), lambda *_: None)
     assert (trainer.progress.batches, trainer.progress.epoch) == (0, 1)
     assert (trainer.progress.step, means.rois) == (3, 0)
 
@@ -140,8 +140,8 @@ def test_accumulated_gradients_equal_those_of_the_large_batch(
     large = make_trainer(photos, head="spec", optimizer="sgd", lr=0.1, warmup_steps=0)
     small = make_trainer(photos, head="spec", optimizer="sgd", lr=0.1, warmup_steps=0)
     before = copy.deepcopy(large.model.state_dict())
-    one = large.train_step(batches_of(large, (0, 1, 2, 3)), Means())
-    other = small.train_step(batches_of(small, *groups), Means())
+    one = large.train_step(batches_of(large, (0, 1, 2, 3)), Means(), large.progress)
+    other = small.train_step(batches_of(small, *groups), Means(), small.progress)
     assert one == pytest.approx(other, rel=1e-4)
     for name, value in large.model.state_dict().items():
         change = (value - before[name]).abs().max()
@@ -221,7 +221,7 @@ def test_a_run_cut_in_an_epoch_goes_on_after_the_photos_it_saw_with_other_batche
     second = make_trainer(photos, batch_size=2)
     second.restore(through_a_file(first.state()))
     assert second.progress.batches == 1, "of three photos the third is seen again"
-    assert len(list(second.loader())) == 2
+    assert len(list(second.loader(second.progress))) == 2
 
 
 def test_a_clipped_gradient_is_at_most_the_limit(photos: list[Photo]) -> None:
@@ -271,7 +271,7 @@ def test_a_loss_that_is_not_finite_is_named_and_changes_nothing(
     before = copy.deepcopy(trainer.model.state_dict())
     means = Means()
     with caplog.at_level(logging.WARNING):
-        scalars = trainer.train_step(batches_of(trainer, (1, 2)), means)
+        scalars = trainer.train_step(batches_of(trainer, (1, 2)), means, trainer.progress)
     assert set(scalars) == {"lr"}
     assert "photo_1.png" in caplog.text and "photo_2.png" in caplog.text
     assert "'ce': nan" in caplog.text and "'dice': nan" in caplog.text
@@ -302,8 +302,8 @@ def test_norms_biases_and_the_position_are_not_decayed(photos: list[Photo]) -> N
     model = make_trainer(photos).model
     head = model["head"]
     assert isinstance(head, LiteHead)
-    decayed, plain = make_optimizer(model, OPTIONS).param_groups
-    assert (decayed["weight_decay"], plain["weight_decay"]) == (OPTIONS.weight_decay, 0.0)
+    decayed, plain = make_optimizer(model, OPTIONS.optim, OPTIONS.peak_lr).param_groups
+    assert (decayed["weight_decay"], plain["weight_decay"]) == (OPTIONS.optim.weight_decay, 0.0)
     chosen = {id(p) for p in decayed["params"]}
     assert id(head.trunk.classify.weight) in chosen and id(head.trunk.fuse[0].weight) in chosen
     trunk = head.trunk

@@ -1,4 +1,8 @@
-"""Runs every stage once on a drawn crowd and says which work here: behind ``test_pipeline.py``."""
+"""Runs every stage once on a drawn crowd and reports which work: behind ``test_pipeline.py``.
+
+The stages import what they check, so that the options load no torch and a stage whose package is
+missing fails by itself.
+"""
 
 from __future__ import annotations
 
@@ -10,28 +14,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-import torch
-
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.images import read_image, save_image
-from human_edge_detection.core.options import (
-    BUILTIN,
-    DEFAULT_ONNX_MODEL,
-    DEVICES,
-    option,
-)
-from human_edge_detection.core.spec import ModelSpec
-from human_edge_detection.data.coco_reader import load_photos
-from human_edge_detection.data.dataset import PhotoDataset
-from human_edge_detection.data.sample import write_sample_set
-from human_edge_detection.evaluation.evaluate import evaluate
-from human_edge_detection.export.extractors import open_extractor
-from human_edge_detection.export.head import export_head
-from human_edge_detection.inference.predictor import MaskPredictor
-from human_edge_detection.modeling.features import collate, extracted_features, torch_infer
-from human_edge_detection.modeling.heads import build_head
-from human_edge_detection.modeling.losses import RoiMaskLoss
+from human_edge_detection.core.options import BUILTIN, DEFAULT_ONNX_MODEL, DEVICES, option
+
+PHOTOS, MAX_ROIS, STEPS = 2, 4, 6
+"""Photos, people of each and steps of the trial: enough to see a loss fall in seconds."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +36,7 @@ class CheckOptions:
 
 @dataclass
 class Check:
-    """The stages in order; each leaves what the next one needs in ``made``.
+    """The stages in order; each leaves in ``made`` what later ones need.
 
     Args:
         options: which extractor and device to check.
@@ -61,7 +48,7 @@ class Check:
     made: dict[str, Any] = field(default_factory=dict)
 
     def stages(self) -> list[tuple[str, Callable[[], str]]]:
-        """Name and function of each stage; a function says what it found."""
+        """Name and function of each stage; the function returns what it found as text."""
         return [
             ("sample pictures", self.draw),
             ("annotations and targets", self.read),
@@ -75,11 +62,15 @@ class Check:
 
     def draw(self) -> str:
         """Draw a few pictures of people."""
-        self.made["paths"] = write_sample_set(self.folder / "data", n_train=4, n_val=1)
-        return "5 pictures drawn"
+        from human_edge_detection.data.sample import write_sample_set
+
+        self.made["paths"] = write_sample_set(self.folder / "data", n_train=PHOTOS, n_val=1)
+        return f"{PHOTOS + 1} pictures drawn"
 
     def read(self) -> str:
         """Read them as COCO and cut the targets."""
+        from human_edge_detection.data.coco_reader import load_photos
+
         paths = self.made["paths"]
         photos, faults = load_photos(paths.train_ann, paths.train_img_dir)
         people = sum(len(photo.people) for photo in photos)
@@ -90,6 +81,11 @@ class Check:
 
     def extract(self) -> str:
         """Open the extractor and run it on a picture."""
+        import numpy as np
+
+        from human_edge_detection.core.spec import ModelSpec
+        from human_edge_detection.export.extractors import open_extractor
+
         options = self.options
         extractor = open_extractor(options.onnx_model, options.layers, (640, 640), options.device)
         self.made["extractor"] = extractor
@@ -103,13 +99,20 @@ class Check:
 
     def learn(self) -> str:
         """Take gradient steps with a new head and see the loss fall."""
-        dataset = PhotoDataset(self.made["photos"], self.made["spec"])
-        batch = collate([dataset[i] for i in range(2)])
+        import torch
+
+        from human_edge_detection.data.dataset import PhotoDataset
+        from human_edge_detection.modeling.features import collate, extracted_features
+        from human_edge_detection.modeling.heads import build_head
+        from human_edge_detection.modeling.losses import RoiMaskLoss
+
+        dataset = PhotoDataset(self.made["photos"], self.made["spec"], max_rois=MAX_ROIS)
+        batch = collate([dataset[0]])
         maps = extracted_features(self.made["extractor"])(batch)
         head, loss = build_head(self.made["spec"]), RoiMaskLoss()
         optimizer = torch.optim.AdamW(head.parameters(), lr=2e-3)
         costs = []
-        for _ in range(6):
+        for _ in range(STEPS):
             optimizer.zero_grad()
             cost = loss(head(maps, batch.rois), batch.targets)["total"]
             cost.backward()
@@ -118,10 +121,15 @@ class Check:
         if not costs[-1] < costs[0]:
             raise RuntimeError(f"the loss does not fall: {costs[0]:.3f} to {costs[-1]:.3f}")
         self.made["head"], self.made["dataset"] = head, dataset
-        return f"loss {costs[0]:.2f} to {costs[-1]:.2f} in 6 steps"
+        return f"loss {costs[0]:.2f} to {costs[-1]:.2f} in {STEPS} steps"
 
     def score(self) -> str:
         """Score the head as validation does."""
+        import torch
+
+        from human_edge_detection.evaluation.evaluate import evaluate
+        from human_edge_detection.modeling.features import extracted_features, torch_infer
+
         model = torch.nn.ModuleDict({"head": self.made["head"]})
         features = extracted_features(self.made["extractor"])
         infer = torch_infer(model, features, torch.device("cpu"))
@@ -129,12 +137,19 @@ class Check:
 
     def export(self) -> str:
         """Export the head and compare ONNX Runtime with torch."""
+        from human_edge_detection.export.head import export_head
+
         self.made["onnx"] = self.folder / "head.onnx"
         checks = export_head(self.made["head"], self.made["spec"], self.made["onnx"])
         return f"ONNX Runtime - torch at most {max(c.error for c in checks):.0e}"
 
     def predict(self) -> str:
         """Predict masks for the annotated boxes of one picture."""
+        import numpy as np
+
+        from human_edge_detection.core.images import read_image
+        from human_edge_detection.inference.predictor import MaskPredictor
+
         photo = self.made["photos"][0]
         image = read_image(photo.file)
         boxes = np.stack([person.box_xyxy for person in photo.people])
@@ -147,13 +162,17 @@ class Check:
 
     def overlay(self) -> str:
         """Draw them and write the picture."""
+        from human_edge_detection.core.images import save_image
+
         picture = self.made["masks"].overlay(self.made["image"])
         save_image(self.folder / "overlay.png", picture)
         return f"{picture.shape[1]}x{picture.shape[0]} picture written"
 
 
 def run_check(options: CheckOptions) -> int:
-    """Print one line per stage, ok or the reason; 0 comes back when all are ok, else 1."""
+    """Print one line per stage, ok or the reason; return 0 if all are ok, else 1."""
+    import torch
+
     logging.getLogger("human_edge_detection").setLevel(logging.ERROR)
     torch.manual_seed(0)
     with TemporaryDirectory() as folder:

@@ -1,7 +1,4 @@
-"""Mixed precision: what runs in half precision, and the loss scale without which float16 fails.
-
-What becomes of a run whose losses are not finite: named, passed over, in the end given up.
-"""
+"""Mixed precision with its loss scale, and the steps that are skipped as they are not finite."""
 
 from __future__ import annotations
 
@@ -17,14 +14,16 @@ from human_edge_detection.core.errors import InputError
 
 LOG = logging.getLogger(__name__)
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+MAX_BAD_STEPS = 10
+"""Steps in a row that are not finite before the run is stopped."""
 
 
 class StepResult(NamedTuple):
-    """What became of an optimizer step.
+    """The outcome of an optimizer step.
 
     Attributes:
-        norm: the gradient's norm before clipping; not finite if the step was left out.
-        is_overflow: whether a smaller loss scale will do, so that nothing is wrong.
+        norm: the gradient's norm before clipping; not finite if the step was skipped.
+        is_overflow: whether a smaller loss scale mends it, so that nothing is wrong.
     """
 
     norm: float
@@ -32,12 +31,12 @@ class StepResult(NamedTuple):
 
 
 class Precision:
-    """How a step is rounded: float32, bfloat16 or float16, the weights always float32.
+    """The type that a step is computed in: float32, bfloat16 or float16; weights stay float32.
 
-    float16 knows nothing below 6e-8, where gradients lie. So the loss is multiplied by a scale
+    float16 has no values below 6e-8, where gradients lie. So the loss is multiplied by a scale
     before the backward pass and the gradients are divided by it after; a scale that makes them
-    overflow is halved and the step left out. In several processes the gradients are summed before
-    they are looked at, so that all of them leave out the same steps.
+    overflow is halved and the step is skipped. In several processes the gradients are summed
+    before they are tested, so that all processes skip the same steps.
 
     Args:
         name: ``float32``, or a key of ``DTYPES``.
@@ -47,7 +46,7 @@ class Precision:
     def __init__(self, name: str, device: torch.device) -> None:
         self.device, self.dtype = device, DTYPES.get(name)
         self.scaler = torch.amp.GradScaler(device.type, enabled=name == "float16")
-        # The scale is made with the first loss, and a process whose photos show nobody has none.
+        # The scale is made with the first loss; a process whose photos have no ROI would have none.
         self.scaler.scale(torch.zeros((), device=device))
 
     def autocast(self) -> torch.autocast:
@@ -80,15 +79,15 @@ class Precision:
         return StepResult(norm, is_overflow)
 
     def scalars(self) -> dict[str, float]:
-        """What to log of a step: the loss scale, where there is one."""
+        """The loss scale, for the log, if there is one."""
         return {"loss_scale": self.scaler.get_scale()} if self.scaler.is_enabled() else {}
 
     def state(self) -> dict[str, Any]:
-        """The scale and what it grows by, as plain values; empty where there is none."""
+        """The scale and its growth, as plain values; empty if there is none."""
         return self.scaler.state_dict()
 
     def restore(self, state: dict[str, Any] | None) -> None:
-        """Go on with :meth:`state`'s answer; None or empty if the checkpoint has none."""
+        """Take over what :meth:`state` returned; None or empty if the checkpoint has none."""
         if not self.scaler.is_enabled():
             return
         if state:
@@ -101,28 +100,24 @@ class Precision:
             )
 
 
-MAX_BAD_STEPS = 10
-"""Steps in a row with a loss that is not finite before the run gives up."""
-
-
 class BadSteps:
-    """Counts the steps left out because a loss or a gradient was not finite.
+    """Counts the steps skipped because a loss or a gradient was not finite, and stops the run.
 
     Attributes:
         in_a_row: those since the last good step.
     """
 
     def __init__(self, lr: float) -> None:
-        """Advise on a run with this peak learning rate."""
+        """Count for a run with this peak learning rate, which the advice names."""
         self.lr = lr
         self.in_a_row = 0
 
     def forget(self) -> None:
-        """A good step was made."""
+        """Count anew, after a good step."""
         self.in_a_row = 0
 
     def note(self, step: int, costs: Mapping[str, float], names: Sequence[str]) -> None:
-        """Report a bad step.
+        """Count and report a bad step.
 
         Args:
             step: its number.

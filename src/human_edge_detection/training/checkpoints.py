@@ -1,7 +1,4 @@
-"""The checkpoints of one run: the best, the last, and the newest of the numbered ones.
-
-Checkpoints on disk: written whole or not at all, read without running code.
-"""
+"""The checkpoints of a run, each written whole or not at all: best, last and numbered ones."""
 
 from __future__ import annotations
 
@@ -15,6 +12,10 @@ import torch
 
 from human_edge_detection.core.files import atomic_path
 from human_edge_detection.modeling.weights import CHECKPOINT_FORMAT
+
+LOG = logging.getLogger(__name__)
+BEST, LAST = "best_model.pth", "last.pth"
+NUMBERED = "checkpoint_epoch_"
 
 
 def save_checkpoint(path: Path, payload: Mapping[str, Any]) -> None:
@@ -40,20 +41,15 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-LOG = logging.getLogger(__name__)
-BEST, LAST = "best_model.pth", "last.pth"
-NUMBERED = "checkpoint_epoch_"
-
-
 class CheckpointFolder:
     """Writes a run's checkpoints into one folder.
 
-    A full disk is reported, and the run goes on with the checkpoints that are there.
+    A failed write, as on a full disk, is reported; the run goes on with the older checkpoints.
 
     Args:
         folder: where they go, made if absent.
         keep: how many numbered checkpoints stay; 0 for all.
-        is_writer: False in all processes of a run but the first: nothing is written.
+        is_writer: False in all processes of a run but the first, where nothing is written.
     """
 
     def __init__(self, folder: Path, keep: int = 0, is_writer: bool = True) -> None:
@@ -66,11 +62,11 @@ class CheckpointFolder:
 
     @property
     def last(self) -> Path:
-        """The checkpoint to go on from."""
+        """The checkpoint to resume."""
         return self.folder / LAST
 
     def save(self, name: str, payload: Mapping[str, Any]) -> bool:
-        """Write a checkpoint; False comes back if that failed, and the log says why."""
+        """Write a checkpoint; return whether it is there. A failure is logged."""
         path = self.folder / name
         if not self.is_writer:
             return False
@@ -98,13 +94,13 @@ class CheckpointFolder:
             self._prune(epoch)
 
     def clear_leftovers(self) -> None:
-        """Delete what a process that was killed in the middle of a save left behind."""
+        """Delete partial files of processes that were killed while saving."""
         for pattern in (".*.part.pth", ".*.pth.*.tmp") if self.is_writer else ():
             for path in self.folder.glob(pattern):  # the second: names of earlier versions
                 path.unlink(missing_ok=True)
 
     def _prune(self, epoch: int) -> None:
-        # Later epochs are those of an older, longer run in the same folder: not ours to delete.
+        # Later epochs are those of an older, longer run in the same folder, and stay.
         numbered = {path: _epoch_of(path) for path in self.folder.glob(f"{NUMBERED}*.pth")}
         ours = sorted((p for p, n in numbered.items() if 0 <= n <= epoch), key=numbered.__getitem__)
         for path in ours[: -self.keep]:

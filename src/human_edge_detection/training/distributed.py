@@ -1,4 +1,4 @@
-"""The processes of a run that torchrun started: who they are, and what they tell each other."""
+"""The processes of a run that torchrun started, and the sums that they exchange."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from human_edge_detection.core.errors import InputError
 
 Item = TypeVar("Item")
 PATIENCE = timedelta(hours=4)
-"""How long a process waits for another, which may be filling a feature cache. A process that died
+"""How long a process waits for another, which may be filling a feature cache. The end of a process
 is noticed at once."""
 
 
@@ -40,18 +40,18 @@ class Processes:
         return self.rank == 0
 
     def sum(self, values: Tensor) -> Tensor:
-        """The element-wise sum of everybody's tensors, which have one shape."""
+        """The element-wise sum of the tensors of all processes, which have one shape."""
         if self.count > 1:
             values = values.clone()
             torch_distributed.all_reduce(values)
         return values
 
     def any(self, is_wanted: object) -> bool:
-        """Whether it is true for anybody."""
+        """Whether it is true in any process."""
         return self.sum(torch.tensor(float(bool(is_wanted)))).item() > 0
 
     def gather(self, items: Sequence[Item]) -> list[Item]:
-        """Everybody's items, those of the first process first."""
+        """The items of all processes, those of the first process first."""
         if self.count == 1:
             return list(items)
         found: list[list[Item]] = [[] for _ in range(self.count)]
@@ -59,11 +59,11 @@ class Processes:
         return [item for part in found for item in part]
 
     def sum_gradients(self, model: nn.Module) -> None:
-        """Replace each gradient by the sum of everybody's; a missing one counts as zeros.
+        """Replace each gradient by its sum over the processes; a missing one counts as zeros.
 
         The losses are sums over shares of one batch, divided by numbers of the whole batch, so
         that the sum is the batch's gradient. One message after the backward pass, unlike
-        ``DistributedDataParallel``'s hooks, cannot hang on a process whose photos show nobody.
+        ``DistributedDataParallel``'s hooks, cannot hang on a process whose photos have no ROI.
         """
         if self.count == 1:
             return
@@ -74,7 +74,7 @@ class Processes:
 
     @torch.no_grad()
     def average_statistics(self, model: nn.Module) -> None:
-        """Replace the statistics of batch norms by the mean of everybody's."""
+        """Replace the statistics of batch norms by their mean over the processes."""
         if self.count == 1:
             return
         buffers = [b for b in model.buffers() if b.dtype.is_floating_point]
@@ -90,7 +90,7 @@ class Processes:
 
     @contextmanager
     def first_alone(self) -> Iterator[None]:
-        """The first process runs the block before the others do, who find what it wrote."""
+        """The first process runs the block before the others, which then find its files."""
         if self.count > 1 and not self.is_first:
             torch_distributed.barrier()
         yield

@@ -72,7 +72,7 @@ class FeatureCache:
         return sum(2 * int(np.prod(shape)) for shape in self.shapes)
 
     def fill(self) -> list[int]:
-        """Compute what is missing; positions of the photos that could not be read come back."""
+        """Compute what is missing; return the positions of unreadable photos."""
         todo = np.flatnonzero(~self.is_done.reshape(-1, self.views).all(axis=1))
         if len(todo):
             LOG.info("feature cache: %.2f GB in %s", self.total_bytes / 1e9, self.directory)
@@ -143,10 +143,10 @@ class FeatureCache:
         path.write_text(key)
 
     def _open(self) -> tuple[list[NDArray[np.generic]], NDArray[np.generic]]:
-        """The layers' files and the flags of what is done, made if the flags are not there yet."""
+        """The files of the layers and the flags of finished rows, made unless the flags exist."""
         names = [self.directory / f"layer_{i}.npy" for i in range(len(self.shapes))]
         flags = self.directory / "done.npy"
-        if not flags.exists():  # last to appear: until it does, no layer file is known to be whole
+        if not flags.exists():  # written last: without it no layer file is known to be whole
             for name, shape in zip(names, self.shapes, strict=True):
                 open_memmap(name, mode="w+", dtype=np.float16, shape=shape)
             unfinished = flags.with_suffix(".tmp.npy")

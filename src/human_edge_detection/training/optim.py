@@ -1,9 +1,4 @@
-"""The optimizer of a run, and which weights decay.
-
-An exponential moving average of a model's weights.
-
-The learning rate as a function of the step alone, so that resuming rebuilds it exactly.
-"""
+"""How weights move: the optimizer, its learning rate, and the moving average of the weights."""
 
 from __future__ import annotations
 
@@ -17,12 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from human_edge_detection.training.options import TrainOptions
+from human_edge_detection.training.options import OptimOptions
 
 
-def make_optimizer(model: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
-    """The optimizer of the options; norms, biases and the position bias are not decayed."""
-    lr = options.peak_lr
+def make_optimizer(model: nn.Module, options: OptimOptions, lr: float) -> torch.optim.Optimizer:
+    """The optimizer of the options; norms, biases and the position bias are not decayed.
+
+    Each parameter group has an ``lr_factor``: its rate as a multiple of the schedule's.
+    """
     groups: list[dict[str, Any]] = []
     for is_backbone, factor in ((False, 1.0), (True, options.backbone_lr / lr)):
         own = [
@@ -44,48 +41,9 @@ def make_optimizer(model: nn.Module, options: TrainOptions) -> torch.optim.Optim
     return kind(groups, lr=lr)
 
 
-class MovingAverage:
-    """Averages the weights (and the batch norm's statistics) after every step.
-
-    The decay warms up as ``min(decay, (1 + step) / (10 + step))``, so that the first weights are
-    soon forgotten.
-
-    Args:
-        model: the model whose weights are averaged.
-        decay: weight of the past in each update.
-    """
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.step = 0
-        self.weights = {k: v.detach().clone() for k, v in model.state_dict().items()}
-
-    @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        """Take the model's present weights into the average."""
-        self.step += 1
-        decay = min(self.decay, (1 + self.step) / (10 + self.step))
-        for name, value in model.state_dict().items():
-            mean = self.weights[name]
-            if mean.dtype.is_floating_point:
-                mean.lerp_(value.to(mean.dtype), 1 - decay)
-            else:
-                mean.copy_(value)
-
-    @contextmanager
-    def applied_to(self, model: nn.Module) -> Iterator[None]:
-        """The model with the averaged weights, for the length of the block."""
-        present: dict[str, Tensor] = copy.deepcopy(model.state_dict())
-        model.load_state_dict(self.weights)
-        try:
-            yield
-        finally:
-            model.load_state_dict(present)
-
-
 @dataclass(frozen=True)
 class Schedule:
-    """A learning rate for every step of a run.
+    """A learning rate for every step of a run, a function of the step so that it resumes exactly.
 
     Attributes:
         kind: "cosine", "step", "exponential" or "none".
@@ -122,3 +80,42 @@ class Schedule:
         if self.kind == "exponential":
             return self.peak * float(self.decay_rate**epoch)
         return self.peak
+
+
+class MovingAverage:
+    """Averages the weights (and the batch norm's statistics) after every step.
+
+    The decay warms up as ``min(decay, (1 + step) / (10 + step))``, so that the first weights soon
+    lose their influence.
+
+    Args:
+        model: the model whose weights are averaged.
+        decay: weight of the past in each update.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.step = 0
+        self.weights = {k: v.detach().clone() for k, v in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Average the present weights of the model in."""
+        self.step += 1
+        decay = min(self.decay, (1 + self.step) / (10 + self.step))
+        for name, value in model.state_dict().items():
+            mean = self.weights[name]
+            if mean.dtype.is_floating_point:
+                mean.lerp_(value.to(mean.dtype), 1 - decay)
+            else:
+                mean.copy_(value)
+
+    @contextmanager
+    def applied_to(self, model: nn.Module) -> Iterator[None]:
+        """The model with the averaged weights, within the block."""
+        present: dict[str, Tensor] = copy.deepcopy(model.state_dict())
+        model.load_state_dict(self.weights)
+        try:
+            yield
+        finally:
+            model.load_state_dict(present)

@@ -1,10 +1,4 @@
-"""Keeps freed memory for the next training step instead of handing it back to the system.
-
-Every step of training takes and frees the same large blocks. The C library maps each of them anew,
-and the system fills it with zeros page by page; a CPU spends a tenth to a third of its time on it.
-
-Turns Ctrl-C and SIGTERM into a request that training answers after the step at hand.
-"""
+"""The process that trains: its memory allocator, and signals that stop it after a step."""
 
 from __future__ import annotations
 
@@ -23,10 +17,13 @@ _GROW_BY = 64 << 20
 
 
 def keep_freed_memory() -> bool:
-    """Whether the C library now keeps what this process frees; False where it is not GNU's.
+    """Keep freed memory for the next training step; return False if the C library is not GNU's.
 
-    Blocks come from the heap, which is neither trimmed nor bypassed by mappings of their own. The
-    process stays at its peak size until it ends; children that it forks do the same.
+    Every step takes and frees the same large blocks. By default the C library maps each of them
+    anew, and the system fills it with zeros page by page, which costs a tenth to a third of the
+    CPU's time. Afterwards blocks come from the heap, which is neither trimmed nor bypassed by
+    mappings of their own. The process stays at its peak size until it ends; children that it forks
+    do the same.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
@@ -36,7 +33,7 @@ def keep_freed_memory() -> bool:
 
 
 class StopRequest:
-    """Whether somebody asked the run to stop, and with which signal."""
+    """Whether the run was asked to stop, and by which signal."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
@@ -67,6 +64,6 @@ def stop_on_signals() -> Iterator[StopRequest]:
 
 
 def ignore_signals(_worker_id: int = 0) -> None:
-    """Let the main process alone answer Ctrl-C and SIGTERM; a loader worker calls this first."""
+    """Leave Ctrl-C and SIGTERM to the main process; each loader worker calls this first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,154 +1,183 @@
-"""One training run put together: its epochs, validations, checkpoints, pictures and export."""
+"""A training run: its epochs, validations and checkpoints. It holds the run's progress."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.utils.data import DataLoader
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.images import read_image
+from human_edge_detection.core.options import at_most_cpus
 from human_edge_detection.core.spec import ModelSpec
-from human_edge_detection.data.annotations import Photo
-from human_edge_detection.data.augment import Augmentation
+from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.data.dataset import PhotoDataset, ReadablePhotos
 from human_edge_detection.evaluation.evaluate import Evaluation, evaluate
-from human_edge_detection.evaluation.pictures import fixed_panels, write_panels
-from human_edge_detection.modeling.features import (
-    BoundFeatures,
-    FeatureSource,
-    torch_infer,
-    trained_features,
-)
-from human_edge_detection.modeling.initial import new_model
-from human_edge_detection.modeling.losses import COSTS, RoiMaskLoss
-from human_edge_detection.modeling.weights import TrainedWeights, require
+from human_edge_detection.evaluation.pictures import fixed_panels
+from human_edge_detection.modeling.features import FeatureSource, torch_infer
+from human_edge_detection.modeling.losses import RoiMaskLoss
+from human_edge_detection.modeling.weights import require
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 from human_edge_detection.training.checkpoints import BEST, LAST, CheckpointFolder
 from human_edge_detection.training.distributed import ALONE, Processes
-from human_edge_detection.training.feature_cache import FeatureCache, cached_features
-from human_edge_detection.training.finish import closing_words, export_best, take_best
+from human_edge_detection.training.finish import closing_text, draw_pictures, export_best, take_best
 from human_edge_detection.training.log import TrainLog
-from human_edge_detection.training.options import TrainOptions
+from human_edge_detection.training.options import LoopOptions, OutputOptions
 from human_edge_detection.training.process import StopRequest, ignore_signals, stop_on_signals
-from human_edge_detection.training.run_pictures import read_curves, write_run_pictures
+from human_edge_detection.training.state import Progress
 from human_edge_detection.training.trainer import Trainer
 
 LOG = logging.getLogger(__name__)
 
 
-class Run:
-    """The parts of one run, put together.
+class Validator:
+    """Scores a model on the validation photos, which the processes share.
 
     Args:
-        options: how to train.
-        spec: the model.
-        train_photos: photos to train on.
-        val_photos: photos to validate on.
-        extractor: the frozen network; None where it is trained along.
-        processes: who shares the work.
-        start: trained weights to begin with; they count as epoch 0, so that what is handed over
-            is never worse than they are. None for a fresh model.
+        model: the model with whatever weights it has at the time.
+        features: where a batch's feature maps come from.
+        loss: the loss of the masks.
+        dataset: the validation photos.
+        loop: size of the batches and number of loader workers.
+        device: where the model runs.
+        processes: the processes that share the photos.
     """
 
     def __init__(
         self,
-        options: TrainOptions,
-        spec: ModelSpec,
-        train_photos: Sequence[Photo],
-        val_photos: Sequence[Photo],
-        extractor: YOLOv9FeatureExtractor | None,
+        model: nn.ModuleDict,
+        features: FeatureSource,
+        loss: RoiMaskLoss,
+        dataset: PhotoDataset,
+        loop: LoopOptions,
+        device: torch.device,
         processes: Processes = ALONE,
-        start: TrainedWeights | None = None,
     ) -> None:
-        self.options, self.spec, self.extractor = options, spec, extractor
-        self.processes = processes
-        self.folder = CheckpointFolder(options.checkpoint_dir, options.keep, processes.is_first)
-        self.device = torch.device(
-            "cuda" if torch.cuda.is_available() and options.device != "cpu" else "cpu"
-        )
-        self.model = new_model(
-            spec, start, with_extractor=options.train_extractor,
-            with_detector=options.train_detector,
-        )  # fmt: skip
-        train, features = self._source("train", train_photos, True)
-        self.val_photos, self.val_features = self._source("val", val_photos, False)
-        cached = options.cache_features is not None
-        amount = Augmentation(
-            options.zoom_jitter, options.color_jitter, options.box_jitter, not options.no_flip,
-            options.copy_paste, options.zoom_middle,
-        )  # fmt: skip
-        train_spec = replace(spec, image_size=options.train_image_size or spec.image_size)
-        dataset = PhotoDataset(
-            train, train_spec, amount, min_roi_size=options.min_roi_size, max_rois=options.max_rois,
-            seed=options.seed, with_images=not cached,
-        )  # fmt: skip
-        self.val_set = PhotoDataset(self.val_photos, spec, with_images=not cached)
-        weights = {name: getattr(options, f"{name}_weight") for name in COSTS}
-        loss = RoiMaskLoss(spec.class_weights, weights, options.dice_classes)
+        self.dataset, self.loop, self.processes = dataset, loop, processes
+        self.loss, self.device = loss, device
+        self.infer = torch_infer(model, features, device)
         self._loader: DataLoader[Any] | None = None
-        self.trainer = Trainer(self.model, features, loss, dataset, options, self.device, processes)
-        if start is not None:
-            self.trainer.progress.validated = -1
 
-    def _source(
-        self, name: str, photos: Sequence[Photo], is_train: bool
-    ) -> tuple[Sequence[Photo], FeatureSource]:
-        folder, size = self.options.cache_features, self.options.image_size
-        if self.extractor is None:
-            return photos, trained_features(self.model["extractor"], self.device)
-        if folder is None:
-            return photos, BoundFeatures(self.extractor)
-        with_mirror = is_train and not self.options.no_flip
-        cache = FeatureCache(
-            folder / name, photos, self.extractor, size, with_mirror, self.options.cache_limit
-        )
-        if unreadable := cache.fill():
-            raise InputError(
-                f"--cache_features: {len(unreadable)} of the {name} photos cannot be read, the "
-                f"first is {photos[unreadable[0]].path}: mend or remove them from the annotations"
-            )
-        return photos, cached_features(cache)
+    def scores(
+        self, stop: StopRequest | None = None, processes: Processes | None = None
+    ) -> Evaluation:
+        """The scores and losses of the model's present weights.
 
-    def resume(self, payload: dict[str, object], path: Path) -> None:
-        """Go on from a checkpoint's payload."""
+        Args:
+            stop: ends the validation early; the scores of a stopped one are incomplete.
+            processes: the processes that share the photos this time; None for those of the run.
+        """
+        processes = processes or self.processes
+        readable = ([s for s in part if s is not None] for part in self._batches(processes))
+        batches = takewhile(lambda _: not stop, readable)
+        own = evaluate(self.dataset, self.infer, loss=self._losses, batches=batches)
+        order = {photo.id: place for place, photo in enumerate(self.dataset.photos)}
+        scores = sorted(processes.gather(own.scores), key=lambda score: order[score.photo_id])
+        shares = processes.gather([(len(own.scores), own.losses)])
+        losses = {
+            name: sum(count * part[name] for count, part in shares if count) / len(scores)
+            for name in next((part for _, part in shares if part), {})
+        }
+        return replace(own, scores=tuple(scores), losses=losses)
+
+    @torch.no_grad()
+    def _losses(self, logits: FloatArray, targets: np.ndarray[Any, np.dtype[np.uint8]]) -> Any:
+        tensors = (torch.from_numpy(array).to(self.device) for array in (logits, targets))
+        costs = self.loss(*tensors)
+        return {"loss" if k == "total" else k: float(v) for k, v in costs.items()}
+
+    def _batches(self, processes: Processes) -> DataLoader[Any]:
+        """This process' share of the batches, the same ones that one process alone would make.
+
+        One loader for all validations, see :meth:`Trainer.loader`.
+        """
+        size, count = self.loop.batch_size, len(self.dataset)
+        starts = range(0, count, size)[processes.rank :: processes.count]
+        batches = [list(range(start, min(start + size, count))) for start in starts]
+        if self._loader is None or self._loader.batch_sampler != batches:
+            workers = at_most_cpus(self.loop.num_workers)
+            self._loader = DataLoader(
+                ReadablePhotos(self.dataset),  # type: ignore[arg-type]  # any sequence will do
+                batch_sampler=batches, collate_fn=list, num_workers=workers,
+                worker_init_fn=ignore_signals, persistent_workers=workers > 0,
+            )  # fmt: skip
+        return self._loader
+
+
+class Run:
+    """A run and its progress; the trainer and the validator do the work.
+
+    Args:
+        trainer: takes the training steps.
+        validator: scores the model.
+        model: the model that both work on.
+        spec: its spec.
+        extractor: the frozen network; None if it is trained along.
+        loop: epochs and size of the batches.
+        output: what is written, and how often.
+        settings: the options by name, for the checkpoints.
+        processes: the processes that share the work.
+        progress: where the run stands.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        validator: Validator,
+        model: nn.ModuleDict,
+        spec: ModelSpec,
+        extractor: YOLOv9FeatureExtractor | None,
+        loop: LoopOptions,
+        output: OutputOptions,
+        settings: Mapping[str, str],
+        processes: Processes,
+        progress: Progress,
+    ) -> None:
+        self.trainer, self.validator, self.model = trainer, validator, model
+        self.spec, self.extractor = spec, extractor
+        self.loop, self.output, self.settings = loop, output, settings
+        self.processes, self.progress = processes, progress
+        self.folder = CheckpointFolder(output.checkpoint_dir, output.keep, processes.is_first)
+        self.metric = "target_iou_image" if extractor is None else "miou"
+        """The validation metric that picks the best model."""
+
+    def resume(self, payload: dict[str, Any], path: Path, *, is_longer: bool = False) -> None:
+        """Go on from the payload of a checkpoint.
+
+        Args:
+            payload: what the checkpoint holds.
+            path: its file, for messages.
+            is_longer: the run was given more epochs, so that early stopping counts anew.
+
+        Raises:
+            InputError: if the checkpoint is of another model.
+        """
         require(payload, path, "weights", "optimizer", "progress", "torch_rng", "ema", "options")
         try:
             self.trainer.restore(payload)
         except (RuntimeError, ValueError) as error:
             raise InputError(f"--resume {path} does not fit this run: {error}") from error
-        progress = self.trainer.progress
-        if self.options.resume_epochs:
-            progress.waited = 0
-        if not self.folder.best.exists():  # another run's best cannot be handed over as this one's
-            progress.best_miou, progress.best_epoch, progress.waited = -1.0, 0, 0
-            progress.validated = min(progress.validated, progress.epoch - 1)
+        self.progress = Progress.restored(payload, self.loop.batch_size * self.processes.count)
+        if is_longer:
+            self.progress.waited = 0
+        if not self.folder.best.exists():  # the best model of another folder cannot be exported
+            self.progress.forget_best()
 
     def train(self) -> int:
-        """Train to the last epoch; 130 comes back when interrupted."""
-        options, trainer = self.options, self.trainer
-        LOG.info(
-            "%s head, %.2f M parameters, %d photos, lr %.2g (%s), %s",
-            self.spec.head, sum(p.numel() for p in trainer.model.parameters()) / 1e6,
-            len(trainer.dataset), options.peak_lr, options.scheduler, trainer.device,
-        )  # fmt: skip
+        """Train to the last epoch; return 0, or 130 if interrupted."""
+        for line in f"{self.spec.head} head, {self.trainer.plan()}".splitlines():
+            LOG.info(line)
         self.folder.clear_leftovers()
-        LOG.info(
-            "%d photos a step: --batch_size %d, %d processes, %d batches accumulated",
-            trainer.photos_a_batch * options.gradient_accumulation, options.batch_size,
-            self.processes.count, options.gradient_accumulation,
-        )  # fmt: skip
         is_writer = self.processes.is_first
-        with TrainLog(options.log_dir, is_writer) as log, stop_on_signals() as stop:
+        with TrainLog(self.output.log_dir, is_writer) as log, stop_on_signals() as stop:
             while not self.processes.any(stop):
                 if self._is_due():
                     self._validate_epoch(log, stop)
@@ -159,133 +188,90 @@ class Run:
             self.folder.save(LAST, self.payload())
         LOG.warning(
             "stopped; go on with: main.py … --resume %s --epochs %d", self.folder.last,
-            options.epochs,
+            self.loop.epochs,
         )  # fmt: skip
         return 130
 
     def _is_due(self) -> bool:
-        """Whether the weights at hand end an epoch that is still to be validated."""
-        progress, options = self.trainer.progress, self.options
-        due = progress.epoch % options.validate_every == 0 or progress.epoch == options.epochs
+        """Whether the present weights end an epoch that is still to be validated."""
+        progress, last = self.progress, self.loop.epochs
+        due = progress.epoch % self.output.validate_every == 0 or progress.epoch == last
         return due and progress.batches == 0 and progress.epoch > progress.validated
 
     def _is_over(self) -> bool:
-        """Whether the epochs are done, or waiting for a better one has been long enough."""
-        progress, options = self.trainer.progress, self.options
-        is_stuck = 0 < options.early_stop <= progress.waited and progress.batches == 0
-        return progress.epoch >= options.epochs or is_stuck
+        """Whether the epochs are done, or no validation was better for long enough."""
+        progress = self.progress
+        is_stuck = 0 < self.output.early_stop <= progress.waited and progress.batches == 0
+        return progress.epoch >= self.loop.epochs or is_stuck
 
     def _train_epoch(self, log: TrainLog, stop: StopRequest) -> None:
-        trainer = self.trainer
-        means = trainer.train_epoch(stop, lambda s, step: log.scalars("train", s, step))
-        if trainer.progress.batches:  # stopped
+        rates: list[float] = []
+
+        def on_step(scalars: dict[str, float], step: int) -> None:
+            log.scalars("train", scalars, step)
+            rates.append(scalars["lr"])
+
+        means = self.trainer.train_epoch(self.progress, stop, on_step)
+        if self.progress.batches:  # stopped
             return
-        log.row("train", trainer.progress.epoch, means.values())
+        rate = {"lr": rates[-1]} if rates else {}
+        log.row("train", self.progress.epoch, means.values() | rate)
         self.folder.save(LAST, self.payload())
 
     def _validate_epoch(self, log: TrainLog, stop: StopRequest) -> None:
-        options, progress = self.options, self.trainer.progress
-        scores = self.validate(stop)
+        progress = self.progress
+        with self.trainer.averaged():
+            evaluation = self.validator.scores(stop)
         if self.processes.any(stop):
             return
-        epoch, summary = progress.epoch, scores.summary()
+        epoch, summary = progress.epoch, evaluation.summary()
         progress.validated = epoch
         log.scalars("val", summary, epoch)
         log.row("val", epoch, summary)
         LOG.info("epoch %d: %s", epoch, ", ".join(f"{k} {v:.4f}" for k, v in summary.items()))
         if self.processes.is_first:
-            for name, picture in fixed_panels(self.val_photos, scores.scores):
+            for name, picture in fixed_panels(self.validator.dataset.photos, evaluation.scores):
                 log.picture(f"panel/{name}", picture, epoch)
-        is_better = summary[self.metric] > progress.best_miou
+        is_better = summary[self.metric] > progress.best_score
         progress.waited = 0 if is_better else progress.waited + 1
         if is_better:
-            progress.best_miou, progress.best_epoch = summary[self.metric], epoch
+            progress.best_score, progress.best_epoch = summary[self.metric], epoch
         payload = self.payload()
         if is_better:
             self.folder.save(BEST, payload)
-        if epoch % options.save_every == 0 or self._is_over():
+        if epoch % self.output.save_every == 0 or self._is_over():
             score = float(np.nan_to_num(summary[self.metric]))
-            self.folder.save_numbered(epoch, options.image_size, score, payload)
+            self.folder.save_numbered(epoch, self.spec.image_size, score, payload)
         self.folder.save(LAST, payload)
 
     def finish(self, log: TrainLog) -> int:
-        """Draw and export the best checkpoint, say what to do next; 0 comes back."""
-        options, trainer, best = self.options, self.trainer, self.folder.best
-        self.processes = ALONE  # the others have left
+        """Draw and export the best checkpoint and print the next command; return 0."""
+        best, photos = self.folder.best, self.validator.dataset.photos
         if not best.exists():
             raise InputError(f"{best} is not there: the run never validated")
-        weights = take_best(trainer.model, self.spec, best)
-        trainer.average = None
-        evaluation = self.validate()
-        scores = evaluation.scores
-        panels = write_panels(self.val_photos, scores, options.val_output_dir / "panels")
-        for number, panel in enumerate(panels[:4]):
-            log.picture(f"best_model/panel_{number}", read_image(panel), trainer.progress.epoch)
-        curves = read_curves(log.csv_path)
-        drawn = write_run_pictures(
-            options.val_output_dir, curves, evaluation.matrix, trainer.progress.best_epoch
-        )
-        for path in drawn:
-            log.picture(f"best_model/{path.stem}", read_image(path), trainer.progress.epoch)
-        head, extractor = export_best(trainer.model, self.spec, self.extractor, best)
-        files = {
-            "weights": weights, "curves": drawn[0], "confusion": drawn[1],
-            "panels": options.val_output_dir / "panels",
-        }  # fmt: skip
-        print(closing_words(trainer.progress, self.metric, files, head, extractor))
+        weights = take_best(self.model, self.spec, best)
+        evaluation = self.validator.scores(processes=ALONE)  # the others have left
+        folder = self.output.val_output_dir
+        drawn = draw_pictures(folder, photos, evaluation, self.progress, log)
+        head, extractor = export_best(self.model, self.spec, self.extractor, best)
+        files = {"weights": weights, **drawn}
+        print(closing_text(self.progress, self.metric, files, head, extractor))
         return 0
 
-    @property
-    def metric(self) -> str:
-        """The validation metric that picks the best model."""
-        return "target_iou_image" if self.options.train_extractor else "miou"
-
     def test(self) -> int:
-        """Validate the resumed weights and print the numbers."""
-        summary = self.validate().summary()
+        """Validate the present weights and print the numbers; return 0."""
+        with self.trainer.averaged():
+            summary = self.validator.scores().summary()
         for name, value in summary.items() if self.processes.is_first else ():
             print(f"{name:20s} {value:.4f}")
         return 0
-
-    def validate(self, stop: StopRequest | None = None) -> Evaluation:
-        """The scores of the present weights, averaged ones where there are any.
-
-        Of as many photos as were done when ``stop`` was set, so they count only if it was not.
-        """
-        trainer, processes = self.trainer, self.processes
-        readable = ([s for s in samples if s is not None] for samples in self._val_loader())
-        batches = takewhile(lambda _: not stop, readable)
-        infer = torch_infer(trainer.model, self.val_features, trainer.device)
-        average = trainer.average
-        with average.applied_to(trainer.model) if average else nullcontext():
-            own = evaluate(self.val_set, infer, batches=batches)
-        order = {photo.id: place for place, photo in enumerate(self.val_photos)}
-        scores = sorted(processes.gather(own.scores), key=lambda score: order[score.photo_id])
-        return replace(own, scores=tuple(scores))
-
-    def _val_loader(self) -> DataLoader[Any]:
-        """This process' share of the batches, the same ones that one process alone would make.
-
-        One loader for all validations, see :meth:`Trainer.loader`.
-        """
-        size, count = self.options.batch_size, len(self.val_set)
-        starts = range(0, count, size)[self.processes.rank :: self.processes.count]
-        batches = [list(range(start, min(start + size, count))) for start in starts]
-        if self._loader is None or self._loader.batch_sampler != batches:
-            workers = self.options.loader_workers
-            self._loader = DataLoader(
-                ReadablePhotos(self.val_set),  # type: ignore[arg-type]  # any sequence will do
-                batch_sampler=batches, collate_fn=list,
-                num_workers=workers, worker_init_fn=ignore_signals,
-                persistent_workers=workers > 0,
-            )  # fmt: skip
-        return self._loader
 
     def payload(self) -> dict[str, Any]:
         """What a checkpoint holds."""
         return {
             "spec": self.spec.to_dict(),
-            "options": {k: str(v) for k, v in asdict(self.options).items()},
+            "options": dict(self.settings),
             "saved": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "progress": self.progress.saved(),
             **self.trainer.state(),
         }

@@ -1,4 +1,4 @@
-"""From options to a run: what to train on, which model, where to go on. Behind ``main.py``."""
+"""From options to a run: finds what it reads and puts its parts together. Behind ``main.py``."""
 
 from __future__ import annotations
 
@@ -13,72 +13,169 @@ import numpy as np
 import torch
 
 from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.options import changed, option_values
 from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.data.annotations import Photo
+from human_edge_detection.data.augment import Augmentation
+from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.data.statistics import find_class_weights
 from human_edge_detection.export.extractors import open_extractor
-from human_edge_detection.modeling.initial import find_start
-from human_edge_detection.modeling.person_extractor import (
-    CHANNELS,
-    LAYERS,
-    STRIDES,
-)
-from human_edge_detection.modeling.weights import Payload, load_checkpoint, require
+from human_edge_detection.modeling.features import BoundFeatures, FeatureSource, trained_features
+from human_edge_detection.modeling.initial import find_start, new_model
+from human_edge_detection.modeling.losses import COSTS, RoiMaskLoss
+from human_edge_detection.modeling.person_extractor import CHANNELS, LAYERS, STRIDES
+from human_edge_detection.modeling.weights import Payload, TrainedWeights, load_checkpoint, require
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 from human_edge_detection.training.checkpoints import BEST, LAST
-from human_edge_detection.training.distributed import Processes, joined_processes
-from human_edge_detection.training.options import TrainOptions
+from human_edge_detection.training.distributed import ALONE, Processes, joined_processes
+from human_edge_detection.training.feature_cache import FeatureCache, cached_features
+from human_edge_detection.training.inputs import PhotoSets, find_photos, repeat_crowds
+from human_edge_detection.training.options import (
+    AugmentOptions,
+    ModelOptions,
+    OutputOptions,
+    StartOptions,
+    TrainOptions,
+)
 from human_edge_detection.training.process import keep_freed_memory
-from human_edge_detection.training.run import Run
-from human_edge_detection.training.training_inputs import find_photos, repeat_crowds
+from human_edge_detection.training.run import Run, Validator
+from human_edge_detection.training.state import Progress
+from human_edge_detection.training.trainer import Trainer
 
 LOG = logging.getLogger(__name__)
 
 
 def run_train(options: TrainOptions) -> int:
-    """Train, validate, draw and export as the options say; the exit code comes back."""
+    """Train, validate, draw and export according to the options; return the exit code."""
     keep_freed_memory()
     with ExitStack() as opened:
-        processes = opened.enter_context(joined_processes(options.device))
+        processes = opened.enter_context(joined_processes(options.loop.device))
         with processes.first_alone():
             run = assemble(options, processes, opened)
-        return run.test() if options.test_only else run.train()
+        return run.test() if options.start.test_only else run.train()
 
 
 def assemble(options: TrainOptions, processes: Processes, opened: ExitStack) -> Run:
-    """The run that the options describe, at the place where its checkpoint stopped.
+    """The run that the options describe, resumed where its checkpoint stopped.
 
     Args:
         options: how to train.
-        processes: who shares the work.
+        processes: the processes that share the work.
         opened: closes the extractor in the end.
     """
-    seed_everything(options.seed)
-    resume = find_resume(options)
+    seed_everything(options.loop.seed)
+    resume = find_resume(options.start, options.output)
     payload = load_checkpoint(resume) if resume else None
     if payload is not None and resume is not None:
-        if options.init_from:
-            LOG.info("going on from %s: --init_from counted at the beginning", resume)
+        if options.start.init_from:
+            LOG.info("resuming %s: --init_from applied to the start of that run", resume)
         options = lengthened(options, payload, resume)
-    photos = find_photos(options)
+    photos = find_photos(options.data)
     extractor: YOLOv9FeatureExtractor | None = None
-    if not options.train_extractor:
+    if not options.extractor.train_extractor:
+        wanted, size = options.extractor, options.model.image_size
         extractor = opened.enter_context(
-            open_extractor(options.onnx_model, options.layers, options.image_size, options.device)
+            open_extractor(wanted.onnx_model, wanted.layers, size, options.loop.device)
         )
-    start = find_start(options.init_from) if payload is None else None
+    start = find_start(options.start.init_from) if payload is None else None
     if payload is not None and resume is not None:
         spec = ModelSpec.from_dict(payload["spec"], resume)
         check_extractor(spec, extractor, resume)
     else:
-        spec = make_spec(options, extractor, class_weights(options, photos.train))
+        spec = make_spec(options.model, extractor, class_weights(options, photos.train))
         if start is not None:
             spec = like_start(spec, start.spec)
-    train_photos = repeat_crowds(photos.train, options.repeat_crowds)
-    run = Run(options, spec, train_photos, photos.val, extractor, processes, start)
+    photos = PhotoSets(repeat_crowds(photos.train, options.data.repeat_crowds), photos.val)
+    run = make_run(options, spec, photos, extractor, processes, start)
     if payload is not None and resume is not None:
-        run.resume(payload, resume)
+        run.resume(payload, resume, is_longer=options.start.resume_epochs > 0)
     return run
+
+
+def make_run(
+    options: TrainOptions,
+    spec: ModelSpec,
+    photos: PhotoSets,
+    extractor: YOLOv9FeatureExtractor | None,
+    processes: Processes = ALONE,
+    start: TrainedWeights | None = None,
+) -> Run:
+    """A run at its beginning.
+
+    Args:
+        options: how to train.
+        spec: the model.
+        photos: the photos to train and to validate on.
+        extractor: the frozen network; None if it is trained along.
+        processes: the processes that share the work.
+        start: trained weights to begin with. They count as epoch 0, so the best model is never
+            worse than they are. None for a fresh model.
+    """
+    wanted, loop = options.extractor, options.loop
+    on_gpu = torch.cuda.is_available() and loop.device != "cpu"
+    device = torch.device("cuda" if on_gpu else "cpu")
+    model = new_model(
+        spec, start, with_extractor=wanted.train_extractor, with_detector=wanted.train_detector
+    )
+    if extractor is None:
+        features = val_features = trained_features(model["extractor"], device)
+    else:
+        mirrored = not options.augment.no_flip
+        features = frozen_features(options, "train", photos.train, extractor, mirrored)
+        val_features = frozen_features(options, "val", photos.val, extractor, False)
+    with_images = wanted.cache_features is None
+    dataset = PhotoDataset(
+        photos.train, replace(spec, image_size=wanted.train_image_size or spec.image_size),
+        augmentation(options.augment), min_roi_size=options.data.min_roi_size,
+        max_rois=options.data.max_rois, seed=loop.seed, with_images=with_images,
+    )  # fmt: skip
+    val_set = PhotoDataset(photos.val, spec, with_images=with_images)
+    weights = {name: getattr(options.loss, f"{name}_weight") for name in COSTS}
+    loss = RoiMaskLoss(spec.class_weights, weights, options.loss.dice_classes)
+    trainer = Trainer(
+        model, features, loss, dataset, options.optim, loop, peak_lr=options.peak_lr,
+        detector_weight=wanted.detector_weight if wanted.train_detector else None,
+        device=device, processes=processes,
+    )  # fmt: skip
+    settings = {name: str(value) for name, value in option_values(options).items()}
+    return Run(
+        trainer, Validator(model, val_features, loss, val_set, loop, device, processes), model,
+        spec, extractor, loop, options.output, settings, processes,
+        Progress() if start is None else Progress(validated=-1),
+    )  # fmt: skip
+
+
+def frozen_features(
+    options: TrainOptions,
+    name: str,
+    photos: Sequence[Photo],
+    extractor: YOLOv9FeatureExtractor,
+    with_mirror: bool,
+) -> FeatureSource:
+    """The frozen network's features of the photos ``name``, from the cache if there is one.
+
+    Raises:
+        InputError: if a cache is wanted and a photo cannot be read.
+    """
+    folder, limit = options.extractor.cache_features, options.extractor.cache_limit
+    if folder is None:
+        return BoundFeatures(extractor)
+    size = options.model.image_size
+    cache = FeatureCache(folder / name, photos, extractor, size, with_mirror, limit)
+    if unreadable := cache.fill():
+        raise InputError(
+            f"--cache_features: {len(unreadable)} of the {name} photos cannot be read, the "
+            f"first is {photos[unreadable[0]].path}: mend or remove them from the annotations"
+        )
+    return cached_features(cache)
+
+
+def augmentation(options: AugmentOptions) -> Augmentation:
+    """The random changes that the options describe."""
+    return Augmentation(
+        options.zoom_jitter, options.color_jitter, options.box_jitter, not options.no_flip,
+        options.copy_paste, options.zoom_middle,
+    )  # fmt: skip
 
 
 def seed_everything(seed: int) -> None:
@@ -89,32 +186,32 @@ def seed_everything(seed: int) -> None:
 
 
 def lengthened(options: TrainOptions, payload: Payload, path: Path) -> TrainOptions:
-    """The options with ``epochs`` counted from the checkpoint's where ``resume_epochs`` is given.
+    """The options with ``epochs`` counted from the checkpoint's if ``resume_epochs`` is given.
 
     Raises:
-        InputError: if the checkpoint does not say how long it was trained.
+        InputError: if the checkpoint lacks the number of its epochs.
     """
-    if not options.resume_epochs:
+    if not options.start.resume_epochs:
         return options
     require(payload, path, "progress")
-    return replace(options, epochs=payload["progress"]["epoch"] + options.resume_epochs)
+    return changed(options, epochs=payload["progress"]["epoch"] + options.start.resume_epochs)
 
 
 def class_weights(options: TrainOptions, photos: Sequence[Photo]) -> tuple[float, ...]:
-    """The cross-entropy's class weights; even ones with a trained extractor and no statistics.
+    """The cross-entropy's class weights; equal ones with a trained extractor and no statistics.
 
     Weights that favour the rarer class move the border between people, and the person model is
     chosen by its masks rather than by the mean over classes.
     """
-    if options.train_extractor and options.data_stats is None:
+    if options.extractor.train_extractor and options.data.data_stats is None:
         return (1.0, 1.0, 1.0)
-    return find_class_weights(options.data_stats, photos, options.roi_padding)
+    return find_class_weights(options.data.data_stats, photos, options.model.roi_padding)
 
 
 def make_spec(
-    options: TrainOptions, extractor: YOLOv9FeatureExtractor | None, weights: Sequence[float]
+    options: ModelOptions, extractor: YOLOv9FeatureExtractor | None, weights: Sequence[float]
 ) -> ModelSpec:
-    """The facts of a new model; without an extractor it is the person model's own."""
+    """The spec of a new model; without an extractor it reads the person model's own."""
     return ModelSpec(
         head=options.head,
         layers=LAYERS if extractor is None else extractor.layers,
@@ -131,7 +228,7 @@ def make_spec(
 
 
 def like_start(spec: ModelSpec, start: ModelSpec) -> ModelSpec:
-    """The spec with the widths, if none were asked for, and the trunks of the one begun with."""
+    """The spec with the widths, if none were asked for, and the trunks of the initial weights."""
     small_branch = spec.small_branch or start.small_branch
     return replace(spec, widths=spec.widths or start.widths, small_branch=small_branch)
 
@@ -156,14 +253,13 @@ def check_extractor(spec: ModelSpec, extractor: YOLOv9FeatureExtractor | None, p
         LOG.warning("checkpoint %s was trained on another --onnx_model file", path)
 
 
-def find_resume(options: TrainOptions) -> Path | None:
-    """The checkpoint to go on from, if any.
+def find_resume(options: StartOptions, output: OutputOptions) -> Path | None:
+    """The checkpoint to resume, if any.
 
     Raises:
         InputError: if ``--test_only`` finds no checkpoint.
     """
-    last = options.checkpoint_dir / LAST
-    best = options.checkpoint_dir / BEST
+    last, best = output.checkpoint_dir / LAST, output.checkpoint_dir / BEST
     if options.resume == "auto" and last.exists():
         return last
     if options.resume and options.resume != "auto":

@@ -1,4 +1,4 @@
-"""The training loop: batches in, better weights out, a state that resumes exactly."""
+"""Training steps: batches in, better weights out, a state that resumes exactly."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from human_edge_detection.core.options import at_most_cpus
 from human_edge_detection.data.dataset import PhotoDataset, ReadablePhotos
 from human_edge_detection.modeling.detector_loss import detector_loss
 from human_edge_detection.modeling.features import Batch, FeatureSource, collate, network_images
@@ -23,7 +24,7 @@ from human_edge_detection.modeling.person_extractor import Candidates
 from human_edge_detection.training.amp import BadSteps, Precision
 from human_edge_detection.training.distributed import ALONE, Processes
 from human_edge_detection.training.optim import MovingAverage, Schedule, make_optimizer
-from human_edge_detection.training.options import TrainOptions
+from human_edge_detection.training.options import LoopOptions, OptimOptions
 from human_edge_detection.training.process import StopRequest, ignore_signals
 from human_edge_detection.training.sampler import EpochBatches, PresentBatches
 from human_edge_detection.training.state import Costs, Means, Progress
@@ -32,16 +33,19 @@ LOG = logging.getLogger(__name__)
 
 
 class Trainer:
-    """One model with its optimizer, schedule, moving average and place in the run.
+    """Trains one model: its optimizer, schedule, moving average and loader.
 
     Args:
         model: the head, as ``model["head"]``, and what else is trained.
         features: where a batch's feature maps come from.
-        loss: the loss.
+        loss: the loss of the masks.
         dataset: the training photos.
-        options: how to train.
-        device: where the head runs.
-        processes: who shares the work.
+        optim: optimizer and learning rate.
+        loop: epochs, batches and seed.
+        peak_lr: the learning rate after the warm-up.
+        detector_weight: factor of the detector's loss; None if no detector is trained.
+        device: where the model runs.
+        processes: the processes that share the work.
     """
 
     def __init__(
@@ -50,49 +54,69 @@ class Trainer:
         features: FeatureSource,
         loss: RoiMaskLoss,
         dataset: PhotoDataset,
-        options: TrainOptions,
+        optim: OptimOptions,
+        loop: LoopOptions,
+        *,
+        peak_lr: float,
+        detector_weight: float | None = None,
         device: torch.device,
         processes: Processes = ALONE,
     ) -> None:
         self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.features, self.loss = features, loss.to(device)
-        self.dataset, self.options, self.device = dataset, options, device
-        self.processes = processes
-        self.photos_a_batch = options.batch_size * processes.count
-        self.optimizer = make_optimizer(model, options)
-        self.precision = Precision(options.precision, device)
-        per_epoch = math.ceil(len(dataset) / self.photos_a_batch / options.gradient_accumulation)
+        self.dataset, self.optim, self.loop = dataset, optim, loop
+        self.detector_weight, self.device, self.processes = detector_weight, device, processes
+        self.photos_a_batch = loop.batch_size * processes.count
+        self.optimizer = make_optimizer(model, optim, peak_lr)
+        self.precision = Precision(optim.precision, device)
+        per_epoch = math.ceil(len(dataset) / self.photos_a_batch / optim.gradient_accumulation)
         self.schedule = Schedule(
-            options.scheduler, options.peak_lr, per_epoch, options.epochs, options.min_lr,
-            options.lr_decay_epochs, options.lr_decay_rate, options.warmup_steps,
+            optim.scheduler, peak_lr, per_epoch, loop.epochs, optim.min_lr,
+            optim.lr_decay_epochs, optim.lr_decay_rate, optim.warmup_steps,
         )  # fmt: skip
-        self.average = MovingAverage(model, options.ema) if options.ema else None
+        self.average = MovingAverage(model, optim.ema) if optim.ema else None
         self._batches = PresentBatches()
         self._loader: DataLoader[Batch] | None = None
-        self.progress = Progress()
-        self.bad_steps = BadSteps(options.peak_lr)
+        self.bad_steps = BadSteps(peak_lr)
+        detected = () if detector_weight is None else ("box", "score")
+        self.cost_names = ("total", *COSTS, *detected)
+
+    def plan(self) -> str:
+        """What is trained, on how many photos, at which rate; two lines."""
+        accumulated = self.optim.gradient_accumulation
+        weights = sum(p.numel() for p in self.model.parameters())
+        return (
+            f"{weights / 1e6:.2f} M parameters, {len(self.dataset)} photos, "
+            f"lr {self.schedule.peak:.2g} ({self.optim.scheduler}), {self.device}\n"
+            f"{self.photos_a_batch * accumulated} photos a step: --batch_size "
+            f"{self.loop.batch_size}, {self.processes.count} processes, {accumulated} batches "
+            "accumulated"
+        )
 
     def train_epoch(
-        self, stop: StopRequest, on_step: Callable[[dict[str, float], int], None]
+        self,
+        progress: Progress,
+        stop: StopRequest,
+        on_step: Callable[[dict[str, float], int], None],
     ) -> Means:
-        """Train the rest of the present epoch, or until ``stop`` is set.
+        """Train the rest of the present epoch, or until ``stop`` is set; return its mean losses.
 
         Args:
-            stop: looked at after every step.
-            on_step: takes the scalars and the number of each step.
+            progress: where the run stands; its epoch, batches and steps are counted on.
+            stop: checked after every step.
+            on_step: called with the scalars and the number of each step.
         """
-        options, progress = self.options, self.progress
-        loader = self.loader()
+        loader = self.loader(progress)
         self.model.train()
         means, started = Means(), time.perf_counter()
         bar = tqdm(
             total=len(loader) + progress.batches, initial=progress.batches, unit="batch",
-            desc=f"epoch {progress.epoch + 1}/{options.epochs}", dynamic_ncols=True,
+            desc=f"epoch {progress.epoch + 1}/{self.loop.epochs}", dynamic_ncols=True,
             disable=None if self.processes.is_first else True,
         )  # fmt: skip
         with bar:
-            for parts in _in_groups(iter(loader), options.gradient_accumulation):
-                scalars = self.train_step(parts, means)
+            for parts in _in_groups(iter(loader), self.optim.gradient_accumulation):
+                scalars = self.train_step(parts, means, progress)
                 progress.batches += len(parts)
                 speed = means.photos / (time.perf_counter() - started)
                 bar.update(len(parts))
@@ -107,38 +131,37 @@ class Trainer:
         progress.epoch, progress.batches = progress.epoch + 1, 0
         return means
 
-    def loader(self) -> DataLoader[Batch]:
+    def loader(self, progress: Progress) -> DataLoader[Batch]:
         """The batches of the present epoch that are still to come.
 
         It is the same loader every time: its workers live as long as the trainer. Workers that are
         forked later share the memory of training, and each page written from then on is copied.
         """
-        options, progress = self.options, self.progress
+        loop = self.loop
         self._batches.present = EpochBatches(
-            len(self.dataset), options.batch_size, options.seed, progress.epoch, progress.batches,
+            len(self.dataset), loop.batch_size, loop.seed, progress.epoch, progress.batches,
             self.processes.rank, self.processes.count,
         )  # fmt: skip
         if self._loader is None:
+            workers = at_most_cpus(loop.num_workers)
             self._loader = DataLoader(
                 ReadablePhotos(self.dataset),  # type: ignore[arg-type]  # any sequence will do
-                batch_sampler=self._batches, collate_fn=collate,
-                num_workers=options.loader_workers, worker_init_fn=ignore_signals,
-                persistent_workers=options.loader_workers > 0,
+                batch_sampler=self._batches, collate_fn=collate, num_workers=workers,
+                worker_init_fn=ignore_signals, persistent_workers=workers > 0,
             )  # fmt: skip
         return self._loader
 
-    @property
-    def schedule_step(self) -> int:
-        """Steps of the schedule that are done.
+    def learning_rate(self, progress: Progress) -> float:
+        """The rate of the next step.
 
         Counted by epochs: a resumed run may have more photos an epoch than the one before.
         """
-        done = self.progress.batches // self.options.gradient_accumulation
-        return self.progress.epoch * self.schedule.steps_per_epoch + done
+        done = progress.batches // self.optim.gradient_accumulation
+        return self.schedule.at(progress.epoch * self.schedule.steps_per_epoch + done)
 
-    def train_step(self, parts: list[Batch], means: Means) -> dict[str, float]:
-        """One optimizer step on the batches of ``parts`` together; its scalars come back."""
-        lr = self.schedule.at(self.schedule_step)
+    def train_step(self, parts: list[Batch], means: Means, progress: Progress) -> dict[str, float]:
+        """One optimizer step on the batches of ``parts`` together; returns its scalars."""
+        lr = self.learning_rate(progress)
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["lr_factor"]
         parts = [part for part in parts if len(part.rois)]
@@ -156,20 +179,14 @@ class Trainer:
             summed = self.processes.sum(torch.stack(list(total.values())))
             total = dict(zip(total, summed, strict=True))
             self.processes.sum_gradients(self.model)
-        norm = self._update(total, parts, statistics) if rois else 0.0
-        self.progress.step += 1
+        norm = self._update(progress.step, total, parts, statistics) if rois else 0.0
+        progress.step += 1
         if not rois or not torch.isfinite(total["total"]):
             return {"lr": lr}
         means.add(total, rois)
         scalars = {"loss" if k == "total" else k: float(v) for k, v in total.items()}
         scalars |= self.precision.scalars()
         return {**scalars, **({} if math.isnan(norm) else {"gradient_norm": norm}), "lr": lr}
-
-    @property
-    def cost_names(self) -> tuple[str, ...]:
-        """The names of the costs of a step."""
-        found = ("box", "score") if self.options.train_detector else ()
-        return ("total", *COSTS, *found)
 
     def _whole_step(self, parts: list[Batch]) -> tuple[Tensor, int, int]:
         """Normalizers float32 [2], ROIs and photos of a step, in all processes together."""
@@ -181,27 +198,27 @@ class Trainer:
         return whole[:2], int(whole[2]), int(whole[3])
 
     def costs(self, batch: Batch, norms: Tensor, share: float) -> Costs:
-        """What a part of a step costs.
+        """The loss of one batch of a step and its terms.
 
         Args:
-            batch: the part.
-            norms: the mask loss' normalizers of the whole step.
-            share: part of the step's photos that are in this batch.
+            batch: the batch.
+            norms: normalizers of the mask loss over the whole step, float32 [2].
+            share: fraction of the step's photos that are in this batch.
         """
-        logits, candidates = self.answers(batch)
+        logits, candidates = self.forward(batch)
         masks = self.loss(logits, batch.targets.to(self.device), norms)
         costs: Costs = dict(masks)
-        if candidates is not None:
+        if candidates is not None and self.detector_weight is not None:
             people = [sample.people for sample in batch.samples if sample.people is not None]
             found = detector_loss(candidates, people)
-            costs["total"] = masks["total"] + self.options.detector_weight * share * found.total
+            costs["total"] = masks["total"] + self.detector_weight * share * found.total
             costs |= {"box": share * found.box, "score": share * found.score}
         return costs
 
-    def answers(self, batch: Batch) -> tuple[Tensor, Candidates | None]:
-        """Logits float [N, 3, M, M] of a batch's ROIs, and the detector's answer where trained.
+    def forward(self, batch: Batch) -> tuple[Tensor, Candidates | None]:
+        """Logits float [N, 3, M, M] of a batch's ROIs, and the detector's output if trained.
 
-        Under autocast where asked for.
+        Computed in the precision of the options.
         """
         candidates: Candidates | None = None
         with self.precision.autocast():
@@ -214,11 +231,13 @@ class Trainer:
             logits: Tensor = self.model["head"](maps, batch.rois.to(self.device))
         return logits, candidates
 
-    def _update(self, total: Costs, parts: list[Batch], statistics: list[Tensor]) -> float:
-        """The norm of the gradient that was stepped along; NaN if the step was left out."""
+    def _update(
+        self, number: int, total: Costs, parts: list[Batch], statistics: list[Tensor]
+    ) -> float:
+        """Step along the gradient and return its norm; NaN if the step was skipped."""
         norm, is_overflow = math.nan, False
         if torch.isfinite(total["total"]):
-            limit = self.options.gradient_clip or math.inf
+            limit = self.optim.gradient_clip or math.inf
             norm, is_overflow = self.precision.step(self.optimizer, self.model.parameters(), limit)
         if math.isfinite(norm):
             self.bad_steps.forget()
@@ -226,42 +245,37 @@ class Trainer:
             if self.average is not None:
                 self.average.update(self.model)
             return norm
-        self._leave_out(is_overflow, total, parts, statistics)
-        return math.nan
-
-    def _leave_out(
-        self, is_overflow: bool, total: Costs, parts: list[Batch], statistics: list[Tensor]
-    ) -> None:
-        """Undo what a step that was not made has left in the model, and report it."""
-        # A batch norm has already taken the batch in, and would never get rid of a NaN.
+        # A batch norm has already averaged the batch in, and a NaN would stay in it for ever.
         for buffer, before in zip(self.model.buffers(), statistics, strict=True):
             buffer.copy_(before)
         if is_overflow:
             LOG.info(
-                "step %d left out: its float16 gradients overflow, the loss scale is halved",
-                self.progress.step,
+                "step %d left out: its float16 gradients overflow, the loss scale is halved", number
             )
-            return
-        photos = [sample.photo_index for part in parts for sample in part.samples]
-        names = [self.dataset.photos[index].file_name for index in photos]
-        costs = {name: float(value) for name, value in total.items()}
-        self.bad_steps.note(self.progress.step, costs, names)
+        else:
+            photos = [sample.photo_index for part in parts for sample in part.samples]
+            names = [self.dataset.photos[index].file_name for index in photos]
+            self.bad_steps.note(number, {k: float(v) for k, v in total.items()}, names)
+        return math.nan
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """The model with the moving average of its weights, if there is one, within the block."""
+        return self.average.applied_to(self.model) if self.average else nullcontext()
 
     def state(self) -> dict[str, Any]:
-        """All that resuming needs, as tensors and plain values."""
+        """All that resuming needs but the progress, as tensors and plain values."""
         return {
             "weights": self.model.state_dict(),
             "ema": self.average.weights if self.average else None,
             "ema_step": self.average.step if self.average else 0,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.precision.state(),
-            "progress": asdict(self.progress),
             "photos_a_batch": self.photos_a_batch,
             "torch_rng": torch.get_rng_state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from :meth:`state`'s answer; schedule, decay and momentum stay the options'."""
+        """Take over what :meth:`state` returned; schedule, decay and momentum stay as they are."""
         self.model.load_state_dict(state["weights"])
         asked = [
             {k: v for k, v in group.items() if k not in ("params", "lr")}
@@ -271,14 +285,11 @@ class Trainer:
         for group, own in zip(self.optimizer.param_groups, asked, strict=True):
             group.update(own)
         self.precision.restore(state.get("scaler"))
-        self.progress = Progress(**state["progress"])
-        before = state.get("photos_a_batch", self.photos_a_batch)
-        self.progress.batches = self.progress.batches * before // self.photos_a_batch
         torch.set_rng_state(state["torch_rng"])
         if self.average is None:
             return
         if state["ema"] is None:  # switched on by this run
-            self.average = MovingAverage(self.model, self.options.ema)
+            self.average = MovingAverage(self.model, self.optim.ema)
         else:
             self.average.weights = {k: v.to(self.device) for k, v in state["ema"].items()}
             self.average.step = state["ema_step"]

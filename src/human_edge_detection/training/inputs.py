@@ -1,4 +1,4 @@
-"""Finds what a training run reads: annotations, photos, the extractor, class weights."""
+"""Finds the photos that a run trains on and validates on."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from human_edge_detection.core.options import (
     DEFAULT_TRAIN_IMG_DIR,
     DEFAULT_VAL_ANN,
     DEFAULT_VAL_IMG_DIR,
+    SAMPLE_ROOT,
 )
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.data.photo_table import ChosenPhotos, chosen, joined
 from human_edge_detection.data.photos import PhotoStore, open_photos
 from human_edge_detection.data.sample import write_sample_set
-from human_edge_detection.training.options import TrainOptions
+from human_edge_detection.training.options import DataOptions
 
 LOG = logging.getLogger(__name__)
-SAMPLE_ROOT = Path("data/sample")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class PhotoSets:
     val: Sequence[Photo]
 
 
-def find_photos(options: TrainOptions) -> PhotoSets:
+def find_photos(options: DataOptions) -> PhotoSets:
     """The photos that the options name, or the drawn sample set where there are none.
 
     Raises:
@@ -50,9 +50,8 @@ def find_photos(options: TrainOptions) -> PhotoSets:
         LOG.warning(
             "%s not found (give --train_ann, --train_img_dir, --val_ann and --val_img_dir): "
             "training on the drawn sample set in %s",
-            DEFAULT_TRAIN_ANN,
-            SAMPLE_ROOT,
-        )
+            DEFAULT_TRAIN_ANN, SAMPLE_ROOT,
+        )  # fmt: skip
         sample = write_sample_set(SAMPLE_ROOT)
         return PhotoSets(
             _load([sample.train_ann], [sample.train_img_dir]),
@@ -67,9 +66,9 @@ def find_photos(options: TrainOptions) -> PhotoSets:
 
 
 def find_places(
-    options: TrainOptions, count: int
+    options: DataOptions, count: int
 ) -> tuple[Sequence[Path | PhotoStore], Path | PhotoStore]:
-    """Where the photos of each of ``count`` training files and of the validation file are."""
+    """The places of the photos of ``count`` training files, and of the validation photos."""
     opened: dict[tuple[Path, ...], Path | PhotoStore] = {}
 
     def place(paths: tuple[Path, ...], flag: str) -> Path | PhotoStore:
@@ -85,7 +84,7 @@ def find_places(
 
 
 def repeat_crowds(photos: Sequence[Photo], times: int) -> Sequence[Photo]:
-    """The photos, those with masks of two people or more ``times`` times in a row."""
+    """The photos, those with masks of several people ``times`` times in a row."""
     if times == 1:
         return photos
     targets = [sum(person.is_target for person in photo.people) for photo in photos]
