@@ -1,4 +1,4 @@
-"""Reading in pieces gives what the whole file holds, in whatever order and form it stands there."""
+"""Reading gives what the file holds, whatever its order and form; what is faulty is named."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.data import json_stream
 from human_edge_detection.data.annotations import Photo, decode_mask
-from human_edge_detection.data.coco_index import read_index
+from human_edge_detection.data.coco_file import CocoFile
 from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.data.photo_table import ChosenPhotos, joined
 
@@ -71,14 +70,8 @@ def expected() -> list[Any]:
     ]  # fmt: skip
 
 
-@pytest.fixture(params=[1, 13, 1 << 20])
-def block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(json_stream, "BLOCK_BYTES", request.param)
-    return int(request.param)
-
-
-@pytest.mark.parametrize("form", ["compact", "indented", "plain letters", "utf-16", "backwards"])
-def test_the_columns_hold_what_the_file_says(tmp_path: Path, block: int, form: str) -> None:
+@pytest.mark.parametrize("form", ["compact", "indented", "plain letters", "BOM", "backwards"])
+def test_the_columns_hold_what_the_file_says(tmp_path: Path, form: str) -> None:
     content = odd_content()
     if form == "backwards":
         content = dict(reversed(content.items()))
@@ -86,13 +79,13 @@ def test_the_columns_hold_what_the_file_says(tmp_path: Path, block: int, form: s
         content, ensure_ascii=form != "plain letters", indent=2 if form == "indented" else None
     )
     path = tmp_path / "odd.json"
-    path.write_bytes(text.encode("utf-16" if form == "utf-16" else "utf-8"))
+    path.write_bytes(text.encode("utf-8-sig" if form == "BOM" else "utf-8"))
     photos, faults = load_photos(path, tmp_path, check_files=False)
     assert facts(photos) == expected()
     assert faults == []
 
 
-def test_of_a_member_that_comes_twice_the_last_counts(tmp_path: Path, block: int) -> None:
+def test_of_a_member_that_comes_twice_the_last_counts(tmp_path: Path) -> None:
     content = odd_content()
     text = json.dumps(content)
     for key in ("images", "annotations", "categories"):
@@ -159,14 +152,65 @@ def test_every_truncation_is_no_json(tmp_path: Path) -> None:
     for end in range(0, len(data), 7):
         path.write_bytes(data[:end])
         with pytest.raises(InputError, match=r"cut\.json is not JSON"):
-            read_index(path)
+            CocoFile(path)
 
 
 def test_nesting_without_end_is_no_json(tmp_path: Path) -> None:
     path = tmp_path / "deep.json"
     path.write_text('{"images":' + "[" * 200_000)
     with pytest.raises(InputError, match="not JSON"):
-        read_index(path)
+        CocoFile(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", " ", "{", '{"a"', '{"a":', '{"a":[', '{"a":[1', '{"a":[1,', '{"a":[1,]}', '{"a":[1 2]}',
+        '{"a":[1]', '{"a":[1]}}', '{"a":[1]} x', '{"a" [1]}', '{"a":[1] "b":2}', "{a:1}",
+        '{"a":tru}', '{"a":[01]}', '{"a":[1.]}', '{"a":"\\x"}', '{"a":"\\u12"}', "{1:2}",
+        '{"a":"line\nbreak"}', '{"a":["unterminated]}', "{,}", '{"a":[,1]}', '{"a":[1],}',
+        '{"a":NaN', '{"a":NaN} x',
+    ],
+)  # fmt: skip
+def test_what_json_refuses_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ValueError):
+        json.loads(text)
+    path = tmp_path / "broken.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"broken\.json is not JSON .*: is the file whole"):
+        CocoFile(path)
+
+
+def test_the_place_of_a_fault_is_given_in_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "broken.json"
+    path.write_bytes('{"é":[1,22 3]}'.encode())
+    with pytest.raises(InputError, match=r"\(byte 12\)"):
+        CocoFile(path)
+
+
+@pytest.mark.parametrize("text", ["[]", "5", "null", "[NaN]", '"text"'])
+def test_json_that_is_no_object_has_no_lists(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "other.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match="no list 'images'"):
+        CocoFile(path)
+
+
+def test_bad_utf_8_in_a_name_is_no_json(tmp_path: Path) -> None:
+    path = tmp_path / "latin.json"
+    path.write_bytes(json.dumps(odd_content(), ensure_ascii=False).encode().replace(b"\xc3", b""))
+    with pytest.raises(InputError, match="not JSON"):
+        CocoFile(path)
+
+
+def test_names_that_are_no_unicode_survive(tmp_path: Path) -> None:
+    content = odd_content()
+    content["images"][0]["file_name"] = "caf\udce9.jpg"  # how Python reads Latin-1 names
+    path = tmp_path / "odd.json"
+    path.write_text(json.dumps(content))
+    photos, _ = load_photos(path, tmp_path, check_files=False)
+    assert photos[0].file_name == "caf\udce9.jpg"
+    assert facts(photos)[1:] == expected()[1:]
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.data.coco_index import read_index
+from human_edge_detection.data.coco_file import CocoFile
 from human_edge_detection.data.subset import (
     Subset,
     SubsetOptions,
@@ -42,7 +42,7 @@ def _official(photos: int = 12) -> dict[str, Any]:
 def _people(folder: Path, photos: int) -> Subset:
     path = folder / "official.json"
     path.write_text(json.dumps(_official(photos), indent=1))
-    return keep_people(read_index(path))
+    return keep_people(CocoFile(path))
 
 
 def _content(subset: Subset) -> dict[str, Any]:
@@ -76,12 +76,13 @@ def test_subsets_are_seeded_and_nested(tmp_path: Path) -> None:
         draw_photos(people, 39)
 
 
-def test_a_subset_of_a_utf_16_file_is_utf_8(tmp_path: Path) -> None:
+def test_other_members_are_copied_as_they_stand(tmp_path: Path) -> None:
     path = tmp_path / "wide.json"
-    path.write_text(json.dumps(_official(5) | {"info": "été"}, ensure_ascii=False), "utf-16")
-    text = encode_subset(keep_people(read_index(path))).decode()
-    assert json.loads(text)["info"] == "été"
-    assert len(json.loads(text)["annotations"]) == 3
+    text = json.dumps(_official(5) | {"info": ["été", 1.50, {}]}, ensure_ascii=False, indent=1)
+    path.write_bytes(text.replace("1.5", "1.50").encode("utf-8-sig"))
+    subset = encode_subset(keep_people(CocoFile(path))).decode()
+    assert json.loads(subset)["info"] == ["été", 1.5, {}] and "1.50" in subset
+    assert len(json.loads(subset)["annotations"]) == 3
 
 
 def test_the_command_names_its_files_after_the_official_one(

@@ -52,12 +52,11 @@ class ImageColumns:
         names: ``file_name`` as UTF-8.
         sources: ``source`` as UTF-8, empty where there is none.
         exhaustive: 0 where the photo may show people without an annotation.
-        places: bytes of the file where the entries start and end, in turn.
         fault: what is wrong with the first unusable entry, after which none is added; or ``""``.
     """
 
     def __init__(self) -> None:
-        self.ids, self.sizes_hw, self.places = array("q"), array("i"), array("q")
+        self.ids, self.sizes_hw = array("q"), array("i")
         self.names, self.sources = PackedTexts(), PackedTexts()
         self.exhaustive = bytearray()
         self.fault = ""
@@ -65,7 +64,7 @@ class ImageColumns:
     def __len__(self) -> int:
         return len(self.exhaustive)
 
-    def add(self, record: Any, start: int, stop: int) -> None:
+    def add(self, record: Any) -> None:
         """Add an entry, or set ``fault``."""
         if self.fault:
             return
@@ -75,7 +74,6 @@ class ImageColumns:
             self.fault = (
                 f"an entry of 'images' lacks a usable id, file_name, height or width ({error!r})"
             )
-        self.places.extend((start, stop))
 
     def name(self, row: int) -> str:
         """The ``file_name`` of one entry."""

@@ -1,10 +1,10 @@
-"""Makes the people-only annotation files, whole and small, from an official COCO JSON."""
+"""People-only annotation files, whole and small, from an official COCO JSON."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,13 +13,8 @@ import numpy as np
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import write_atomically
 from human_edge_detection.core.options import option
-from human_edge_detection.data.coco_index import (
-    AnnotationIndex,
-    IntArray,
-    read_index,
-    read_parts,
-    reading,
-)
+from human_edge_detection.data.coco_file import CocoFile, Text
+from human_edge_detection.data.photo_table import IntArray
 
 _LOGGER = logging.getLogger(__name__)
 SUFFIX = "_person_only_no_crowd"
@@ -44,40 +39,35 @@ class SubsetOptions:
 
 @dataclass(frozen=True)
 class Subset:
-    """Part of a COCO file, by what it takes from where in the file.
+    """Part of a COCO file.
 
     Attributes:
-        index: the file.
-        category: id of the person category, the only one that is taken.
-        image_rows: int64 [N], the images, rising.
-        people: int64 [A, 3], the image, the start and the end of each annotation.
+        coco: the file.
+        category: id of the person category, the only one that is kept.
+        image_rows: int64 [N], the images, ascending.
+        people: int64 [A, 2], the image row and the number of each annotation.
     """
 
-    index: AnnotationIndex
+    coco: CocoFile
     category: int
     image_rows: IntArray
     people: IntArray
 
 
-def keep_people(index: AnnotationIndex) -> Subset:
+def keep_people(coco: CocoFile) -> Subset:
     """The part of a COCO file about people, without photos that show a crowd region."""
-    category = index.person_category()
-    row_of = {identity: row for row, identity in enumerate(index.images.ids)}
+    category = coco.person_category()
+    row_of = {identity: row for row, identity in enumerate(coco.images.ids)}
     people, crowded = [], set()
-    places = index.places_of(category)[:, 1:].tolist()
-    with reading(index.path):
-        for (start, stop), text in zip(places, read_parts(index.path, places), strict=True):
-            item = json.loads(text)
-            if not isinstance(item, dict) or item.get("category_id") != category:
-                continue
-            image_id = item.get("image_id")
-            row = row_of.get(image_id) if isinstance(image_id, int) else None
-            if row is not None:
-                people.append((row, start, stop))
-                crowded.update([row] if item.get("iscrowd") else [])
-    found = np.array(people, np.int64).reshape(-1, 3)
+    for number, _, item in coco.annotations_of(category):
+        image_id = item.get("image_id") if isinstance(item, dict) else None
+        row = row_of.get(image_id) if isinstance(image_id, int) else None
+        if row is not None:
+            people.append((row, number))
+            crowded.update([row] if item.get("iscrowd") else [])
+    found = np.array(people, np.int64).reshape(-1, 2)
     found = found[~np.isin(found[:, 0], list(crowded))]
-    return Subset(index, category, np.unique(found[:, 0]), found)
+    return Subset(coco, category, np.unique(found[:, 0]), found)
 
 
 def draw_photos(subset: Subset, count: int, seed: int = 42) -> Subset:
@@ -99,45 +89,43 @@ def draw_photos(subset: Subset, count: int, seed: int = 42) -> Subset:
 
 def encode_subset(subset: Subset) -> bytes:
     """The subset as a COCO file: each image and each person as it stands in the original."""
-    index = subset.index
-    images = np.asarray(index.images.places, np.int64).reshape(-1, 2)[subset.image_rows]
-    parts = {"images": images, "annotations": subset.people[:, 1:]}
+    coco = subset.coco
+    parts = {
+        "images": (coco.image_texts[row] for row in subset.image_rows.tolist()),
+        "annotations": (coco.annotation_texts[number] for number in subset.people[:, 1].tolist()),
+    }
     categories = [
-        item for item in index.categories
+        item for item in coco.categories
         if isinstance(item, dict) and item.get("id") == subset.category
     ]  # fmt: skip
     text = bytearray()
-    for key, span in index.spans.items():
+    for key, member in coco.members.items():
         text += b"," if text else b"{"
         text += json.dumps(key).encode() + b":"
         if key in parts:
-            _add_list(text, _utf8(index, parts[key].tolist()))
+            _add_list(text, parts[key])
         elif key == "categories":
             text += json.dumps(categories, separators=(",", ":")).encode()
         else:
-            text += next(_utf8(index, [span]))
+            text += member
     text += b"}"
     return bytes(text)
 
 
-def _add_list(text: bytearray, items: Iterable[bytes]) -> None:
-    """Add a JSON array; hundreds of thousands of items are never in memory one by one."""
+def _add_list(text: bytearray, items: Iterable[Text]) -> None:
+    """Append a JSON array."""
     text += b"["
     for number, item in enumerate(items):
-        text += (b"," if number else b"") + item
+        if number:
+            text += b","
+        text += item
     text += b"]"
-
-
-def _utf8(index: AnnotationIndex, places: Iterable[Sequence[int]]) -> Iterator[bytes]:
-    for text in read_parts(index.path, places):
-        encoding = json.detect_encoding(text)
-        yield text.decode(encoding, "surrogatepass").encode("utf-8", "surrogatepass")
 
 
 def run_subset(options: SubsetOptions) -> None:
     """Write ``NAME_person_only_no_crowd.json`` and its small versions, and print their names."""
     for ann_path in options.ann:
-        people = keep_people(read_index(ann_path))
+        people = keep_people(CocoFile(ann_path))
         total = len(people.image_rows)
         if not total:
             raise InputError(f"{ann_path}: every photo is without people or shows a crowd region")
