@@ -1,9 +1,9 @@
-"""The same network in forms that are quick in 8 bits.
+"""Rewrites a network's graph into equal forms that are fast in 8 bits.
 
 ONNX Runtime's 8-bit convolutions keep channels last, so that pixels are moved as runs of bytes.
-Its ``DepthToSpace``, its nearest ``Resize`` and its average pool go by single bytes, and its
-convolutions pay for each pixel, however few channels it gets. Each form here computes the same
-numbers; a node that does not fit one stays as it is.
+Its ``DepthToSpace``, its nearest ``Resize`` and its average pool move single bytes, and its
+convolutions cost the same per pixel however few channels they give. Each form here computes the
+same numbers; a node that does not fit one stays as it is.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from onnx import helper, numpy_helper
 from human_edge_detection.core.structures import FloatArray
 
 FEW_CHANNELS, JOINED = 4, 4
-"""A 1x1 convolution to at most so many channels works on so many pixels of a row as on one."""
+"""A 1x1 convolution to at most 4 channels treats 4 pixels of a row as one."""
 
 
 def in_int8_forms(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -41,7 +41,7 @@ def in_int8_forms(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 class _Forms:
-    """What a model's nodes become, and what has to be known about its graph for that."""
+    """Replaces nodes by their 8-bit forms, with what that needs to know about the graph."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         graph = model.graph
@@ -55,7 +55,7 @@ class _Forms:
         }
 
     def of(self, node: onnx.NodeProto) -> Sequence[onnx.NodeProto]:
-        """The nodes that take one's place; itself where no form fits."""
+        """The nodes that replace a node; the node itself where no form fits."""
         shape = self._shapes.get(node.input[0], ()) if node.input else ()
         if len(shape) != 4 or not all(shape[1:]):
             return [node]
@@ -155,7 +155,7 @@ class _Forms:
         ]
 
     def _own_weights(self, node: onnx.NodeProto) -> list[onnx.TensorProto]:
-        """Weight and bias of the convolution (and ReLU) that works for this node alone, or none."""
+        """Weight and bias of the convolution (and ReLU) that only this node reads, or none."""
         while self._readers[node.input[0]] == 1 and node.input[0] in self._makers:
             node = self._makers[node.input[0]]
             if node.op_type == "Conv":

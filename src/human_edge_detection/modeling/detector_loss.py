@@ -1,4 +1,4 @@
-"""The person detector's loss: which points answer for whom, and what their answers cost."""
+"""The person detector's loss: candidates are assigned to people, scores and boxes compared."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from human_edge_detection.modeling.person_extractor import Candidates
 TOP_POINTS = 10
 SCORE_POWER, IOU_POWER = 0.5, 4.0
 IGNORED_OVERLAP = 0.5
-"""Part of a candidate's box inside an ignored region from which it is no proof of a mistake."""
+"""Fraction of a candidate's box inside an ignored region from which its score costs nothing."""
 
 
 class DetectorCosts(NamedTuple):
@@ -27,11 +27,11 @@ class DetectorCosts(NamedTuple):
 
 
 class Assignment(NamedTuple):
-    """What the candidates of one image should have answered.
+    """The targets of one image's candidates.
 
     Attributes:
-        person: int64 [A], row of the person a candidate answers for, -1 for nobody.
-        quality: float32 [A], the score it should give: 0 for nobody, else up to 1.
+        person: int64 [A], row of the person a candidate is assigned to, -1 for none.
+        quality: float32 [A], the target of its score: 0 without a person, else up to 1.
         weight: float32 [A], weight of its score in the loss, 0 where the truth is unknown.
     """
 
@@ -49,7 +49,7 @@ def detector_loss(
     task-aligned detection (Feng et al., TOOD, 2021).
 
     Args:
-        candidates: the detector's answer for B images.
+        candidates: the detector's output for B images.
         targets: B images' people.
         box_weight: factor of the box term.
     """
@@ -76,8 +76,8 @@ def detector_loss(
 def assign(candidates: Candidates, target: BoxTargets) -> Assignment:
     """Each person's best candidates by score and IoU together, among the points in the box.
 
-    A candidate that several people want answers for the one that its box fits best. A person too
-    small to hold a point takes the nearest one.
+    A candidate of several people is assigned to the one of largest IoU. A person too small to
+    contain a point takes the nearest one.
 
     Args:
         candidates: of one image: boxes [A, 4], logits [A].

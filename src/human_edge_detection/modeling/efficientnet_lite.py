@@ -144,8 +144,8 @@ class EfficientNetLite0(nn.Module):
 def normalize(images: Tensor) -> Tensor:
     """Images from 0-1 to (0-255 value - 127) / 128, on which the ImageNet weights were trained.
 
-    The weights tell so themselves: photos scaled like this meet the means and variances that the
-    batch norms carry; with ImageNet's mean and deviation the stem's variances are 3.4 times off.
+    Inputs scaled like this match the batch-norm statistics of the weights; with ImageNet's mean and
+    deviation the stem's variances are 3.4 times off.
     """
     return images * (255.0 / 128.0) - 127.0 / 128.0
 
@@ -212,7 +212,7 @@ def _own_name(package_name: str) -> str | None:
 
 
 def load_imagenet_weights(model: EfficientNetLite0) -> None:
-    """Fill the model with the ImageNet weights, in place; every weight must be met.
+    """Fill the model with the ImageNet weights, in place, every one of its weights.
 
     Weights of blocks that the model leaves out are left out.
     """

@@ -1,7 +1,8 @@
 """The reference head: 13 GMAC a person, one feature map.
 
 Its first 1x1 convolution comes after the RoI align. Before it the numbers would be the same, but a
-map of 80x80 cells costs as much as eight ROIs of 28x28 bins, and few people are run at once.
+map of 80x80 cells costs as much as eight ROIs of 28x28 bins, and few people are computed
+at once.
 """
 
 from __future__ import annotations
