@@ -5,12 +5,20 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from argparse import Namespace
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from human_edge_detection.cli import COMMANDS, load
+from human_edge_detection.cli import (
+    COMMANDS,
+    check_main,
+    load,
+    main,
+    train_main,
+    validate_main,
+)
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.options import (
     add_options,
@@ -191,3 +199,13 @@ def test_main_has_the_flags_and_defaults_that_users_know() -> None:
 def test_training_refuses_values_that_cannot_work(typed: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         parse(TrainOptions, "", typed.split())
+
+
+@pytest.mark.parametrize("command", [main, train_main, validate_main, check_main])
+def test_every_command_has_a_version(
+    command: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("human-edge-detection")

@@ -1,4 +1,4 @@
-"""The doors: one command line for everything, and those of the root scripts."""
+"""The command line: ``human-edge-detection COMMAND``, and the commands of the root scripts."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.options import add_options, parse, read_options
+from human_edge_detection.core.options import add_options, read_options
 
 COMMANDS = {
     "predict": (
@@ -59,7 +60,9 @@ COMMANDS = {
 }
 """Name of a command → ``module:class`` of its options, ``module:function``, one line of help."""
 
-TRAINING_PACKAGES = ("torch", "onnx", "safetensors", "tensorboard", "faster_coco_eval")
+TRAINING_PACKAGES = (
+    "torch", "onnx", "safetensors", "tensorboard", "faster_coco_eval", "matplotlib"
+)  # fmt: skip
 TRAINING_PACKAGES_HELP = "this command needs pip install 'human-edge-detection[train]'"
 
 
@@ -67,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run ``human-edge-detection COMMAND …`` and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(prog="human-edge-detection", description="Masks of people.")
+    parser.add_argument("--version", action="version", version=version_text())
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     chosen = words[0] if words else ""
 
@@ -102,9 +106,24 @@ def load(name: str) -> Any:
     return getattr(importlib.import_module(f"human_edge_detection.{module}"), attribute)
 
 
+def version_text() -> str:
+    """Name and version of the package, which a bare source tree does not know."""
+    try:
+        return f"human-edge-detection {version('human-edge-detection')}"
+    except PackageNotFoundError:
+        return "human-edge-detection, not installed: a source tree"
+
+
 def _run_script(command: str, argv: Sequence[str] | None) -> int:
     options_class, function, text = COMMANDS[command]
-    return _run(lambda: parse(load(options_class), text, argv), lambda: load(function))
+
+    def read() -> object:
+        parser = argparse.ArgumentParser(description=text)
+        parser.add_argument("--version", action="version", version=version_text())
+        add_options(parser, load(options_class))
+        return read_options(load(options_class), parser.parse_args(argv))
+
+    return _run(read, lambda: load(function))
 
 
 def _run(read: Callable[[], object], find: Callable[[], Callable[[object], int | None]]) -> int:

@@ -1,4 +1,4 @@
-"""The ``check_data`` command: what is wrong with a data set, told before hours are lost on it."""
+"""The ``check_data`` command: finds faults of a data set before hours are lost on it."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ ADVICE = {
     "wrong size": "use the very photos that were annotated; training stops at such a photo",
     "photo listed twice": "keep one entry: the photo counts double, or its people are split",
     "photo stored twice": "keep one: the photo counts double, and may get into two splits",
-    "person annotated twice": "keep one: the second is learned as somebody else",
+    "person annotated twice": "keep one: the second is learned as another person",
     "annotation id twice": "number the annotations anew",
     "box does not fit its mask": "compute the boxes from the masks",
     LEAK: "take it out of one of them: the validation's numbers are too good",
     "name in train and val": "the files differ: see that they are different photos",
     "crowd region": "ignored in training, as COCO does",
-    "tiny person": "no target in training, still somebody else to others (--min_roi_size)",
+    "tiny person": "no target in training, still another person to others (--min_roi_size)",
 }
 
 
@@ -81,7 +81,7 @@ class Split:
 
     Attributes:
         ann: the annotation file.
-        photos: photos in which somebody has a mask.
+        photos: photos in which a person has a mask.
         files: the file of each photo that was found, by image id.
         findings: what was found.
     """
@@ -98,7 +98,7 @@ class Split:
 
 
 def run_check_data(options: CheckDataOptions) -> int:
-    """Print what was found, kind by kind; 1 comes back if anything must be mended.
+    """Print what was found, kind by kind; return 1 if anything must be mended.
 
     Raises:
         InputError: if a file is no COCO file, or a folder does not exist.
@@ -151,7 +151,7 @@ def check_split(ann: Path, place: Path | PhotoStore, min_side: float, decode: bo
 
 
 def leak_findings(train: Split, val: Split) -> Iterator[Finding]:
-    """Photos of both splits, told by their content; and names of both whose content differs."""
+    """Photos of both splits, recognized by content; and names of both whose content differs."""
     in_train = {file.path for file in train.files.values()}
     in_val = {file.path for file in val.files.values()}
     leaked: set[Path] = set(in_train & in_val)
