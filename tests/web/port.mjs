@@ -1,0 +1,52 @@
+// Asks the page's modules the questions of a JSON file; writes their answers beside it.
+import { readFile, writeFile } from "node:fs/promises";
+import { load } from "./bundle.mjs";
+
+const port = await load(
+  "boxes", "letterbox", "people", "head", "paste", "arbitrate", "rle", "resize",
+); // prettier-ignore
+
+const floats = (text) => new Float32Array(Uint8Array.from(Buffer.from(text, "base64")).buffer);
+const bytes = (text) => Uint8Array.from(Buffer.from(text, "base64"));
+const pack = (array) => Buffer.from(array.buffer, array.byteOffset, array.byteLength).toString("base64");
+
+const ANSWERS = {
+  letterbox({ pixels, width, height, channels, size, pad }) {
+    const boxed = port.letterbox({ pixels: bytes(pixels), width, height, channels }, size, pad);
+    return { pixels: pack(boxed.pixels), ...boxed.transform };
+  },
+  candidates({ facts, boxes, scores, least }) {
+    const outputs = [{ data: floats(boxes) }, { data: floats(scores) }];
+    return port.candidates(facts, outputs, least);
+  },
+  rois({ boxes, padding, size, transform, small_side }) {
+    const rois = boxes.map((box) => port.paddedRoi(port.asBox(box), padding, size));
+    const moved = rois.map((roi) => port.toInput(roi, transform));
+    const windows = rois.map((roi) => port.pixelWindow(roi, size));
+    return { rois, moved, windows, order: port.sortRois(moved, small_side).order };
+  },
+  softmax: ({ logits }) => pack(port.softmax(floats(logits))),
+  paste({ values, side, roi, window }) {
+    const pasted = new port.Pasted([floats(values)], side, roi, window);
+    const width = window[2] - window[0];
+    const out = new Float32Array(width * (window[3] - window[1]));
+    for (let y = window[1]; y < window[3]; y++) {
+      pasted.row(0, y, out.subarray((y - window[1]) * width));
+    }
+    return pack(out);
+  },
+  existence: ({ rois, scores }) => port.existence(rois.map((roi, i) => ({ roi, score: scores[i] }))),
+  arbitrate({ people, size, threshold, least }) {
+    const claimants = people.map((one) => ({ ...one, probs: floats(one.probs) }));
+    return pack(port.arbitrate(claimants, size, threshold, least));
+  },
+  rle({ labels, label, window, size }) {
+    const map = new Uint16Array(bytes(labels).buffer);
+    const counts = port.runLengths(map, label, window, size);
+    return { counts, text: port.compress(counts) };
+  },
+};
+
+const questions = JSON.parse(await readFile(process.argv[2], "utf8"));
+const answers = questions.map(({ ask, ...question }) => ANSWERS[ask](question));
+await writeFile(process.argv[3], JSON.stringify(answers));

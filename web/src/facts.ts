@@ -1,0 +1,48 @@
+/** What `model.json` says about the networks: nothing about a model is written in the code. */
+
+import type { Size } from "./boxes.ts";
+
+export interface ModelFile {
+  file: string;
+  bytes: number;
+  /** Short hash, so that browsers keep a file until it changes. */
+  sha: string;
+}
+
+export interface DetectorFacts {
+  /** Kind of output, see `people.ts`, and the outputs that it is read from. */
+  layout: string;
+  outputs: string[];
+  nms_iou: number;
+  max_candidates: number;
+}
+
+export interface HeadFacts {
+  /** The head's inputs for the feature maps, in the order of `layers`. */
+  inputs: string[];
+  /** The extractor's outputs that it reads. */
+  layers: string[];
+  output: string;
+  mask_size: number;
+  roi_padding: number;
+  /** Largest side, input pixels, of the ROIs that go into `small_rois`; 0 for one input. */
+  small_side: number;
+}
+
+export interface ModelFacts {
+  version: string;
+  input: string;
+  input_size: Size;
+  pad_value: number;
+  extractor: ModelFile;
+  /** The head's files by precision; `default_head` names the one that the page loads. */
+  heads: Record<string, ModelFile>;
+  default_head: string;
+  detector: DetectorFacts;
+  head: HeadFacts;
+  score: number;
+  threshold: number;
+  least_probability: number;
+  /** RGB colours; person `i` has the `i`-th, however many follow. */
+  palette: [number, number, number][];
+}

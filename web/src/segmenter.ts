@@ -1,0 +1,109 @@
+/** From a photo to its people: the maps stay, so that boxes and sliders cost the head at most. */
+
+import { arbitrate } from "./arbitrate.ts";
+import { type Box, paddedRoi, pixelWindow, type Size } from "./boxes.ts";
+import type { ModelFacts } from "./facts.ts";
+import { probabilities } from "./head.ts";
+import { asPlanes, type AxisTransform, letterbox, toInput } from "./letterbox.ts";
+import type { Network, Tensor } from "./network.ts";
+import { candidates, inSource } from "./people.ts";
+import type { Picture } from "./resize.ts";
+
+/** The lowest score that the slider offers. */
+export const LOWEST_SCORE = 0.1;
+
+export interface Settings {
+  score: number;
+  threshold: number;
+  /** Ids of the people who were taken out. */
+  removed: number[];
+}
+
+/** One of the people shown; the label map names him by his place in the list plus 1. */
+export interface Person {
+  id: number;
+  box: Box;
+  score: number;
+  /** Drawn by hand: there whatever the score says. */
+  isOwn: boolean;
+  /** The whole pixels that his mask lies in. */
+  window: Box;
+}
+
+export interface Segmentation {
+  people: Person[];
+  labels: Uint16Array;
+  /** Milliseconds of the head and of sharing out the pixels. */
+  milliseconds: { head: number; arbitrate: number };
+}
+
+interface Candidate extends Person {
+  roi: Box;
+  probs?: Float32Array;
+}
+
+export class Segmenter {
+  private everybody: Candidate[] = [];
+  private maps: Tensor[] = [];
+  private size: Size = { width: 0, height: 0 };
+  private transform: AxisTransform = { scale: [1, 1], offset: [0, 0] };
+
+  constructor(
+    private readonly facts: ModelFacts,
+    private readonly extractor: Network,
+    private readonly head: Network,
+  ) {}
+
+  /** Run the extractor on a photo; milliseconds of fitting it in and of the network come back. */
+  async setPhoto(photo: Picture): Promise<{ letterbox: number; extractor: number }> {
+    const { facts, extractor } = this;
+    const start = performance.now();
+    const boxed = letterbox(photo, facts.input_size, facts.pad_value);
+    const { width, height } = boxed;
+    const input = extractor.tensor(asPlanes(boxed), [1, 3, height, width]);
+    const middle = performance.now();
+    const names = [...facts.detector.outputs, ...facts.head.layers];
+    const found = await extractor.run({ [facts.input]: input }, names);
+    const end = performance.now();
+    this.size = { width: photo.width, height: photo.height };
+    this.transform = boxed.transform;
+    this.maps = facts.head.layers.map((name) => found[name]);
+    const outputs = facts.detector.outputs.map((name) => found[name]);
+    const people = candidates(facts.detector, outputs, LOWEST_SCORE);
+    this.everybody = [];
+    for (const { box, score } of inSource(people, boxed.transform, this.size)) {
+      this.add(box, score, false);
+    }
+    return { letterbox: middle - start, extractor: end - middle };
+  }
+
+  /** Add a person in a box of one's own; his id comes back. */
+  addBox(box: Box): number {
+    return this.add(box, 1, true);
+  }
+
+  private add(box: Box, score: number, isOwn: boolean): number {
+    const roi = paddedRoi(box, this.facts.head.roi_padding, this.size);
+    const id = this.everybody.length;
+    this.everybody.push({ id, box, score, isOwn, roi, window: pixelWindow(roi, this.size) });
+    return id;
+  }
+
+  /** Who is shown under some settings, and whose each pixel is. */
+  async settle({ score, threshold, removed }: Settings): Promise<Segmentation> {
+    const start = performance.now();
+    const shown = this.everybody.filter(
+      (one) => !removed.includes(one.id) && (one.isOwn || one.score >= Math.fround(score)),
+    );
+    const unseen = shown.filter((one) => !one.probs);
+    const rois = unseen.map(({ roi }) => toInput(roi, this.transform));
+    const probs = await probabilities(this.head, this.facts.head, this.maps, rois);
+    unseen.forEach((one, i) => (one.probs = probs[i]));
+    const middle = performance.now();
+    const claimants = shown.map(({ roi, score, probs }) => ({ roi, score, probs: probs! }));
+    const labels = arbitrate(claimants, this.size, threshold, this.facts.least_probability);
+    const people = shown.map(({ id, box, score, isOwn, window }) => ({ id, box, score, isOwn, window }));
+    const end = performance.now();
+    return { people, labels, milliseconds: { head: middle - start, arbitrate: end - middle } };
+  }
+}
