@@ -1,4 +1,4 @@
-"""Writes what the page reads of a model: its files, ``model.json``, and the example picture."""
+"""Writes what the page takes from Python: a model's files, ``model.json``, example and icons."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from human_edge_detection.core.geometry import PAD_VALUE
 from human_edge_detection.core.spec import HeadFacts
@@ -26,7 +26,7 @@ from human_edge_detection.runtime.model_files import (
 )
 from human_edge_detection.runtime.sessions import open_session, short_hash
 
-EXAMPLE_SEED, EXAMPLE_SIZE_HW, EXAMPLE_PEOPLE = 11, (480, 720), 8
+EXAMPLE_SEED, EXAMPLE_SIZE_HW, EXAMPLE_PEOPLE = 12, (480, 720), 8
 THRESHOLD = 0.5
 
 
@@ -93,6 +93,27 @@ def write_example(path: Path) -> None:
     Image.fromarray(image).save(path, quality=88)
 
 
+def write_icons(folder: Path) -> None:
+    """Draw ``icon.svg`` in pixels, for systems that do not read SVG."""
+    for side in (192, 512):
+        image = Image.new("RGBA", (256, 256))
+        draw = ImageDraw.Draw(image)
+        draw.rounded_rectangle((0, 0, 256, 256), 60, "#20232e")
+        for color, rim, (x, y), head, shoulder, body, bottom in (
+            ("#ff7a45", 0, (164, 84), 32, 180, 56, 224),
+            ("#7f93ff", 6, (100, 104), 38, 200, 68, 232),
+        ):
+            for grow, fill in ((rim, "#20232e"), (-rim, color)):
+                wide, round_ = body + grow, head + grow
+                top = (x - wide, shoulder - wide, x + wide, shoulder + wide)
+                draw.pieslice(top, 180, 360, fill)
+                draw.rectangle((x - wide, shoulder, x + wide, bottom + grow), fill)
+                draw.ellipse((x - round_, y - round_, x + round_, y + round_), fill)
+        image.resize((side, side), Image.Resampling.LANCZOS).quantize(32).save(
+            folder / f"icon-{side}.png"
+        )
+
+
 def _input_names(session: ort.InferenceSession) -> list[str]:
     return [item.name for item in session.get_inputs()]
 
@@ -105,3 +126,4 @@ def _file_facts(path: Path) -> dict[str, Any]:
 if __name__ == "__main__":
     write_model(Path(sys.argv[1]), *map(Path, sys.argv[2:]))
     write_example(Path(sys.argv[1]) / "example.jpg")
+    write_icons(Path(sys.argv[1]))
