@@ -136,6 +136,7 @@ async function desktop() {
   await page.fill("#score", "0.95");
   await page.waitForFunction((n) => document.querySelectorAll("#people li").length < n, before);
   seen.strict = await people(page);
+  await page.fill("#score", "0.3");
 
   await drop(page, "turned.jpg");
   seen.saved.turned = await saved(page, "#save-labels");

@@ -102,7 +102,7 @@ async function show(file: Blob, name: string): Promise<void> {
     const seconds = ((performance.now() - start) / 1000).toFixed(1);
     const reduced = photo.isReduced ? `; scaled down to ${width} × ${height}` : "";
     say(`${count(answer.people.length)} in ${seconds} s${reduced}`);
-    find("stage").focus({ preventScroll: true });
+    find("stage").focus({ preventScroll: true, focusVisible: false } as FocusOptions);
   } catch (error) {
     if (ticket === latest) fail((error as Error).message);
   } finally {

@@ -6,7 +6,7 @@ import type { Box, Size } from "./boxes.ts";
 import { pen, type Photo } from "./photo.ts";
 import { cocoResults } from "./rle.ts";
 import type { Segmentation } from "./segmenter.ts";
-import { type Color, drawTag, placeTags, PLAIN, tintLayer } from "./tint.ts";
+import { type Color, drawTag, placeTags, plainInks, tintLayer } from "./tint.ts";
 
 /** PNG of some people alone, transparent around them, as large as their masks. */
 export async function cutOut(photo: Photo, found: Segmentation, places: number[]): Promise<Blob> {
@@ -71,8 +71,8 @@ export async function overlay(photo: Photo, found: Segmentation, colors: Color[]
   [canvas.width, canvas.height] = [width, height];
   const context = pen(canvas);
   const shorter = Math.min(width, height);
-  const strengths = found.people.map(() => PLAIN);
-  const layer = tintLayer(found.labels, photo.canvas, colors, strengths, Math.max(1, Math.round(shorter / 350)));
+  const rim = Math.max(1, Math.round(shorter / 350));
+  const layer = tintLayer(found.labels, photo.canvas, plainInks(colors), rim);
   context.putImageData(layer, 0, 0);
   context.globalCompositeOperation = "destination-over";
   context.drawImage(photo.canvas, 0, 0);

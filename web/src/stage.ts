@@ -3,10 +3,22 @@
 import type { Box, Size } from "./boxes.ts";
 import { pen, type Photo } from "./photo.ts";
 import type { Segmentation } from "./segmenter.ts";
-import { type Color, drawTag, placeTags, scaleLabels, type Strength, type Tag, tintLayer } from "./tint.ts";
+import {
+  type Color,
+  drawTag,
+  ink,
+  type Inks,
+  placeTags,
+  plainInks,
+  scaleLabels,
+  type Tag,
+  tintLayer,
+} from "./tint.ts";
 
 /** Pixels along the longer side that are drawn at most. */
 const MOST_SIDE = 1800;
+
+const VEIL = ink([18, 19, 24], 0.66);
 
 /** A drag shorter than this, in CSS pixels, is a click. */
 const CLICK = 6;
@@ -82,7 +94,8 @@ export class Stage {
   private fit(): void {
     if (!this.photo) return;
     const { width, height } = this.photo.canvas;
-    const room = { width: this.frame.clientWidth, height: Math.max(window.innerHeight * 0.74, 260) };
+    const tallest = Math.max(window.innerHeight * 0.74, 260);
+    const room = { width: this.frame.clientWidth, height: tallest };
     const shown = Math.min(room.width / width, room.height / height, 3);
     this.canvas.style.width = `${Math.round(width * shown)}px`;
     this.canvas.style.height = `${Math.round(height * shown)}px`;
@@ -123,22 +136,30 @@ export class Stage {
 
   private paintPeople(context: CanvasRenderingContext2D, { people }: Segmentation): void {
     const { colors } = this.view;
-    const strengths = people.map((_, i) => this.strength(i));
-    const rim = Math.max(1, Math.round(this.density * 1.2));
-    pen(this.layer).putImageData(tintLayer(this.labels, this.canvas, colors, strengths, rim), 0, 0);
+    const rim = Math.max(1, Math.round(this.density * 1.4));
+    pen(this.layer).putImageData(tintLayer(this.labels, this.canvas, this.inks(), rim), 0, 0);
     context.drawImage(this.layer, 0, 0);
     const size = 12 * this.density;
     this.tags.forEach((tag, i) => {
       const hasRoom = tag && tag.room > size * 0.9;
-      if (tag && (hasRoom || i === this.view.at)) drawTag(context, tag, people[i].score.toFixed(2), colors[i], size);
+      const isShown = hasRoom || i === this.view.at;
+      if (tag && isShown) drawTag(context, tag, people[i].score.toFixed(2), colors[i], size);
     });
   }
 
-  private strength(place: number): Strength {
-    const { chosen, at } = this.view;
-    if (place === at) return { tint: 0.62, rim: 1 };
-    if (chosen.size > 0) return chosen.has(place) ? { tint: 0.55, rim: 1 } : { tint: 0.12, rim: 0.35 };
-    return at === undefined ? { tint: 0.42, rim: 1 } : { tint: 0.28, rim: 0.75 };
+  /** Who is chosen stands out as the cut-out will: in his own colours, all else veiled. */
+  private inks(): Inks {
+    const { colors, chosen, at } = this.view;
+    const { tints, rims } = plainInks(colors);
+    if (chosen.size > 0) tints[0] = VEIL;
+    colors.forEach((color, place) => {
+      const isChosen = chosen.has(place);
+      if (place === at) tints[place + 1] = ink(color, isChosen ? 0.2 : 0.6);
+      else if (isChosen) tints[place + 1] = 0;
+      else if (chosen.size > 0) [tints[place + 1], rims[place + 1]] = [VEIL, ink(color, 0.55)];
+      else if (at !== undefined) tints[place + 1] = ink(color, 0.28);
+    });
+    return { tints, rims };
   }
 
   private paintBox(context: CanvasRenderingContext2D, box: Box): void {

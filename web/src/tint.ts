@@ -5,13 +5,22 @@ import type { Person } from "./segmenter.ts";
 
 export type Color = [number, number, number];
 
-/** How opaque a person's tint and rim are, 0…1. */
-export interface Strength {
-  tint: number;
-  rim: number;
+/** How people are painted: first nobody's pixels, then person after person. */
+export interface Inks {
+  tints: number[];
+  rims: number[];
 }
 
-export const PLAIN: Strength = { tint: 0.4, rim: 1 };
+/** A pixel as ImageData holds it on the little-endian machines that there are. */
+export function ink([red, green, blue]: Color, opacity: number): number {
+  return ((Math.round(opacity * 255) << 24) | (blue << 16) | (green << 8) | red) >>> 0;
+}
+
+/** Everybody alike, the photo around them as it is. */
+export function plainInks(colors: Color[]): Inks {
+  const inks = (opacity: number) => [0, ...colors.map((color) => ink(color, opacity))];
+  return { tints: inks(0.4), rims: inks(1) };
+}
 
 /** Labels at another size, each pixel as its nearest. */
 export function scaleLabels(labels: Uint16Array, from: Size, to: Size): Uint16Array {
@@ -26,38 +35,30 @@ export function scaleLabels(labels: Uint16Array, from: Size, to: Size): Uint16Ar
   return out;
 }
 
-/** RGBA pixels of everybody's tint and rim; label `i + 1` has the `i`-th colour and strength. */
+/** RGBA pixels of everybody's tint and rim; label `i + 1` is the `i`-th person. */
 export function tintLayer(
   labels: Uint16Array,
   { width, height }: Size,
-  colors: Color[],
-  strengths: Strength[],
+  inks: Inks,
   rimWidth: number,
 ): ImageData {
   const layer = new ImageData(width, height);
   const pixels = new Uint32Array(layer.data.buffer);
-  const inks = (opacity: keyof Strength) =>
-    Uint32Array.from([0, ...colors.map((color, i) => ink(color, strengths[i][opacity]))]);
-  const [tints, rims] = [inks("tint"), inks("rim")];
+  const [tints, rims] = [Uint32Array.from(inks.tints), Uint32Array.from(inks.rims)];
   const reach = rimWidth * width;
   for (let y = 0, at = 0; y < height; y++) {
-    const isAtRow = y < rimWidth || y >= height - rimWidth;
+    const isAtEnd = y < rimWidth || y >= height - rimWidth;
     for (let x = 0; x < width; x++, at++) {
       const label = labels[at];
-      if (label === 0) continue;
       const isInside =
-        (x < rimWidth || labels[at - rimWidth] === label) &&
-        (x >= width - rimWidth || labels[at + rimWidth] === label) &&
-        (isAtRow || (labels[at - reach] === label && labels[at + reach] === label));
+        label === 0 ||
+        ((x < rimWidth || labels[at - rimWidth] === label) &&
+          (x >= width - rimWidth || labels[at + rimWidth] === label) &&
+          (isAtEnd || (labels[at - reach] === label && labels[at + reach] === label)));
       pixels[at] = isInside ? tints[label] : rims[label];
     }
   }
   return layer;
-}
-
-/** A pixel as ImageData holds it on the little-endian machines that there are. */
-function ink([red, green, blue]: Color, opacity: number): number {
-  return ((Math.round(opacity * 255) << 24) | (blue << 16) | (green << 8) | red) >>> 0;
 }
 
 export interface Tag {
@@ -68,7 +69,12 @@ export interface Tag {
 }
 
 /** Where each person's tag has most room below the head; none for people without pixels. */
-export function placeTags(people: Person[], labels: Uint16Array, size: Size, scale: number): (Tag | undefined)[] {
+export function placeTags(
+  people: Person[],
+  labels: Uint16Array,
+  size: Size,
+  scale: number,
+): (Tag | undefined)[] {
   return people.map(({ window }, i) => {
     const [x1, y1, x2, y2] = window.map((value) => Math.floor(value * scale));
     let best: Tag | undefined;
