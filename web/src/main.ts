@@ -28,9 +28,8 @@ let view: View = { colors: [], chosen: new Set() };
 let removed: number[] = [];
 
 const model = new Model((loaded, total) => {
-  const megabytes = (bytes: number) => (bytes / 1e6).toFixed(0);
   find<HTMLProgressElement>("loading-bar").value = loaded / total;
-  find("loading-text").textContent = `Loading the model: ${megabytes(loaded)} of ${megabytes(total)} MB`;
+  find("loading-text").textContent = `Loading the model: ${Math.round((loaded / total) * 100)} %`;
 });
 
 const stage = new Stage(find<HTMLCanvasElement>("photo"), find("frame"), {
@@ -88,9 +87,10 @@ async function show(file: Blob, name: string): Promise<void> {
     if (ticket !== latest) return;
     [photo, found, removed] = [opened, undefined, []];
     document.body.classList.add("working", "busy");
+    stage.setPhoto(photo);
     setView({ colors: [], chosen: new Set() });
     list.setPeople([], view);
-    stage.setPhoto(photo);
+    find("count").textContent = "People";
     say("Looking for people");
     await ready;
     const start = performance.now();
