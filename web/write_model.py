@@ -12,11 +12,11 @@ import onnxruntime as ort
 from PIL import Image, ImageDraw
 
 from human_edge_detection.core.geometry import PAD_VALUE
-from human_edge_detection.core.spec import HeadFacts
-from human_edge_detection.data.sample.sample_data import draw_crowd
-from human_edge_detection.masks.palette import PALETTE_SIZE, person_colors
+from human_edge_detection.core.spec import ExportedSpec
+from human_edge_detection.data.sample.scene import draw_crowd
+from human_edge_detection.masks.drawing import PALETTE_SIZE, person_colors
 from human_edge_detection.masks.probabilities import LEAST_PROBABILITY
-from human_edge_detection.runtime.detector import DEFAULT_SCORE, PersonDetector
+from human_edge_detection.runtime.detector import DEFAULT_SCORE, DetectorSession
 from human_edge_detection.runtime.detector_layouts import MAX_CANDIDATES, NMS_IOU
 from human_edge_detection.runtime.model_files import (
     EXTRACTOR_NAME,
@@ -24,7 +24,8 @@ from human_edge_detection.runtime.model_files import (
     INT8_HEAD_NAME,
     WEIGHTS_DIR,
 )
-from human_edge_detection.runtime.sessions import open_session, short_hash
+from human_edge_detection.runtime.onnx_graph import short_hash
+from human_edge_detection.runtime.sessions import ON_CPU, open_session
 
 EXAMPLE_SEED, EXAMPLE_SIZE_HW, EXAMPLE_PEOPLE = 12, (480, 720), 8
 THRESHOLD = 0.5
@@ -53,14 +54,14 @@ def write_model(folder: Path, weights: Path = WEIGHTS_DIR) -> dict[str, Any]:
 
 def model_facts(weights: Path, heads: dict[str, str]) -> dict[str, Any]:
     """All that the page needs to know of a model, out of its files and of this package."""
-    head = open_session(weights / HEAD_NAME, "cpu", quietly=True)
+    head = open_session(weights / HEAD_NAME, ON_CPU)
     metadata = head.get_modelmeta().custom_metadata_map
-    spec = HeadFacts.from_metadata(metadata, weights / HEAD_NAME)
-    detector = PersonDetector(weights / EXTRACTOR_NAME, "cpu", layers=spec.layers)
+    spec = ExportedSpec.from_metadata(metadata, weights / HEAD_NAME)
+    detector = DetectorSession(weights / EXTRACTOR_NAME, ON_CPU, layers=spec.layers)
     height, width = detector.input_size_hw
     return {
         "version": metadata.get("git_revision", ""),
-        "input": _input_names(open_session(weights / EXTRACTOR_NAME, "cpu", quietly=True))[0],
+        "input": _input_names(open_session(weights / EXTRACTOR_NAME, ON_CPU))[0],
         "input_size": {"width": width, "height": height},
         "pad_value": PAD_VALUE,
         "extractor": _file_facts(weights / EXTRACTOR_NAME),

@@ -35,7 +35,8 @@ const ANSWERS = {
     }
     return pack(out);
   },
-  existence: ({ rois, scores }) => port.existence(rois.map((roi, i) => ({ roi, score: scores[i] }))),
+  candidate_probability: ({ rois, scores }) =>
+    port.candidateProbability(rois.map((roi, i) => ({ roi, score: scores[i] }))),
   arbitrate({ people, size, threshold, least }) {
     const claimants = people.map((one) => ({ ...one, probs: floats(one.probs) }));
     return pack(port.arbitrate(claimants, size, threshold, least));

@@ -1,4 +1,4 @@
-"""The page's whole pipeline, onnxruntime-web in Node, against ``MaskPredictor``: whose each pixel is.
+"""The page's pipeline, onnxruntime-web in Node, against ``MaskPredictor``: whose each pixel is.
 
 ``HED_WEB_CROWDS=20 HED_WEB_PHOTOS=30 pytest tests/web/test_labels.py -s`` compares more pictures
 and prints the tables of docs/web.md. Times are a processor's, so that other work does not count.
@@ -22,7 +22,7 @@ import pytest
 
 from human_edge_detection import MaskPredictor
 from human_edge_detection.core.images import read_image
-from human_edge_detection.data.sample.sample_data import draw_crowd
+from human_edge_detection.data.sample.scene import draw_crowd
 from human_edge_detection.runtime.model_files import EXTRACTOR_NAME, WEIGHTS_DIR
 
 HERE = Path(__file__).parent

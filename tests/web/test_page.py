@@ -19,7 +19,7 @@ from pycocotools import mask as coco_mask
 
 from human_edge_detection import MaskPredictor
 from human_edge_detection.core.images import read_image
-from human_edge_detection.data.sample.sample_data import draw_crowd
+from human_edge_detection.data.sample.scene import draw_crowd
 
 HERE = Path(__file__).parent
 WEB = HERE.parents[1] / "web"

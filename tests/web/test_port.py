@@ -20,11 +20,11 @@ from human_edge_detection.core.geometry import (
     letterbox,
     letterbox_transform,
 )
-from human_edge_detection.masks.arbitration import existence
-from human_edge_detection.masks.fusion import fuse, softmax
-from human_edge_detection.masks.mask_formats import run_lengths
+from human_edge_detection.core.rle import run_lengths
+from human_edge_detection.masks.arbitration import candidate_probability
+from human_edge_detection.masks.fusion import fuse
 from human_edge_detection.masks.paste import paste_at
-from human_edge_detection.masks.probabilities import LEAST_PROBABILITY
+from human_edge_detection.masks.probabilities import LEAST_PROBABILITY, softmax
 from human_edge_detection.runtime.detector_layouts import Layout, person_candidates
 from human_edge_detection.runtime.head import head_feeds
 
@@ -163,20 +163,20 @@ def crowd(seed: int, count: int, size_hw: tuple[int, int]) -> tuple[np.ndarray, 
     return softmax(logits), rois, rng.uniform(0.1, 1, count).astype(np.float32)
 
 
-def test_softmax_and_existence(tmp_path: Path) -> None:
+def test_softmax_and_candidate_probability(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     logits = rng.normal(0, 8, (3, 56, 56)).astype(np.float32)
     _, rois, scores = crowd(4, 12, (300, 400))
     scores[3] = 1
     questions = [
         {"ask": "softmax", "logits": pack(logits)},
-        {"ask": "existence", "rois": rois.tolist(), "scores": scores.tolist()},
+        {"ask": "candidate_probability", "rois": rois.tolist(), "scores": scores.tolist()},
     ]
     found, exists = ask(tmp_path, questions)
     np.testing.assert_allclose(
         unpack(found, np.float32, (3, 56, 56)), softmax(logits[None])[0], rtol=1e-6, atol=1e-9
     )
-    np.testing.assert_allclose(exists, existence(rois, scores), rtol=1e-6)
+    np.testing.assert_allclose(exists, candidate_probability(rois, scores), rtol=1e-6)
 
 
 @pytest.mark.parametrize(("count", "sure"), [(1, False), (2, True), (9, False), (40, True)])

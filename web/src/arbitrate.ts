@@ -1,7 +1,7 @@
 /**
  * Whose each pixel is, as `masks/fusion.fuse` with the rule `arbitrate` decides it.
  *
- * The rule and its reasons are told in `masks/fusion.py` and `masks/arbitration.py`.
+ * The rule and its reasons are told in `masks/arbitration.py`.
  */
 
 import { type Box, iou, pixelWindow, type Size } from "./boxes.ts";
@@ -52,8 +52,8 @@ function floatBelow(value: number): number {
   return new Float32Array(bits.buffer)[0];
 }
 
-/** How sure it is that each candidate is a person of its own. */
-export function existence(people: { roi: Box; score: number }[]): number[] {
+/** The probability that each candidate is a person of its own. */
+export function candidateProbability(people: { roi: Box; score: number }[]): number[] {
   const exists = people.map(({ score }) => Math.min(Math.max(score, 0), 1));
   return people.map((one, j) => {
     let own = exists[j];
@@ -145,7 +145,7 @@ class Crowd {
     private readonly crowd: number[],
     private readonly odds: Odds,
   ) {
-    const exists = existence(crowd.map((i) => people[i]));
+    const exists = candidateProbability(crowd.map((i) => people[i]));
     this.isSure = exists.every((value) => value === 1);
     this.pasted = crowd.map((i, row) => {
       const planes = this.weigh(people[i].probs, exists[row]);

@@ -31,11 +31,11 @@ export function candidates(facts: DetectorFacts, outputs: Output[], least: numbe
     ({ box, score }) => score >= Math.fround(least) && box.every(Number.isFinite),
   );
   const best = good.sort((a, b) => b.score - a.score).slice(0, facts.max_candidates);
-  return suppress(best, facts.nms_iou);
+  return nms(best, facts.nms_iou);
 }
 
 /** Greedy non-maximum suppression of people sorted best first. */
-export function suppress(people: Found[], most: number): Found[] {
+export function nms(people: Found[], most: number): Found[] {
   const kept: Found[] = [];
   for (const one of people) {
     if (kept.every(({ box }) => iou(box, one.box) <= Math.fround(most))) kept.push(one);

@@ -1,4 +1,4 @@
-/** A label map's people as COCO results, as `masks/mask_formats.py` writes them. */
+/** A label map's people as COCO results, as `core/rle.py` writes them. */
 
 import type { Box, Size } from "./boxes.ts";
 
