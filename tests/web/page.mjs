@@ -35,7 +35,7 @@ const browser = await chromium.launch({
     "--disable-component-update", "--disable-sync",
   ], // prettier-ignore
 });
-const seen = { requests: [], errors: [] };
+const seen = { requests: [], errors: [], names: [] };
 
 async function openPage(options = {}) {
   const context = await browser.newContext({ acceptDownloads: true, ...options });
@@ -75,11 +75,12 @@ const status = (page) => page.textContent("#status");
 const people = (page) => page.locator("#people li").count();
 const shot = (page, name) => page.screenshot({ path: path.join(out, `${name}.png`), fullPage: true });
 
-async function saved(page, button) {
+/** Press a button that saves; the file is kept under a name of its own, and told its real one. */
+async function saved(page, button, as) {
   const [download] = await Promise.all([page.waitForEvent("download"), page.click(button)]);
-  const name = download.suggestedFilename();
-  await download.saveAs(path.join(out, name));
-  return name;
+  await download.saveAs(path.join(out, as));
+  seen.names.push(download.suggestedFilename());
+  return as;
 }
 
 /** Somewhere on the photo, given in parts of its sides. */
@@ -97,7 +98,7 @@ async function desktop() {
   await shot(page, "people");
   seen.saved = {};
   for (const kind of ["labels", "coco", "overlay", "zip", "cutout"]) {
-    seen.saved[kind] = await saved(page, `#save-${kind}`);
+    seen.saved[kind] = await saved(page, `#save-${kind}`, kind);
   }
 
   const [x, y] = JSON.parse(await readFile(path.join(photos, "inside.json"), "utf8"));
@@ -107,7 +108,7 @@ async function desktop() {
   seen.chosen = await page.locator('.person[aria-pressed="true"]').count();
   seen.who = await page.textContent("#who");
   await shot(page, "chosen");
-  seen.saved.one = await saved(page, "#save-cutout");
+  seen.saved.one = await saved(page, "#save-cutout", "one");
   await page.mouse.click(...(await at(page, x, y)));
   seen.unchosen = await page.locator('.person[aria-pressed="true"]').count();
 
@@ -139,12 +140,12 @@ async function desktop() {
   await page.fill("#score", "0.3");
 
   await drop(page, "turned.jpg");
-  seen.saved.turned = await saved(page, "#save-labels");
+  seen.saved.turned = await saved(page, "#save-labels", "turned");
   await drop(page, "broken.jpg");
   seen.broken = await status(page);
   await drop(page, "large.jpg");
   seen.large = { status: await status(page), people: await people(page) };
-  seen.saved.large = await saved(page, "#save-labels");
+  seen.saved.large = await saved(page, "#save-labels", "large");
   await page.context().close();
 }
 
