@@ -51,6 +51,21 @@ def test_each_name_of_a_wing_is_the_object_of_its_module(wing: str) -> None:
     assert not hasattr(package, "no_such_name")
 
 
+def test_light_names_are_those_of_the_tables() -> None:
+    from human_edge_detection.inference import SAVE_KINDS, writers
+    from human_edge_detection.runtime import DETECTOR_LAYOUTS, detector_layouts
+
+    assert tuple(writers.FORMATS) == SAVE_KINDS
+    assert tuple(detector_layouts.LAYOUTS) == DETECTOR_LAYOUTS
+
+
+@pytest.mark.parametrize("command", ["predict", "benchmark"])
+def test_help_loads_no_numpy(command: str) -> None:
+    run = f"from human_edge_detection.cli import main\ntry: main([{command!r}, '--help'])\n"
+    loaded = loaded_after(f"{run}except SystemExit: print()")
+    assert not loaded & (HEAVY | {"numpy", "cv2", "onnxruntime", "PIL"})
+
+
 def test_light_wings_load_their_modules_on_demand() -> None:
     loaded = loaded_after("import human_edge_detection.core, human_edge_detection.masks")
     assert not loaded & (HEAVY | {"numpy", "cv2", "onnxruntime", "PIL"})

@@ -8,30 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
-import cv2
-
-from human_edge_detection.cli.benchmark_tables import Results, as_json, machine_stamp, markdown
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.files import write_atomically
-from human_edge_detection.core.images import save_image
-from human_edge_detection.core.options import (
-    option,
-    require_at_least,
-)
-from human_edge_detection.data.sample import draw_crowd
-from human_edge_detection.inference.benchmark import (
-    Target,
-    make_scene,
-    measure_cold,
-    pair_up,
-    present_devices,
-    time_targets,
-)
-from human_edge_detection.inference.sources import find_sources
-from human_edge_detection.runtime.model_files import default_model
-from human_edge_detection.runtime.onnx_graph import read_model, short_hash
-from human_edge_detection.runtime.sessions import SessionOptions, choose_providers
+from human_edge_detection.core.options import option, require_at_least
+
+if TYPE_CHECKING:
+    from human_edge_detection.inference.benchmark import Target
 
 BENCHMARK_PROVIDERS = ("cpu", "cuda", "tensorrt")
 
@@ -98,6 +81,15 @@ def run_benchmark(options: BenchmarkOptions) -> None:
     Raises:
         InputError: if a model, a photo or a provider that was asked for is absent.
     """
+    from human_edge_detection.cli.benchmark_tables import Results, as_json, machine_stamp, markdown
+    from human_edge_detection.core.files import write_atomically
+    from human_edge_detection.inference.benchmark import (
+        make_scene,
+        measure_cold,
+        pair_up,
+        time_targets,
+    )
+
     targets = plan(options)
     with photos_of(options) as photos:
         scenes = [make_scene(path, max(options.people)) for path in photos]
@@ -120,6 +112,9 @@ def plan(options: BenchmarkOptions) -> list[Target]:
     Raises:
         InputError: if no model is given and none ships, or a provider is missing.
     """
+    from human_edge_detection.inference.benchmark import Target, present_devices
+    from human_edge_detection.runtime.sessions import choose_providers
+
     for device in options.providers:
         choose_providers(device)
     targets = []
@@ -134,6 +129,9 @@ def plan(options: BenchmarkOptions) -> list[Target]:
 
 
 def _model_files(options: BenchmarkOptions, device: str) -> list[tuple[Path, Path | None]]:
+    from human_edge_detection.runtime.model_files import default_model
+    from human_edge_detection.runtime.sessions import SessionOptions
+
     if not options.model:
         head, extractor = default_model(SessionOptions(device))
         pairs: list[tuple[Path, Path | None]] = [(head, extractor)]
@@ -168,11 +166,18 @@ def _short_names(models: Sequence[Path]) -> list[str]:
 def photos_of(options: BenchmarkOptions) -> Iterator[list[Path]]:
     """The photos asked for, at most ``MOST_PHOTOS``, or drawn crowds while the context lasts."""
     if options.photos:
+        from human_edge_detection.inference.sources import find_sources
+
         found = [source.path for source in find_sources(options.photos) if not source.is_video]
         if not all(path.is_file() for path in found) or not found:
             raise InputError(f"--photos {options.photos[0]}: give photos, no videos or archives")
         yield found[:MOST_PHOTOS]
         return
+    import cv2
+
+    from human_edge_detection.core.images import save_image
+    from human_edge_detection.data.sample import draw_crowd
+
     with TemporaryDirectory() as folder:
         paths = []
         for seed in range(DRAWN_COUNT):
@@ -187,6 +192,8 @@ def describe(
     options: BenchmarkOptions, targets: Sequence[Target], photos: Sequence[Path]
 ) -> dict[str, str]:
     """The files and settings that the numbers belong to."""
+    from human_edge_detection.runtime.onnx_graph import read_model, short_hash
+
     drawn = f"drawn crowds of {DRAWN_SCALE * DRAWN_SIZE_HW[1]}x{DRAWN_SCALE * DRAWN_SIZE_HW[0]}"
     facts = {
         "rounds": f"{options.rounds} after {options.warmup} of warming up",

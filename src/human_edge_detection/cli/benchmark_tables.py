@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from human_edge_detection.core.options import usable_cpus
+from human_edge_detection.core import usable_cpus
 from human_edge_detection.inference.benchmark import STAGES, ColdStart, Laps, Ratio, Target
 
 _PROVIDERS = {"cpu": "CPU", "cuda": "CUDA", "tensorrt": "TensorRT"}

@@ -14,6 +14,7 @@ from human_edge_detection.inference.options import PredictOptions
 from human_edge_detection.inference.predictor import MaskPredictor
 from human_edge_detection.inference.resume_log import ResumeLog
 from human_edge_detection.inference.sources import Source, find_sources
+from human_edge_detection.inference.writers import FORMATS
 from human_edge_detection.runtime.model_files import ModelFiles, name_files
 from human_edge_detection.runtime.onnx_graph import read_model, short_hash
 from human_edge_detection.runtime.sessions import SessionOptions
@@ -49,7 +50,7 @@ def run_predict(options: PredictOptions) -> int:
             with _open_predictor(options, files) as predictor:
                 PredictRun(options, predictor, boxes, log, tally).work(rest)
     finally:
-        if options.has_predictions:
+        if any(FORMATS[kind].in_predictions for kind in options.save_kinds):
             log.write_predictions()
     old = [fault for job in jobs for fault in (log.finished(job.source) or {}).get("faults", ())]
     return summarise(options, tally, len(jobs) - len(rest), len(sources) - len(jobs), old)

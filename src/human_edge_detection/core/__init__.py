@@ -1,11 +1,12 @@
 """Plain data that every stage hands on: boxes, pixels, files and specs, without decisions.
 
-The names below load on first use.
+The names below load on first use, but for those that need no other package.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from human_edge_detection.core.structures import Detections, MaskClass, RoiSample
 
 __all__ = [
+    "MAX_PIXELS",
     "AxisTransform",
     "Detections",
     "InputError",
@@ -23,7 +25,19 @@ __all__ = [
     "ModelSpec",
     "RoiSample",
     "read_image",
+    "usable_cpus",
 ]
+
+MAX_PIXELS = 80_000_000
+"""Pixels of the largest photo that is decoded by default: 2 GiB with all working copies."""
+
+
+def usable_cpus() -> int:
+    """Number of CPUs that this process may use, which may be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
 
 _HOMES = {
     "AxisTransform": "geometry",

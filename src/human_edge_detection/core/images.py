@@ -16,13 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
+from human_edge_detection.core import MAX_PIXELS
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import check_regular, write_atomically
 from human_edge_detection.core.geometry import PAD_VALUE, AxisTransform, letterbox
 from human_edge_detection.core.structures import Detections, FloatArray, ImageArray
-
-MAX_PIXELS = 80_000_000
-"""Pixels of the largest photo that is decoded by default: 2 GiB with all working copies."""
 
 _FORMATS = (
     "JPEG", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "AVIF", "JPEG2000", "PPM",

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from human_edge_detection.core import usable_cpus
 from human_edge_detection.core.errors import InputError
 
 Options = TypeVar("Options")
@@ -173,13 +173,6 @@ SAMPLE_ROOT = Path("data/sample")
 DEVICES = ("auto", "cpu", "cuda", "tensorrt")
 BUILTIN = "builtin"
 """Value of ``--onnx_model`` that names the built-in extractor."""
-
-
-def usable_cpus() -> int:
-    """Number of CPUs that this process may use, which may be fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def at_most_cpus(workers: int) -> int:

@@ -1,6 +1,7 @@
 """Boxes in, masks out: one photo (`predictor`) and many files (`batch`).
 
-The names below load on first use.
+The names below load on first use; the list of result formats needs neither NumPy nor OpenCV, so
+that the command line's help stays quick.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ if TYPE_CHECKING:
     from human_edge_detection.inference.options import PredictOptions
     from human_edge_detection.inference.predictor import MaskPredictor
 
-__all__ = ["MaskPredictor", "PredictOptions"]
+__all__ = ["SAVE_KINDS", "MaskPredictor", "PredictOptions"]
+
+SAVE_KINDS = ("overlay", "coco", "labels", "cutouts", "polygons")
+"""The result formats that users choose from; ``writers.FORMATS`` holds them."""
 
 _HOMES = {"MaskPredictor": "predictor", "PredictOptions": "options"}
 

@@ -6,18 +6,17 @@ import itertools
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from tqdm import tqdm
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import PreparedImage, read_image
 from human_edge_detection.core.structures import ImageArray
+from human_edge_detection.inference.background import BackgroundWriter, read_ahead
 from human_edge_detection.inference.boxes import BoxFile, ImageBoxes
 from human_edge_detection.inference.options import PredictOptions
 from human_edge_detection.inference.predictor import MaskPredictor
@@ -25,88 +24,6 @@ from human_edge_detection.inference.resume_log import ResumeLog
 from human_edge_detection.inference.sources import Frame, Source, VideoReader
 from human_edge_detection.inference.writers import Output, Picture, open_film, write_picture
 from human_edge_detection.masks.instance_masks import InstanceMasks
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
-
-def read_ahead(
-    function: Callable[[Item], Result], items: Iterable[Item], workers: int
-) -> Iterator[tuple[Item, Result | InputError]]:
-    """Each item with the function's result, in order, while threads process the next ones.
-
-    Args:
-        function: called in the threads.
-        items: taken one by one, at most twice ``workers`` ahead.
-        workers: number of threads.
-
-    Yields:
-        the item, and its result or the ``InputError`` that it raised; other errors are raised.
-    """
-    pending: deque[tuple[Item, Future[Result | InputError]]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="read") as pool:
-        try:
-            for item in items:
-                pending.append((item, pool.submit(_attempt, function, item)))
-                if len(pending) > 2 * workers:
-                    yield pending[0][0], pending.popleft()[1].result()
-            while pending:
-                yield pending[0][0], pending.popleft()[1].result()
-        finally:
-            for _, future in pending:
-                future.cancel()
-
-
-def _attempt(function: Callable[[Item], Result], item: Item) -> Result | InputError:
-    try:
-        return function(item)
-    except InputError as error:
-        return error
-
-
-class BackgroundWriter:
-    """Threads that write results; :meth:`submit` waits while too many are unwritten.
-
-    A context manager, which waits for the last job. With one worker, jobs run in the order in
-    which they were submitted.
-    """
-
-    def __init__(self, workers: int) -> None:
-        """Start the threads."""
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="write")
-        self._room = threading.Semaphore(2 * workers)
-        self._error: BaseException | None = None
-
-    def submit(self, job: Callable[[], None]) -> None:
-        """Submit a job.
-
-        Raises:
-            BaseException: what an earlier job raised; the new job is then not run.
-        """
-        self._room.acquire()
-        if self._error is not None:
-            self._room.release()
-            raise self._error
-        self._pool.submit(self._run, job)
-
-    def _run(self, job: Callable[[], None]) -> None:
-        try:
-            if self._error is None:
-                job()
-        except BaseException as error:  # raised again in the thread that submits
-            self._error = self._error or error
-        finally:
-            self._room.release()
-
-    def __enter__(self) -> BackgroundWriter:
-        """The writer itself."""
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Wait for all jobs; raise what one of them raised, unless something else is raised."""
-        self._pool.shutdown(wait=True)
-        if error is None and self._error is not None:
-            raise self._error
 
 
 @dataclass(frozen=True)
@@ -153,7 +70,7 @@ class Tally:
     started: float = field(default_factory=time.perf_counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def fail(self, source: Source, error: InputError) -> None:
+    def fail(self, source: Source, error: Exception) -> None:
         """Record a skipped file and print it at once."""
         text = str(error) if str(source.path) in str(error) else f"{source.path}: {error}"
         self.failed.append(text)
@@ -223,7 +140,7 @@ class PredictRun:
         ):
             for job, photo in read_ahead(self._read, jobs, workers):
                 try:
-                    if isinstance(photo, InputError):
+                    if isinstance(photo, Exception):
                         raise photo
                     masks = self._segment(photo)
                 except InputError as error:
@@ -274,7 +191,7 @@ class PredictRun:
                  disable=None) as bar,
         ):  # fmt: skip
             for frame in self._frames(reader):
-                if isinstance(frame, InputError):
+                if isinstance(frame, Exception):
                     self._tally.fail(source, frame)
                     faults.append(str(frame))
                     continue
@@ -285,7 +202,7 @@ class PredictRun:
         self._log.add(source, name, results=[], faults=faults)
         self._tally.finish()
 
-    def _frames(self, reader: VideoReader) -> Iterator[tuple[Frame, PreparedImage] | InputError]:
+    def _frames(self, reader: VideoReader) -> Iterator[tuple[Frame, PreparedImage] | Exception]:
         """Decoded and prepared frames; a thread makes the next one while the last is processed."""
         frames = reader.frames(self._options.every)
 

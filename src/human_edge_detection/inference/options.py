@@ -7,12 +7,11 @@ from pathlib import Path
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.options import DEVICES, option, require_at_least
-from human_edge_detection.inference.writers import FORMATS, SAVE_KINDS
+from human_edge_detection.inference import SAVE_KINDS
 from human_edge_detection.masks import FUSE_RULES
-from human_edge_detection.runtime.detector_layouts import LAYOUTS
+from human_edge_detection.runtime import DETECTOR_LAYOUTS
 
 BOX_FORMATS = ("auto", "coco", "coco_results", "csv", "yolo")
-DETECTOR_LAYOUTS = ("auto", *LAYOUTS)
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class PredictOptions:
         None, "YOLO export that finds people; may be the extractor's own file"
     )
     detector_layout: str = option(
-        "auto", "how the detector's outputs are read", choices=DETECTOR_LAYOUTS
+        "auto", "how the detector's outputs are read", choices=("auto", *DETECTOR_LAYOUTS)
     )
     person_class: int | None = option(
         None, "class of people in the detector and in YOLO txt (default: read from the file, or 0)"
@@ -91,8 +90,3 @@ class PredictOptions:
     def save_kinds(self) -> tuple[str, ...]:
         """The formats to write."""
         return tuple(dict.fromkeys(part.strip() for part in self.save.split(",") if part.strip()))
-
-    @property
-    def has_predictions(self) -> bool:
-        """Whether a format has results for ``predictions.json``."""
-        return any(FORMATS[kind].in_predictions for kind in self.save_kinds)

@@ -1,6 +1,7 @@
 """Writes results in the formats of ``--save``, each file whole or not at all.
 
-A new format is one writing function and one row of :data:`FORMATS`.
+A new format is one writing function, one row of :data:`FORMATS`, and its name in
+``inference.SAVE_KINDS``.
 """
 
 from __future__ import annotations
@@ -221,5 +222,3 @@ FORMATS = {
     "polygons": Format(_write_polygons),
 }
 """Value of ``--save`` → how it is written."""
-
-SAVE_KINDS = tuple(FORMATS)

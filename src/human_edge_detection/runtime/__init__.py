@@ -1,6 +1,7 @@
 """Everything that opens an ONNX file: sessions, extractor, detector, head.
 
-The names below load on first use.
+The names below load on first use; the list of detector layouts needs neither NumPy nor ONNX
+Runtime, so that the command line's help stays quick.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from human_edge_detection.runtime.sessions import SessionOptions, open_session
 
 __all__ = [
+    "DETECTOR_LAYOUTS",
     "DetectorSession",
     "HeadSession",
     "ModelFiles",
@@ -23,6 +25,9 @@ __all__ = [
     "YOLOv9FeatureExtractor",
     "open_session",
 ]
+
+DETECTOR_LAYOUTS = ("boxes_scores", "wholebody", "end2end", "raw")
+"""The detector layouts that users choose from; ``detector_layouts.LAYOUTS`` holds them."""
 
 _HOMES = {
     "DetectorSession": "detector",

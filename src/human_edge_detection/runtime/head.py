@@ -12,6 +12,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from human_edge_detection.core import usable_cpus
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.spec import ExportedSpec, are_small
 from human_edge_detection.core.structures import FloatArray, MaskClass
@@ -22,7 +23,6 @@ from human_edge_detection.runtime.sessions import (
     TENSORRT,
     SessionOptions,
     open_session,
-    usable_cpus,
 )
 
 Feeds = dict[str, NDArray[np.floating]]

@@ -58,13 +58,6 @@ ANYWHERE = SessionOptions()
 ON_CPU = SessionOptions("cpu")
 
 
-def usable_cpus() -> int:
-    """The number of CPUs that this process may use, which may be fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def user_cache_dir() -> Path:
     """The folder for files that can be made again: the built-in extractor, TensorRT engines."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
