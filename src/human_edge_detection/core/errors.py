@@ -1,7 +1,21 @@
-"""The exception that commands print without a traceback."""
+"""The exception that commands print without a traceback, and values in its messages."""
 
 from __future__ import annotations
 
 
 class InputError(ValueError):
     """Wrong input; the message names the file or parameter, its value and the way out."""
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """A value of a file as an error message can hold it: one line of at most ``limit`` characters.
+
+    Text is quoted, and its control characters are escaped.
+    """
+    if isinstance(value, str | bytes | list | tuple):
+        value = value[:limit]  # before anything of any length is written out
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits, endless nesting
+        text = f"a {type(value).__name__} that cannot be shown"
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"

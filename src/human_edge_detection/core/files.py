@@ -1,19 +1,24 @@
-"""Files on disk: written whole or not at all, and only regular ones read."""
+"""Files on disk: written whole or not at all, only regular ones read, with names made plain."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import posixpath
+import re
 import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.errors import InputError, shown
 
 LONGEST_SUFFIX = 16
 """Characters of an ending that a temporary file keeps, for writers that go by it."""
+
+_DRIVE = re.compile(r"^(?:[A-Za-z]:)+")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 @contextmanager
@@ -93,3 +98,27 @@ def check_regular(path: Path, what: str) -> None:
         raise InputError(f"{path} is a folder, not {article} {what} file")
     if not stat.S_ISREG(mode):
         raise InputError(f"{path} is no regular file but a pipe, device or socket: name a file")
+
+
+def is_regular(path: Path | str) -> bool:
+    """Whether there is a regular file; also of a path that cannot be one, or may not be seen."""
+    return os.path.isfile(path)
+
+
+def plain_name(name: str) -> str:
+    """A name out of an archive, a pattern or a file as a path that stays below its folder.
+
+    It has forward slashes, is relative, and has neither ``.``, ``..`` or empty parts, nor a drive
+    letter, nor control characters, for which it has ``_``: ``../../a//b.jpg`` becomes ``a/b.jpg``.
+
+    Raises:
+        InputError: if nothing is left of it.
+    """
+    kept: list[str] = []
+    for part in posixpath.normpath(name.replace(os.sep, "/")).split("/"):
+        part = part if kept else _DRIVE.sub("", part)
+        if part not in ("", ".", ".."):
+            kept.append(_CONTROL.sub("_", part))
+    if not kept:
+        raise InputError(f"{shown(name)} is no name of a file")
+    return "/".join(kept)

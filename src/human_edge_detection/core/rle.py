@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from human_edge_detection.core.structures import Bounds
+from human_edge_detection.core.structures import Bounds, FloatArray
 
 BoolArray = NDArray[np.bool_]
 
@@ -62,6 +62,14 @@ def decode_rle(rle: Rle) -> BoolArray:
     from pycocotools import mask as mask_api
 
     return np.asarray(mask_api.decode(rle), np.bool_)
+
+
+def rle_box(rle: Rle) -> FloatArray:
+    """The box float32 [4] x1, y1, x2, y2 around the mask of a compressed RLE; zeros if empty."""
+    from pycocotools import mask as mask_api
+
+    x, y, width, height = mask_api.toBbox(rle).tolist()
+    return np.array([x, y, x + width, y + height], np.float32)
 
 
 def decode_segmentation(segmentation: object, size_hw: tuple[int, int]) -> BoolArray:

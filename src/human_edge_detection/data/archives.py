@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import posixpath
 import struct
 import tarfile
 import threading
@@ -14,20 +14,32 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.errors import InputError, shown
+from human_edge_detection.core.files import check_regular, plain_name
 
+_LOGGER = logging.getLogger(__name__)
 ARCHIVE_SUFFIXES = frozenset({".zip", ".tar"})
 _PACKED = (".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst")
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _TAR_BLOCK = 512
 _MOST_OPEN = 32
+_FAR = 1 << 60
+MAX_MEMBER_BYTES = 512 << 20
+"""Bytes of the largest member that is read, unpacked."""
+
+_LIST_ERRORS = (
+    zipfile.BadZipFile, tarfile.TarError, EOFError, ValueError, NotImplementedError, IndexError,
+    KeyError, TypeError, AttributeError, OverflowError, AssertionError, RecursionError,
+    MemoryError, struct.error, zlib.error,
+)  # fmt: skip
+"""Exceptions of zipfile and tarfile on damaged archives, besides OSError."""
 
 
 class Member(NamedTuple):
     """Where a file lies in an archive.
 
     Attributes:
-        name: its path there, with forward slashes.
+        name: its path there, made plain: with forward slashes and without ``..``.
         offset: its first byte in a tar, that of its local header in a zip.
         stored: bytes that it takes there.
         is_zip: whether the archive is a zip.
@@ -46,12 +58,13 @@ class Member(NamedTuple):
 
 
 def list_members(path: Path) -> Iterator[Member]:
-    """The files in a zip or tar archive.
+    """The files in a zip or tar archive; one without a usable name is left out, with a warning.
 
     Raises:
         InputError: if it is none, ends too early, or is compressed or encrypted so that its
             members cannot be read one by one.
     """
+    check_regular(path, "archive")
     try:
         with open(path, "rb") as file:
             start = file.read(4)
@@ -72,65 +85,89 @@ def _zip_members(path: Path, start: bytes) -> Iterator[Member]:
     try:
         with zipfile.ZipFile(path) as archive:
             infos = [info for info in archive.infolist() if not info.is_dir()]
-    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+    except _LIST_ERRORS as error:
         cut = "ends too early: copy it again" if start[:2] == b"PK" else "is not a zip archive"
-        raise InputError(f"archive {path} {cut} ({error})") from error
+        raise InputError(f"archive {path} {cut} ({error!s:.200})") from error
     for info in infos:
         if info.flag_bits & 1:
             raise InputError(
-                f"archive {path} is encrypted ({info.filename}): pack it again without a password"
+                f"archive {path} is encrypted ({_short(info.filename)}): pack it again without a "
+                "password"
             )
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise InputError(
-                f"archive {path} packs {info.filename} by method {info.compress_type}: only stored "
-                "and deflated members can be read, pack it again with zip -0"
+                f"archive {path} packs {_short(info.filename)} by method {info.compress_type}: "
+                "only stored and deflated members can be read, pack it again with zip -0"
             )
-        yield Member(
-            _plain(info.filename), info.header_offset, info.compress_size, True,
-            info.compress_type == zipfile.ZIP_DEFLATED, info.CRC, info.file_size,
-        )  # fmt: skip
+        if name := _plain(info.filename, path):
+            yield Member(
+                name, _whole(info.header_offset), _whole(info.compress_size), True,
+                info.compress_type == zipfile.ZIP_DEFLATED, info.CRC, _whole(info.file_size),
+            )  # fmt: skip
 
 
 def _tar_members(path: Path) -> Iterator[Member]:
     try:
         with tarfile.open(path, "r:") as archive:
+            place = -1
             while (info := archive.next()) is not None:
-                if info.isreg() and not info.issparse():
-                    yield Member(
-                        _plain(info.name), info.offset_data, info.size, False, False, 0, info.size
-                    )
+                if archive.offset <= place:  # a negative size would be read for ever
+                    raise EOFError("its entries go backwards")
+                place = archive.offset
+                if info.isreg() and not info.issparse() and (name := _plain(info.name, path)):
+                    size = _whole(info.size)
+                    yield Member(name, _whole(info.offset_data), size, False, False, 0, size)
                 # It keeps every entry, a kilobyte each.
                 archive.members.clear()  # type: ignore[attr-defined]
             end = archive.offset
-    except (tarfile.TarError, EOFError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
+    except _LIST_ERRORS as error:
         what = "ends too early: copy it again" if "unexpected end" in str(error) else (
             "is neither a zip nor a plain tar archive"
         )  # fmt: skip
-        raise InputError(f"archive {path} {what} ({error})") from error
+        raise InputError(f"archive {path} {what} ({error!s:.200})") from error
     with open(path, "rb") as file:
         file.seek(end)
         if file.read(_TAR_BLOCK) != bytes(_TAR_BLOCK):  # of which tarfile itself says nothing
             raise InputError(f"archive {path} ends too early or is damaged: copy it again")
 
 
-def _plain(name: str) -> str:
-    return posixpath.normpath(name).lstrip("/")
+def _plain(name: str, path: Path) -> str:
+    """The plain name of a member, or nothing and a warning."""
+    try:
+        return plain_name(name)
+    except InputError as error:
+        _LOGGER.warning("archive %s: %s, left out", path, error)
+        return ""
 
 
-def read_member(file: BinaryIO, member: Member, path: Path) -> bytes:
+def _short(name: str) -> str:
+    return shown(name)[1:-1]
+
+
+def _whole(number: int) -> int:
+    """A number of an archive's list as one that fits; a false one then leads to no member."""
+    return min(max(int(number), 0), _FAR)
+
+
+def read_member(
+    file: BinaryIO, member: Member, path: Path, max_bytes: int = MAX_MEMBER_BYTES
+) -> bytes:
     """The bytes of one file of an archive.
 
     Args:
         file: the open archive.
         member: what to read.
         path: the archive, for messages.
+        max_bytes: a member of more bytes, packed or unpacked, is refused before it is read.
 
     Raises:
-        InputError: if they are not there or are damaged.
+        InputError: if they are not there, are too many, or are damaged.
     """
     where = f"archive {path}, member {member.name}"
+    if max(member.size, member.stored) > max_bytes:
+        raise InputError(
+            f"{where}: unpacks to {member.size} bytes, more than the {max_bytes} that are read"
+        )
     try:
         file.seek(member.offset)
         if member.is_zip:
@@ -142,9 +179,18 @@ def read_member(file: BinaryIO, member: Member, path: Path) -> bytes:
         if len(data) < member.stored:
             raise InputError(f"{where}: ends too early, copy the archive again")
         if member.is_deflated:
-            data = zlib.decompress(data, -zlib.MAX_WBITS)
-    except (OSError, struct.error, zlib.error) as error:
-        raise InputError(f"{where}: cannot be read ({error})") from error
+            # One byte more than the list says shows a list that is wrong, or a bomb.
+            data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, member.size + 1)
+    except InputError:
+        raise
+    except (OSError, ValueError, OverflowError, MemoryError, struct.error, zlib.error) as error:
+        reason = str(error) or type(error).__name__
+        raise InputError(f"{where}: cannot be read ({reason})") from error
+    if len(data) != member.size:
+        raise InputError(
+            f"{where}: is damaged (it has not the {member.size} bytes of the archive's list), "
+            "copy the archive again"
+        )
     if member.is_zip and zlib.crc32(data) != member.crc:
         raise InputError(f"{where}: is damaged (its check sum is wrong), copy the archive again")
     return data

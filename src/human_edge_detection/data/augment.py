@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as mask_api
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.geometry import AxisTransform, letterbox
+from human_edge_detection.core.rle import encode_mask
 from human_edge_detection.core.structures import FloatArray, ImageArray
 from human_edge_detection.data.annotations import Person, Photo, decode_mask
 
@@ -176,7 +176,7 @@ def paste_person(
     pasted, front = paste_cutout(image, Cutout(patch, mask), left, top)
     behind = [_hidden(person, front, photo.size_hw) for person in photo.people]
     new_id = PASTED_ID + min([0, *(person.id for person in photo.people)])
-    added = Person(new_id, _box(front), _encode(front), False, float(front.sum()))
+    added = Person(new_id, _box(front), encode_mask(front), False, float(front.sum()))
     people = (*(person for person in behind if person is not None), added)
     return pasted, replace(photo, people=people)
 
@@ -227,7 +227,7 @@ def _hidden(person: Person, front: BoolArray, size_hw: tuple[int, int]) -> Perso
         return None
     is_hidden = visible.sum() < MIN_VISIBLE * mask.sum()
     return Person(
-        person.id, _box(visible), _encode(visible), person.is_crowd or bool(is_hidden),
+        person.id, _box(visible), encode_mask(visible), person.is_crowd or bool(is_hidden),
         float(visible.sum()),
     )  # fmt: skip
 
@@ -239,8 +239,3 @@ def _extent(mask: BoolArray) -> tuple[int, int, int, int]:
 
 def _box(mask: BoolArray) -> FloatArray:
     return np.array(_extent(mask), np.float32)
-
-
-def _encode(mask: BoolArray) -> dict[str, object]:
-    encoded: dict[str, object] = mask_api.encode(np.asfortranarray(mask.astype(np.uint8)))
-    return encoded

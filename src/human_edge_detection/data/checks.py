@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from pycocotools import mask as mask_api
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import read_image, read_size
-from human_edge_detection.core.rle import compress
+from human_edge_detection.core.rle import compress, rle_box
 from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.data.annotations import Finding, Person, Photo
 from human_edge_detection.data.photos import PhotoFile
@@ -30,10 +30,10 @@ def file_findings(photo: Photo, *, decode: bool = False) -> Iterator[Finding]:
         decode: decode the pixels too, which finds truncated files.
     """
     where = f"image {photo.id} ({photo.file_name})"
-    if not photo.file.exists():
-        yield Finding("missing photo", where, "in none of the folders and archives")
-        return
     try:
+        if not photo.file.exists():
+            yield Finding("missing photo", where, "in none of the folders and archives")
+            return
         size_hw = read_image(photo.file).shape[:2] if decode else read_size(photo.file)
     except InputError as error:
         yield Finding("unreadable photo", where, str(error))
@@ -94,10 +94,9 @@ def mask_bounds(person: Person, size_hw: tuple[int, int]) -> FloatArray | None:
         corners = np.concatenate([points.min(axis=0), points.max(axis=0)])
     elif shape is not None:
         try:
-            x, y, width, height = mask_api.toBbox(compress(shape, size_hw))
+            corners = rle_box(compress(shape, size_hw))
         except ValueError:
             return None
-        corners = np.array([x, y, x + width, y + height], np.float32)
     else:
         return None
     limit = np.array([size_hw[1], size_hw[0]] * 2, np.float32)
@@ -117,13 +116,17 @@ def repeated_ids(photos: Iterable[Photo]) -> Iterator[Finding]:
 
 
 def same_content(files: Iterable[PhotoFile]) -> list[list[Path]]:
-    """Groups of files with the same bytes; only files of equal length are read."""
+    """Groups of files with the same bytes; only files of equal length are read.
+
+    Files that cannot be read belong to no group.
+    """
     by_size: dict[int, list[PhotoFile]] = defaultdict(list)
-    for file in {file.path: file for file in files}.values():
-        by_size[file.size()].append(file)
     by_hash: dict[bytes, list[Path]] = defaultdict(list)
+    for file in {file.path: file for file in files}.values():
+        with contextlib.suppress(InputError):
+            by_size[file.size()].append(file)
     for group in by_size.values():
-        if len(group) > 1:
-            for file in group:
+        for file in group if len(group) > 1 else ():
+            with contextlib.suppress(InputError):
                 by_hash[hashlib.sha256(file.read()).digest()].append(file.path)
     return [group for group in by_hash.values() if len(group) > 1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,9 @@ from typing import Any
 
 import msgspec
 
-from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.errors import InputError, shown
+from human_edge_detection.core.files import check_regular
+from human_edge_detection.data.annotations import Finding
 from human_edge_detection.data.photo_table import ImageColumns
 
 Text = msgspec.Raw | bytes
@@ -42,7 +45,7 @@ def reading(ann_path: Path | str) -> Iterator[None]:
     except (ValueError, RecursionError) as error:  # bad JSON, bad UTF-8, endless nesting
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{ann_path} is not JSON ({error}): is the file whole?") from error
+        raise InputError(f"{ann_path} is not JSON ({error!s:.200}): is the file whole?") from error
 
 
 class CocoFile:
@@ -54,30 +57,47 @@ class CocoFile:
         path: the file.
 
     Attributes:
-        images: the entries of ``images`` as columns.
-        image_texts: each entry of ``images``.
+        images: the usable entries of ``images`` as columns.
+        image_texts: each of these entries.
+        faults: what is wrong with the other entries of ``images``.
+        faulty_ids: the ids of these, as far as they have one.
         annotation_texts: each entry of ``annotations``.
         categories: the entries of ``categories``.
         members: each member of the file, in order.
 
     Raises:
-        InputError: if the file is missing, is not JSON, or is not COCO annotations.
+        InputError: if the file is missing, is not a regular file, is not JSON, or is not COCO
+            annotations.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.path, self.images = path, ImageColumns()
+        self.image_texts: list[Text] = []
+        self.faults: list[Finding] = []
+        self.faulty_ids: set[int] = set()
+        check_regular(Path(path), "annotation")
         with reading(path):
             self.members = _split_object(Path(path).read_bytes().removeprefix(codecs.BOM_UTF8))
             texts = [self._list(key) for key in ("images", "annotations", "categories")]
-            self.image_texts, self.annotation_texts, categories = texts
+            images, self.annotation_texts, categories = texts
             self.categories = [_content(text) for text in categories]
-            for text in self.image_texts:
-                self.images.add(_content(text))
-        if self.images.fault:
-            raise InputError(f"{path}: {self.images.fault}")
+            for number, text in enumerate(images):
+                self._add_image(number, text)
         if len(set(self.images.ids)) < len(self.images.ids):
             twice = Counter(self.images.ids).most_common(1)[0][0]
             raise InputError(f"{path}: image id {twice} stands for several images")
+
+    def _add_image(self, number: int, text: Text) -> None:
+        record = _content(text)
+        if not (fault := self.images.add(record)):
+            self.image_texts.append(text)
+            return
+        identity = record.get("id") if isinstance(record, dict) else None
+        where = f"image number {number}"
+        if isinstance(identity, int):
+            self.faulty_ids.add(identity)
+            where = f"image {shown(identity)}"
+        self.faults.append(Finding("bad image", where, fault))
 
     def _list(self, key: str) -> Sequence[Text]:
         elements = _split_list(self.members.get(key, b"null"))
@@ -100,15 +120,19 @@ class CocoFile:
         names = {str(item.get("name", "")): item.get("id") for item in records}
         for name, identity in names.items():
             if name.lower() == "person" or len(self.categories) == 1:
-                if isinstance(identity, (int, float)):
+                if isinstance(identity, int | float) and identity % 1 == 0:  # so is no NaN
                     return int(identity)
-                raise InputError(f"{self.path}: the id of category '{name}' is no number")
+                raise InputError(
+                    f"{self.path}: the id of category {shown(name)} must be a whole number, but "
+                    f"got {shown(identity)}"
+                )
+        some = ", ".join(shown(name)[1:-1] for name in list(names)[:8])
         raise InputError(
-            f"{self.path}: no category is named 'person'; there are {', '.join(names)}"
+            f"{self.path}: no category is named 'person' among its {len(names)}: {some}"
         )
 
-    def annotations_of(self, category: int) -> Iterator[tuple[int, bytes, Any]]:
-        """Number, text and content of each annotation of a category, and of those that are none.
+    def annotations_of(self, category: int) -> Iterator[tuple[int, Any]]:
+        """Number and content of each annotation of a category, and of those that are none.
 
         Raises:
             InputError: if one cannot be decoded.
@@ -122,15 +146,25 @@ class CocoFile:
                 if found == category:
                     record = _content(text)
                     if not isinstance(record, dict) or record.get("category_id") == category:
-                        yield number, bytes(text), record
+                        yield number, record
 
 
 def _content(text: Text) -> Any:
     """The value of a JSON text, as :mod:`json` reads it, in a third of the time."""
     try:
         return msgspec.json.decode(text)
-    except msgspec.DecodeError:  # also numbers beyond floats, which json reads as infinity
-        return json.loads(bytes(text))
+    except msgspec.DecodeError:  # also numbers beyond floats, which become infinite
+        return _loads(bytes(text))
+
+
+def _loads(data: bytes) -> Any:
+    """The content of a JSON text, with integers that Python refuses to read as infinite ones."""
+    return json.loads(data, parse_int=_integer)
+
+
+def _integer(digits: str) -> float:
+    most = sys.get_int_max_str_digits() if hasattr(sys, "get_int_max_str_digits") else 0
+    return int(digits) if len(digits) <= (most or 4300) else float(digits)
 
 
 def _split_object(data: bytes) -> Mapping[str, Text]:
@@ -142,7 +176,7 @@ def _split_object(data: bytes) -> Mapping[str, Text]:
     except msgspec.DecodeError:
         if not _PYTHON_ONLY.search(data):
             raise
-    content = json.loads(data)
+    content = _loads(data)
     members = content.items() if isinstance(content, dict) else ()
     return {key: json.dumps(value).encode() for key, value in members}
 
@@ -154,5 +188,5 @@ def _split_list(text: Text) -> Sequence[Text] | None:
     except msgspec.ValidationError:
         return None
     except msgspec.DecodeError:
-        content = json.loads(bytes(text))
+        content = _loads(bytes(text))
     return [json.dumps(item).encode() for item in content] if isinstance(content, list) else None

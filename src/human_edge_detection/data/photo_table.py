@@ -6,21 +6,28 @@ hundreds of thousands of Python objects would (their reference counts change).
 
 from __future__ import annotations
 
-import json
+import os
+import posixpath
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from human_edge_detection.core.errors import InputError, shown
+from human_edge_detection.core.files import plain_name
+from human_edge_detection.core.images import MAX_PIXELS
 from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.data.annotations import Person, Photo
 from human_edge_detection.data.photos import PhotoStore
 
 IntArray = NDArray[np.int64]
+MAX_SIDE = 100_000
+"""Longest side in pixels of a photo: what is computed per row or column has to fit into memory."""
 
 
 class PackedTexts:
@@ -52,28 +59,37 @@ class ImageColumns:
         names: ``file_name`` as UTF-8.
         sources: ``source`` as UTF-8, empty where there is none.
         exhaustive: 0 where the photo may show people without an annotation.
-        fault: what is wrong with the first unusable entry, after which none is added; or ``""``.
     """
 
     def __init__(self) -> None:
         self.ids, self.sizes_hw = array("q"), array("i")
         self.names, self.sources = PackedTexts(), PackedTexts()
         self.exhaustive = bytearray()
-        self.fault = ""
 
     def __len__(self) -> int:
         return len(self.exhaustive)
 
-    def add(self, record: Any) -> None:
-        """Add an entry, or set ``fault``."""
-        if self.fault:
-            return
+    def add(self, record: Any) -> str:
+        """Add an entry, or return what makes it unusable."""
+        if not isinstance(record, dict):
+            return f"is {shown(record)}, not an object"
+        identity, name = record.get("id"), record.get("file_name")
+        if not isinstance(identity, int) or not abs(identity) < 2**63:
+            return f"id {shown(identity)} is not a whole number"
+        if fault := _name_fault(name):
+            return fault
         try:
-            self.fault = self._add(record)
+            size_hw = int(record["height"]), int(record["width"])
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            self.fault = (
-                f"an entry of 'images' lacks a usable id, file_name, height or width ({error!r})"
-            )
+            return f"lacks a usable height or width ({type(error).__name__} {error!s:.80})"
+        if fault := _size_fault(*size_hw):
+            return fault
+        self.ids.append(identity)
+        self.sizes_hw.extend(size_hw)
+        self.names.append(str(name).encode("utf-8", "surrogatepass"))
+        self.sources.append(str(record.get("source", "")).encode("utf-8", "surrogatepass"))
+        self.exhaustive.append(bool(record.get("exhaustive", True)))
+        return ""
 
     def name(self, row: int) -> str:
         """The ``file_name`` of one entry."""
@@ -83,17 +99,27 @@ class ImageColumns:
         """Height and width of one entry."""
         return self.sizes_hw[2 * row], self.sizes_hw[2 * row + 1]
 
-    def _add(self, record: Any) -> str:
-        identity, size_hw = record["id"], (int(record["height"]), int(record["width"]))
-        name = str(record["file_name"])
-        if not isinstance(identity, int):
-            return f"image id {identity!r} is not a whole number"
-        self.ids.append(identity)
-        self.sizes_hw.extend(size_hw)
-        self.names.append(name.encode("utf-8", "surrogatepass"))
-        self.sources.append(str(record.get("source", "")).encode("utf-8", "surrogatepass"))
-        self.exhaustive.append(bool(record.get("exhaustive", True)))
-        return ""
+
+def _size_fault(height: int, width: int) -> str:
+    if min(height, width) < 1:
+        return f"height {height!s:.20} and width {width!s:.20} must be at least 1"
+    if max(height, width) > MAX_SIDE or height * width > MAX_PIXELS:
+        return (
+            f"height {shown(height, 20)} and width {shown(width, 20)} are more than "
+            f"{MAX_PIXELS} pixels or a side of more than {MAX_SIDE}"
+        )
+    return ""
+
+
+def _name_fault(name: object) -> str:
+    """What is wrong with a ``file_name``, which has to lie below the folder of the photos."""
+    try:
+        slashed = posixpath.normpath(name.replace(os.sep, "/")) if isinstance(name, str) else ""
+        if plain_name(slashed) == slashed:
+            return ""
+    except InputError:
+        pass
+    return f"file_name {shown(name)} is not a name below the folder of the photos"
 
 
 @dataclass(frozen=True)
@@ -107,7 +133,7 @@ class PeopleColumns:
         areas: float64 [P], square pixels.
         is_crowd: bool [P].
         has_mask: bool [P].
-        records: the JSON of each annotation with a mask, empty for the others.
+        records: the ``segmentation`` of each person with a mask as JSON, empty for the others.
     """
 
     image_rows: IntArray
@@ -125,7 +151,7 @@ class PeopleColumns:
 
     def person(self, row: int) -> Person:
         """The person of a row, with the segmentation parsed."""
-        shape = json.loads(self.records[row])["segmentation"] if self.has_mask[row] else None
+        shape = msgspec.json.decode(self.records[row]) if self.has_mask[row] else None
         return Person(
             int(self.ids[row]), self.boxes_xyxy[row], shape, bool(self.is_crowd[row]),
             float(self.areas[row]),

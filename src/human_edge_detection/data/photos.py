@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.files import check_regular, is_regular
 from human_edge_detection.data.archives import (
     ARCHIVE_SUFFIXES,
     Member,
@@ -105,7 +106,7 @@ class PhotoStore:
     def _find(self, name: str) -> Path | str | None:
         """The file in a folder, or the whole name of the member of an archive."""
         for folder in self._folders:
-            if (path := folder / name).is_file():
+            if is_regular(path := folder / name):
                 return path
         plain = posixpath.normpath(name)
         for known in (plain, *(f"{top}/{plain}" for top in self._tops)):
@@ -121,8 +122,8 @@ class PhotoStore:
     def _known(self, name: str) -> Path | str:
         found = self._find(name)
         if found is None:
-            shown = ", ".join(map(str, self.places[:3])) + (", …" if self.places[3:] else "")
-            raise InputError(f"no photo {name} in {shown}: complete the photos, or the annotations")
+            some = ", ".join(map(str, self.places[:3])) + (", …" if self.places[3:] else "")
+            raise InputError(f"no photo {name} in {some}: complete the photos, or the annotations")
         return found
 
     def _member(self, name: str) -> tuple[Path, Member]:
@@ -158,7 +159,7 @@ class PhotoFile:
     def exists(self) -> bool:
         """Whether the file is there."""
         if isinstance(self.place, Path):
-            return self.path.is_file()
+            return is_regular(self.path)
         return self.name in self.place
 
     def size(self) -> int:
@@ -197,14 +198,24 @@ def open_photos(paths: Sequence[Path], flag: str) -> Path | PhotoStore:
 
 
 def _expand(path: Path, flag: str) -> list[Path]:
-    if not path.exists():
-        if not glob.has_magic(str(path)):
-            raise InputError(f"{flag} {path} does not exist: check the path")
-        if not (found := sorted(glob.glob(str(path), recursive=True))):
+    if not os.path.exists(path):
+        if not glob.has_magic(str(path)) or "\0" in str(path):
+            raise InputError(f"{flag} {path!s:.300} does not exist: check the path")
+        found = filter(os.path.exists, sorted(glob.glob(str(path), recursive=True)))
+        places = [place for item in found for place in _expand(Path(item), flag)]
+        if not places:
             raise InputError(f"{flag} {path} fits no file: check the pattern")
-        return [place for item in found for place in _expand(Path(item), flag)]
+        return places
     if not path.is_dir():
         return [path]
+    try:
+        return _in_folder(path)
+    except OSError as error:
+        raise InputError(f"{flag} {path} may not be read: {error.strerror or error}") from error
+
+
+def _in_folder(path: Path) -> list[Path]:
+    """The archives of a folder that holds no photos, else the folder itself."""
     shards = []
     for entry in os.scandir(path):
         suffix = Path(entry.name).suffix.lower()
@@ -215,11 +226,14 @@ def _expand(path: Path, flag: str) -> list[Path]:
 
 
 def _read(path: Path) -> bytes:
+    check_regular(path, "photo")
     try:
         return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"photo {path} cannot be read: {error.strerror or error}") from error
+    except (OSError, MemoryError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it does not fit into memory"
+        raise InputError(f"photo {path} cannot be read: {reason}") from error
 
 
 def _size(path: Path) -> int:
+    check_regular(path, "photo")
     return path.stat().st_size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from human_edge_detection.core.boxes import box_iou, padded_rois
-from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.files import write_atomically
+from human_edge_detection.core.errors import InputError, shown
+from human_edge_detection.core.files import check_regular, write_atomically
 from human_edge_detection.core.options import DEFAULT_DATA_STATS, option, require_at_least
 from human_edge_detection.core.structures import FloatArray, MaskClass
 from human_edge_detection.data.annotations import Photo
@@ -29,6 +30,7 @@ SEPARATION = 1.2
 
 _CLASS_NAMES = [kind.name.lower() for kind in MaskClass]
 _OVERLAPS = (0.1, 0.3, 0.5)
+_MAX_PAIRS = 1 << 22
 _PERCENTILES = (5, 25, 50, 75, 95)
 
 
@@ -100,9 +102,14 @@ def _measure_photo(photo: Photo, size: int, padding: float) -> tuple[FloatArray,
 
 
 def _closest(boxes: FloatArray) -> FloatArray:
-    iou = box_iou(boxes, boxes)
-    np.fill_diagonal(iou, 0)
-    return np.asarray(iou.max(axis=1, initial=0), np.float32)
+    """The largest IoU of each box with another one; a crowd's pairs are computed in blocks."""
+    closest = np.zeros(len(boxes), np.float32)
+    step = max(1, _MAX_PAIRS // max(1, len(boxes)))
+    for first in range(0, len(boxes), step):
+        iou = box_iou(boxes[first : first + step], boxes)
+        iou[np.arange(len(iou)), first + np.arange(len(iou))] = 0
+        closest[first : first + step] = iou.max(axis=1, initial=0)
+    return closest
 
 
 def _by_class(values: Sequence[float]) -> dict[str, float]:
@@ -151,17 +158,23 @@ def read_weights(path: Path | str) -> NDArray[np.float64]:
     Raises:
         InputError: if the file is no statistics file, or its weights are not three above zero.
     """
+    check_regular(Path(path), "statistics")
     try:
         content = json.loads(Path(path).read_bytes())
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}): make it anew with 'stats'") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path} is not JSON ({error!s:.200}): make it anew with 'stats'"
+        ) from error
     content = content if isinstance(content, dict) else {}
     if "separation_aware_weights" in content:
         return _three(content["separation_aware_weights"], path, "separation_aware_weights")
     if "pixel_ratios" in content:
-        return separation_aware_weights(_three(content["pixel_ratios"], path, "pixel_ratios"))
+        ratios = _three(content["pixel_ratios"], path, "pixel_ratios")
+        if ratios.sum() > 1.01:
+            raise InputError(f"{path}: 'pixel_ratios' are {ratios.tolist()}: their sum must be 1")
+        return separation_aware_weights(ratios)
     raise InputError(f"{path} has no 'separation_aware_weights': make it anew with 'stats'")
 
 
@@ -170,10 +183,11 @@ def _three(values: Any, path: Path | str, key: str) -> NDArray[np.float64]:
         values = [values.get(name, values.get(str(i))) for i, name in enumerate(_CLASS_NAMES)]
     try:
         found = np.asarray(values, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         found = np.zeros(0)
-    if found.shape != (3,) or not (np.isfinite(found) & (found > 0)).all():
-        raise InputError(f"{path}: '{key}' must be three numbers above 0, but got {values}")
+    limit = np.finfo(np.float32)
+    if found.shape != (3,) or not ((found >= limit.tiny) & (found <= limit.max)).all():
+        raise InputError(f"{path}: '{key}' must be three numbers above 0, but got {shown(values)}")
     return found
 
 
@@ -201,9 +215,10 @@ def find_class_weights(
         InputError: if the file that the user typed is missing, or has no usable weights.
     """
     path = data_stats or DEFAULT_DATA_STATS
-    if data_stats is not None and not path.exists():
+    exists = os.path.exists(path)
+    if data_stats is not None and not exists:
         raise InputError(f"--data_stats {path} does not exist: write it with 'stats', or omit it")
-    if path.exists():
+    if exists:
         return tuple(float(value) for value in read_weights(path))
     stats = measure(photos, padding=roi_padding)
     return tuple(float(value) for value in stats["separation_aware_weights"].values())

@@ -14,6 +14,7 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import write_atomically
 from human_edge_detection.core.options import option
 from human_edge_detection.data.coco_file import CocoFile, Text
+from human_edge_detection.data.coco_reader import MAX_FAULT_SHARE, refuse_many, report_faults
 from human_edge_detection.data.photo_table import IntArray
 
 _LOGGER = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ def keep_people(coco: CocoFile) -> Subset:
     category = coco.person_category()
     row_of = {identity: row for row, identity in enumerate(coco.images.ids)}
     people, crowded = [], set()
-    for number, _, item in coco.annotations_of(category):
+    for number, item in coco.annotations_of(category):
         image_id = item.get("image_id") if isinstance(item, dict) else None
         row = row_of.get(image_id) if isinstance(image_id, int) else None
         if row is not None:
@@ -125,7 +126,11 @@ def _add_list(text: bytearray, items: Iterable[Text]) -> None:
 def run_subset(options: SubsetOptions) -> None:
     """Write ``NAME_person_only_no_crowd.json`` and its small versions, and print their names."""
     for ann_path in options.ann:
-        people = keep_people(CocoFile(ann_path))
+        coco = CocoFile(ann_path)
+        total = len(coco.images) + len(coco.faults)
+        refuse_many(coco.faults, total, "photos", MAX_FAULT_SHARE, ann_path)
+        report_faults(coco.faults, ann_path)
+        people = keep_people(coco)
         total = len(people.image_rows)
         if not total:
             raise InputError(f"{ann_path}: every photo is without people or shows a crowd region")

@@ -20,6 +20,8 @@ from human_edge_detection.data.annotations import Person, Photo, decode_mask
 
 _LOGGER = logging.getLogger(__name__)
 _Window = tuple[int, int, int, int]
+MAX_MASK_BYTES = 512 << 20
+"""Memory for the masks of one photo; its other people are taken as boxes of unknown shape."""
 
 
 class PhotoMasks:
@@ -34,14 +36,30 @@ class PhotoMasks:
     """
 
     def __init__(self, photo: Photo) -> None:
-        """Decode every mask of ``photo`` once."""
+        """Decode every mask of ``photo`` once.
+
+        Raises:
+            InputError: if they do not fit into memory.
+        """
         self.size_hw = photo.size_hw
         self.exhaustive = photo.exhaustive
         self._masks: list[tuple[_Window, NDArray[np.bool_]] | None] = []
+        try:
+            self._decode_all(photo)
+        except MemoryError as error:
+            width, height = photo.size_hw[::-1]
+            raise InputError(
+                f"{photo.path}: the masks of {len(photo.people)} people in {width}x{height} pixels "
+                "do not fit into memory"
+            ) from error
+        self.known = np.array([mask is not None for mask in self._masks], np.bool_)
+
+    def _decode_all(self, photo: Photo) -> None:
         self._count = np.zeros(photo.size_hw, np.uint16)
         self._unknown = np.zeros(photo.size_hw, np.bool_)
+        free = MAX_MASK_BYTES
         for person in photo.people:
-            mask = _decode(person, photo)
+            mask = _decode(person, photo) if free > 0 else None
             trimmed = None
             if mask is None:
                 x1, y1, x2, y2 = pixel_bounds(person.box_xyxy, photo.size_hw)
@@ -52,9 +70,12 @@ class PhotoMasks:
                 trimmed = _trim(mask)
                 x1, y1, x2, y2 = trimmed[0]
                 self._count[y1:y2, x1:x2] += trimmed[1]
+                free -= trimmed[1].nbytes
             self._masks.append(trimmed)
+        if free <= 0:
+            _LOGGER.warning("%s: masks of over %d MiB, the rest is taken as boxes of unknown shape",
+                            photo.path, MAX_MASK_BYTES >> 20)  # fmt: skip
         self._unknown &= self._count == 0
-        self.known = np.array([mask is not None for mask in self._masks], np.bool_)
 
     def target(self, index: int, window: _Window) -> NDArray[np.bool_]:
         """Person ``index``'s mask in a window of whole pixels, bool [h, w]."""

@@ -23,7 +23,7 @@ from human_edge_detection.core.boxes import padded_rois
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import check_regular
 from human_edge_detection.core.geometry import crop_mask
-from human_edge_detection.core.rle import Rle, compress, decode_rle, encode_mask
+from human_edge_detection.core.rle import Rle, compress, decode_rle, encode_mask, rle_box
 from human_edge_detection.core.structures import FloatArray, MaskClass
 from human_edge_detection.data.annotations import Person, Photo, decode_mask
 from human_edge_detection.data.targets import PhotoMasks, roi_targets
@@ -175,18 +175,13 @@ def read_label_maps(folder: Path, photos: Sequence[Photo]) -> Predictions:
             raise InputError(f"{path} is not a label map of {photo.size_hw[1]}x{photo.size_hw[0]}")
         numbers = [int(number) for number in np.unique(labels) if number]
         rles = [encode_mask(np.asarray(labels == number)) for number in numbers]
-        found[photo.id] = [Prediction(rle, _box_of(rle)) for rle in rles]
+        found[photo.id] = [Prediction(rle, rle_box(rle)) for rle in rles]
     if not found:
         raise InputError(
             f"{folder} holds neither one .json of COCO results nor labels/NAME.png of the photos "
             "in --val_ann"
         )
     return found
-
-
-def _box_of(rle: Rle) -> FloatArray:
-    x, y, width, height = mask_api.toBbox(rle).tolist()
-    return np.array([x, y, x + width, y + height], np.float32)
 
 
 def evaluate_predictions(
