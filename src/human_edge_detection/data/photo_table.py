@@ -18,9 +18,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from human_edge_detection.core import MAX_PIXELS
 from human_edge_detection.core.errors import InputError, shown
 from human_edge_detection.core.files import plain_name
-from human_edge_detection.core.images import MAX_PIXELS
 from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.data.annotations import Person, Photo
 from human_edge_detection.data.photos import PhotoStore
