@@ -23,7 +23,7 @@ def test_a_second_log_knows_what_the_first_finished(tmp_path):
     first, second = photo(tmp_path, "a.jpg"), photo(tmp_path, "b.jpg")
     log = ResumeLog(tmp_path / "out", {"threshold": 0.5})
     assert log.finished(first) is None
-    log.add(first, "a", image_id=3, results=[{"image_id": 3}])
+    log.add(first, "a", first.stamp(), image_id=3, results=[{"image_id": 3}])
     again = ResumeLog(tmp_path / "out", {"threshold": 0.5})
     assert again.finished(first)["image_id"] == 3 and again.finished(second) is None
     assert ResumeLog(tmp_path / "out", {"threshold": 0.5}, overwrite=True).finished(first) is None
@@ -32,29 +32,29 @@ def test_a_second_log_knows_what_the_first_finished(tmp_path):
 def test_a_photo_that_changed_is_not_finished(tmp_path):
     source = photo(tmp_path, "a.jpg")
     log = ResumeLog(tmp_path / "out", {})
-    log.add(source, "a", image_id=1, results=[{"image_id": 1, "old": True}])
+    log.add(source, "a", source.stamp(), image_id=1, results=[{"image_id": 1, "old": True}])
     source.path.write_bytes(b"another photo")
     assert log.finished(source) is None
-    log.add(source, "a", image_id=1, results=[{"image_id": 1}])
+    log.add(source, "a", source.stamp(), image_id=1, results=[{"image_id": 1}])
     assert list(log.results()) == [{"image_id": 1}]
 
 
 def test_a_line_cut_off_by_a_crash_does_not_count(tmp_path):
     first, second = photo(tmp_path, "a.jpg"), photo(tmp_path, "b.jpg")
     log = ResumeLog(tmp_path / "out", {})
-    log.add(first, "a", image_id=1, results=[])
-    log.add(second, "b", image_id=2, results=[])
+    log.add(first, "a", first.stamp(), image_id=1, results=[])
+    log.add(second, "b", second.stamp(), image_id=2, results=[])
     path = tmp_path / "out" / LOG_NAME
     path.write_text(path.read_text()[:-20])
     again = ResumeLog(tmp_path / "out", {})
     assert again.finished(first) and not again.finished(second)
-    again.add(second, "b", image_id=2, results=[])
+    again.add(second, "b", second.stamp(), image_id=2, results=[])
     assert ResumeLog(tmp_path / "out", {}).finished(second)
 
 
 def test_other_settings_are_refused_by_flag(tmp_path):
     ResumeLog(tmp_path, {"--threshold": 0.5, "--fuse": "max"})
-    with pytest.raises(InputError, match=r"--threshold: 0\.5, now 0\.6.*--overwrite"):
+    with pytest.raises(InputError, match=r"--threshold: 0\.5, now 0\.6.*overwrite it"):
         ResumeLog(tmp_path, {"--threshold": 0.6, "--fuse": "max"})
     ResumeLog(tmp_path, {"--threshold": 0.6}, overwrite=True)
 
@@ -67,7 +67,7 @@ def test_names_and_ids_are_given_once(tmp_path):
     assert log.claim(png, 5) == ("a_png", 6)
     assert log.claim(other, 2) == ("a_jpg", 2)
     assert log.claim(third, 7) == ("a_jpg_2", 7)
-    log.add(png, "a_png", image_id=6, results=[])
+    log.add(png, "a_png", png.stamp(), image_id=6, results=[])
     assert ResumeLog(tmp_path / "out", {}).claim(jpg, 6) == ("a", 7)
 
 
@@ -75,12 +75,13 @@ def test_predictions_are_one_json_list(tmp_path):
     log = ResumeLog(tmp_path / "out", {})
     assert json.loads(log.write_predictions().read_text()) == []
     for number, name in ((2, "a.jpg"), (1, "b.jpg")):
-        log.add(photo(tmp_path, name), name, image_id=number, results=[{"image_id": number}] * 2)
+        twice = [{"image_id": number}] * 2
+        log.add(photo(tmp_path, name), name, [1, 2], image_id=number, results=twice)
     found = json.loads(log.write_predictions().read_text())
     assert [item["image_id"] for item in found] == [1, 1, 2, 2]
 
 
 def test_an_output_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"--output .*file.* cannot be written"):
+    with pytest.raises(InputError, match=r"output .*file.* cannot be written"):
         ResumeLog(tmp_path / "file" / "out", {})

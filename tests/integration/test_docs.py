@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 
 from doc_commands import HAS_BASH, ROOT, commands_of, program_of, shell_blocks
 from human_edge_detection.cli import COMMANDS, load
-from human_edge_detection.core.options import parse
+from human_edge_detection.core.options import option_fields, parse
 
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "ARCHITECTURE.md", *(ROOT / "docs").glob("*.md")])
 SCRIPTS = {"main.py": "train", "validate.py": "validate", "test_pipeline.py": "check"}
@@ -81,7 +80,7 @@ def test_what_is_wrong_in_a_document_is_found(tmp_path: Path) -> None:
 def known_flags() -> set[str]:
     """The flags of all commands."""
     classes = {load(name) for name, _, _ in COMMANDS.values()}
-    return {field.name for options in classes for field in dataclasses.fields(options)}
+    return {field.name for options in classes for field in option_fields(options)}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.name))

@@ -6,12 +6,13 @@ import argparse
 import importlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.errors import InputError, one_line
 from human_edge_detection.core.options import add_options, read_options
 
 COMMANDS = {
@@ -134,7 +135,7 @@ def _run(read: Callable[[], object], find: Callable[[], Callable[[object], int |
         options = read()
         return int(find()(options) or 0)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_shown(str(error))}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
         if error.name not in TRAINING_PACKAGES:
@@ -144,3 +145,8 @@ def _run(read: Callable[[], object], find: Callable[[], Callable[[object], int |
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _shown(message: str) -> str:
+    """A message on one line, but for a list, whose lines are indented."""
+    return "\n".join(map(one_line, re.split(r"\n(?=  )", message)))

@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.errors import InputError, one_line
 from human_edge_detection.inference.batch import Job, PredictRun, Tally
 from human_edge_detection.inference.box_files import open_boxes
-from human_edge_detection.inference.boxes import BoxFile
+from human_edge_detection.inference.boxes import MAX_DIGITS, BoxFile
 from human_edge_detection.inference.options import PredictOptions
 from human_edge_detection.inference.predictor import MaskPredictor
-from human_edge_detection.inference.resume_log import ResumeLog
+from human_edge_detection.inference.resume_log import ResumeLog, reserved
 from human_edge_detection.inference.sources import Source, find_sources
 from human_edge_detection.inference.writers import FORMATS
 from human_edge_detection.runtime.model_files import ModelFiles, name_files
@@ -42,7 +42,20 @@ def run_predict(options: PredictOptions) -> int:
         options.model, options.extractors, options.detector, options.detector_layout,
         options.person_class, SessionOptions(options.device),
     )  # fmt: skip
-    log = ResumeLog(options.output, _settings(options, files), options.overwrite)
+    settings, unknown = _settings(options, files), len(sources) - len(jobs)
+    with reserved(options.output):
+        log = ResumeLog(options.output, settings, options.overwrite)
+        return _work(options, files, boxes, log, jobs, unknown)
+
+
+def _work(
+    options: PredictOptions,
+    files: ModelFiles,
+    boxes: BoxFile | None,
+    log: ResumeLog,
+    jobs: list[Job],
+    unknown: int,
+) -> int:
     rest = [job for job in jobs if log.finished(job.source) is None]
     tally = Tally()
     try:
@@ -53,7 +66,7 @@ def run_predict(options: PredictOptions) -> int:
         if any(FORMATS[kind].in_predictions for kind in options.save_kinds):
             log.write_predictions()
     old = [fault for job in jobs for fault in (log.finished(job.source) or {}).get("faults", ())]
-    return summarise(options, tally, len(jobs) - len(rest), len(sources) - len(jobs), old)
+    return summarise(options, tally, len(jobs) - len(rest), unknown, old)
 
 
 def plan(sources: list[Source], boxes: BoxFile | None, options: PredictOptions) -> list[Job]:
@@ -66,7 +79,7 @@ def plan(sources: list[Source], boxes: BoxFile | None, options: PredictOptions) 
     users: dict[str, Source] = {}
     for number, source in enumerate(sources, start=1):
         key = None
-        if boxes is not None:
+        if boxes is not None and not source.fault:
             if source.is_video:
                 raise InputError(
                     f"SOURCE {source.path}: --boxes is for photos; a video needs a --detector"
@@ -81,7 +94,7 @@ def plan(sources: list[Source], boxes: BoxFile | None, options: PredictOptions) 
                 )
             users[key] = source
         stem = source.path.stem
-        wanted = int(stem) if stem.isdecimal() and len(stem) < 16 else number
+        wanted = int(stem) if stem.isdecimal() and len(stem) < MAX_DIGITS else number
         jobs.append(Job(source, key, wanted))
     if not jobs:
         raise InputError(
@@ -135,7 +148,7 @@ def summarise(
     for title, lines in (("skipped", tally.failed), ("boxes left out", faults)):
         if lines:
             print(f"{len(lines)} {title}:")
-            print("\n".join(f"  {line}" for line in lines[:20]))
+            print("\n".join(f"  {one_line(line)}" for line in lines[:20]))
             if len(lines) > 20:
                 print(f"  … and {len(lines) - 20} more")
     return 1 if tally.failed or faults else 0

@@ -19,3 +19,10 @@ def shown(value: object, limit: int = 80) -> str:
     except (ValueError, RecursionError):  # a number of thousands of digits, endless nesting
         text = f"a {type(value).__name__} that cannot be shown"
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def one_line(text: str, limit: int = 600) -> str:
+    """A message on one line, control characters escaped, cut in its middle to ``limit``."""
+    if len(text) > limit:
+        text = f"{text[: limit // 2]} … {text[-limit // 2 :]}"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -17,6 +17,9 @@ from human_edge_detection.core.errors import InputError, shown
 LONGEST_SUFFIX = 16
 """Characters of an ending that a temporary file keeps, for writers that go by it."""
 
+PARTIAL_NAME = re.compile(r"\.[0-9a-f]{16}\.part(\..*)?")
+"""Names of temporary files, which only a killed process leaves behind."""
+
 _DRIVE = re.compile(r"^(?:[A-Za-z]:)+")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 

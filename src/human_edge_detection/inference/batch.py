@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import logging
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from tqdm import tqdm
 
-from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.images import PreparedImage, read_image
+from human_edge_detection.core.errors import InputError, one_line
+from human_edge_detection.core.images import PreparedImage
 from human_edge_detection.core.structures import ImageArray
 from human_edge_detection.inference.background import BackgroundWriter, read_ahead
 from human_edge_detection.inference.boxes import BoxFile, ImageBoxes
@@ -24,6 +27,8 @@ from human_edge_detection.inference.resume_log import ResumeLog
 from human_edge_detection.inference.sources import Frame, Source, VideoReader
 from human_edge_detection.inference.writers import Output, Picture, open_film, write_picture
 from human_edge_detection.masks.instance_masks import InstanceMasks
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,11 +48,39 @@ class Job:
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo that was read and prepared, with its boxes if a box file has them."""
+    """A photo that was read and prepared.
+
+    Attributes:
+        image: uint8 [H, W, 3] RGB.
+        prepared: the same for the network.
+        boxes: its boxes if a box file has them.
+        stamp: the file's size and time before it was read; None if it was gone.
+    """
 
     image: ImageArray
     prepared: PreparedImage
     boxes: ImageBoxes | None = None
+    stamp: list[int] | None = None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "does not fit into memory"
+    return f"cannot be processed ({type(error).__name__}: {error})"
+
+
+_OUTPUT_ERRORS = (
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE,
+    errno.ENFILE,
+)  # fmt: skip
+
+
+def _is_of_output(error: Exception) -> bool:
+    """Whether an error while results are written would meet every other file too."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in _OUTPUT_ERRORS
 
 
 @dataclass
@@ -71,10 +104,12 @@ class Tally:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def fail(self, source: Source, error: Exception) -> None:
-        """Record a skipped file and print it at once."""
-        text = str(error) if str(source.path) in str(error) else f"{source.path}: {error}"
-        self.failed.append(text)
-        tqdm.write(f"skipped: {text}", file=sys.stderr)
+        """Record a skipped file and print it at once; may be called from several threads."""
+        text = _reason(error)
+        text = text if str(source.path) in text else f"{source.path}: {text}"
+        self.failed.append(one_line(text))
+        tqdm.write(f"skipped: {self.failed[-1]}", file=sys.stderr)
+        logger.debug("skipped", exc_info=error)
 
     def count(self, people: int) -> None:
         """Record one finished photo or frame; may be called from several threads."""
@@ -112,25 +147,27 @@ class PredictRun:
         )
 
     def work(self, jobs: list[Job]) -> None:
-        """Process all files; those that cannot be read are recorded and skipped.
+        """Process all files; one that fails, for whatever reason, is recorded and skipped.
 
         Raises:
             InputError: the output cannot be written, which ends the run.
         """
-        photos = [job for job in jobs if not job.source.is_video]
-        videos = [job for job in jobs if job.source.is_video]
-        if photos:
+        if photos := [job for job in jobs if not job.source.is_video]:
             self._do_photos(photos)
-        for job in videos:
-            try:
-                reader = VideoReader(job.source.path)
-            except InputError as error:
-                self._tally.fail(job.source, error)
-                continue
-            try:
-                self._do_video(job, reader)
-            finally:
-                reader.close()
+        for job in jobs:
+            if job.source.is_video:
+                with self._skipping(job.source):
+                    self._do_video(job)
+
+    @contextmanager
+    def _skipping(self, source: Source, *, writes: bool = True) -> Iterator[None]:
+        """Record any error in the block as that of one file; one of the output is raised."""
+        try:
+            yield
+        except Exception as error:
+            if writes and _is_of_output(error):
+                raise
+            self._tally.fail(source, error)
 
     def _do_photos(self, jobs: list[Job]) -> None:
         workers = self._options.workers
@@ -139,22 +176,27 @@ class PredictRun:
             tqdm(total=len(jobs), unit="images", dynamic_ncols=True, disable=None) as bar,
         ):
             for job, photo in read_ahead(self._read, jobs, workers):
-                try:
+                finish = None
+                with self._skipping(job.source, writes=False):
                     if isinstance(photo, Exception):
                         raise photo
-                    masks = self._segment(photo)
-                except InputError as error:
-                    self._tally.fail(job.source, error)
-                else:
-                    writer.submit(partial(self._write, job, photo, masks))
+                    finish = self._finisher(job, photo, self._segment(photo))
+                if finish is not None:
+                    writer.submit(finish)
                 bar.update()
 
     def _read(self, job: Job) -> Photo:
-        image = read_image(job.source.file)
-        boxes = None
+        stamp = job.source.stamp()
+        image = job.source.read(self._options.max_pixels)
+        boxes, most = None, self._options.max_people
         if self._boxes is not None and job.box_key is not None:
             boxes = self._boxes.read(job.box_key).for_photo((image.shape[0], image.shape[1]))
-        return Photo(image, self._predictor.prepare(image), boxes)
+            if (count := len(boxes.boxes_xyxy)) > most:
+                raise InputError(
+                    f"{job.source.path} has {count} boxes, more than max_people {most}: leave some "
+                    "out, or raise the limit if the memory allows it (some 0.15 MB each)"
+                )
+        return Photo(image, self._predictor.prepare(image), boxes, stamp)
 
     def _segment(self, photo: Photo) -> InstanceMasks:
         given: dict[str, Any] = {}
@@ -166,40 +208,54 @@ class PredictRun:
         score, prepared = self._options.score, photo.prepared
         return self._predictor.segment(photo.image, score, prepared=prepared, **given)
 
-    def _write(self, job: Job, photo: Photo, masks: InstanceMasks) -> None:
-        boxes = photo.boxes
+    def _finisher(self, job: Job, photo: Photo, masks: InstanceMasks) -> Callable[[], None]:
+        """The job that writes a photo's results; their name is given here, in order of photos."""
+        boxes, source = photo.boxes, job.source
         wanted = job.wanted_id if boxes is None or boxes.image_id is None else boxes.image_id
-        name, image_id = self._log.claim(job.source, wanted)
+        name, image_id = self._log.claim(source, wanted)
         assert image_id is not None
-        file_name = (boxes and boxes.file_name) or job.source.name
+        file_name = (boxes and boxes.file_name) or source.name
         picture = Picture(name, photo.image, masks, image_id, file_name)
-        results = write_picture(self._output, picture)
-        faults = [f"{job.source.path}: {fault}" for fault in (boxes.faults if boxes else ())]
-        self._log.add(job.source, name, image_id=image_id, results=results, faults=faults)
-        self._tally.finish()
-        self._tally.count(len(masks))
+        faults = [f"{source.path}: {fault}" for fault in (boxes.faults if boxes else ())]
 
-    def _do_video(self, job: Job, reader: VideoReader) -> None:
-        options, source = self._options, job.source
-        name, _ = self._log.claim(source, None)
-        faults: list[str] = []
-        total = -(-reader.count // options.every) or None
-        with (
-            open_film(self._output, name, reader.fps / options.every) as add,
-            BackgroundWriter(1) as writer,
-            tqdm(total=total, unit="images", desc=source.name, dynamic_ncols=True,
-                 disable=None) as bar,
-        ):  # fmt: skip
-            for frame in self._frames(reader):
-                if isinstance(frame, Exception):
-                    self._tally.fail(source, frame)
-                    faults.append(str(frame))
-                    continue
-                masks = self._segment(Photo(frame[0].image, frame[1]))
-                writer.submit(partial(add, frame[0], masks))
+        def write() -> None:
+            with self._skipping(source):
+                results = write_picture(self._output, picture)
+                self._log.add(
+                    source, name, photo.stamp, image_id=image_id, results=results, faults=faults
+                )
+                self._tally.finish()
                 self._tally.count(len(masks))
-                bar.update()
-        self._log.add(source, name, results=[], faults=faults)
+
+        return write
+
+    def _do_video(self, job: Job) -> None:
+        """Write a video's results; those of a video that is cut off remain, but do not count."""
+        options, source = self._options, job.source
+        stamp, fault, done = source.stamp(), None, 0
+        with VideoReader(source.path, options.max_pixels) as reader:
+            name, _ = self._log.claim(source, None)
+            total = -(-reader.count // options.every) or None
+            with (
+                open_film(self._output, name, reader.fps / options.every) as add,
+                BackgroundWriter(1) as writer,
+                tqdm(total=total, unit="images", desc=one_line(source.name, 60),
+                     dynamic_ncols=True, disable=None) as bar,
+            ):  # fmt: skip
+                for frame in self._frames(reader):
+                    if isinstance(frame, Exception):
+                        fault = frame
+                        break
+                    masks = self._segment(Photo(frame[0].image, frame[1]))
+                    writer.submit(partial(add, frame[0], masks))
+                    self._tally.count(len(masks))
+                    done += 1
+                    bar.update()
+                if fault is not None and done == 0:
+                    raise fault
+        if fault is not None:
+            raise fault
+        self._log.add(source, name, stamp, results=[], faults=[])
         self._tally.finish()
 
     def _frames(self, reader: VideoReader) -> Iterator[tuple[Frame, PreparedImage] | Exception]:

@@ -1,19 +1,19 @@
-"""The boxes of one photo, and how a photo finds its entry in a box file."""
+"""The boxes of one photo, and how a photo's entry in a box file is found by its path."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePath
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.structures import FloatArray
 
-Entry = TypeVar("Entry")
+MAX_DIGITS = 16
+"""File names of fewer digits can be image ids."""
 
 
 @dataclass(frozen=True)
@@ -35,16 +35,17 @@ class BoxRow:
 
 @dataclass(frozen=True)
 class ImageBoxes:
-    """The people of one photo, as a box file knows them.
+    """The people of one photo as a box file lists them.
 
     Attributes:
-        boxes_xyxy: float32 [N, 4], pixels of the upright photo (or its parts, if ``relative``).
+        boxes_xyxy: float32 [N, 4], pixels of the upright photo, or fractions of its sides
+            if ``relative``.
         scores: float32 [N]; ones where the file has none.
         annotation_ids: the file's own ids, one per box, or None.
         image_id: the file's id of the photo, or None.
         file_name: the photo's name as the file writes it, or None.
         size_hw: the photo's size as the file gives it, or None.
-        relative: boxes are given as parts of the photo's width and height.
+        relative: whether boxes are fractions of the photo's width and height.
         faults: what was wrong with the boxes that were left out, one line each.
     """
 
@@ -77,18 +78,18 @@ class ImageBoxes:
         )
 
     def for_photo(self, size_hw: tuple[int, int]) -> ImageBoxes:
-        """The same in pixels of the upright photo of ``size_hw``; boxes outside become faults.
+        """The boxes in pixels of the upright photo of ``size_hw``; those outside become faults.
 
         Raises:
-            InputError: the file knows the photo in another size, so its boxes mean nothing here.
+            InputError: the box file states another size of the photo, so that its boxes do not fit.
         """
         height, width = size_hw
         if self.size_hw is not None and self.size_hw != size_hw:
             turned = self.size_hw == (width, height)
             raise InputError(
-                f"the photo is {width}x{height} (width x height), but the box file says "
+                f"the photo is {width}x{height} (width x height), but the box file states "
                 f"{self.size_hw[1]}x{self.size_hw[0]}"
-                + (", as if it lay on its side: boxes refer to the upright photo" if turned else "")
+                + (": boxes must refer to the photo turned upright" if turned else "")
             )
         scale = np.array([width, height] * 2 if self.relative else [1] * 4, np.float32)
         boxes = self.boxes_xyxy * scale
@@ -102,7 +103,7 @@ class ImageBoxes:
             self,
             boxes_xyxy=boxes[inside],
             scores=self.scores[inside],
-            annotation_ids=ids and tuple(np.array(ids, np.int64)[inside].tolist()),
+            annotation_ids=ids and tuple(ids[row] for row in np.flatnonzero(inside)),
             relative=False,
             faults=self.faults + outside,
         )
@@ -110,8 +111,10 @@ class ImageBoxes:
 
 def _fault(row: BoxRow) -> str:
     x1, y1, x2, y2 = row.xyxy
-    if not all(map(math.isfinite, (*row.xyxy, row.score))):
-        return f"box {list(row.xyxy)} with score {row.score} is not finite"
+    with np.errstate(over="ignore"):
+        stored = np.array([*row.xyxy, x2 - x1, y2 - y1, row.score], np.float32)
+    if not np.isfinite(stored).all():
+        return f"box {list(row.xyxy)} with score {row.score} is not finite, or beyond 32-bit floats"
     if x2 < x1 or y2 < y1:
         return f"box {list(row.xyxy)} is reversed"
     if x2 == x1 or y2 == y1:
@@ -123,7 +126,7 @@ class BoxFile(Protocol):
     """A source of boxes for many photos."""
 
     def key(self, path: str) -> str | None:
-        """What the box file calls the photo at ``path``; None if it does not know it."""
+        """The box file's name of the photo at ``path``; None if it has no entry of the photo."""
 
     def read(self, key: str) -> ImageBoxes:
         """The boxes of the photo that :meth:`key` found."""
@@ -149,7 +152,7 @@ class NamedBoxes:
         """The entry whose name ends the path, or the only one of that file name.
 
         Raises:
-            InputError: several entries have that file name, and their folders do not tell.
+            InputError: several entries have that file name, and none the path's folders.
         """
         for ending in path_endings(path):
             if ending in self._entries:
@@ -157,7 +160,7 @@ class NamedBoxes:
         names = self._by_file_name.get(PurePath(path).name, [])
         if len(names) > 1:
             raise InputError(
-                f"--boxes {self._source}: {path} could be {names[0]} or {names[1]}: name the "
+                f"boxes {self._source}: {path} could be {names[0]} or {names[1]}: name the "
                 "photo with its folders"
             )
         return names[0] if names else None
@@ -171,13 +174,14 @@ class NumberedBoxes:
     """Boxes held in memory by image id, which is the number that is the photo's file name."""
 
     def __init__(self, entries: Mapping[int, ImageBoxes]) -> None:
-        """Keep the entries."""
+        """Index the entries by their ids."""
         self._entries = entries
 
     def key(self, path: str) -> str | None:
         """The number in the file's name, if there is an entry of that id."""
         stem = PurePath(path).stem
-        return stem if stem.isdecimal() and int(stem) in self._entries else None
+        is_number = stem.isdecimal() and len(stem) < MAX_DIGITS
+        return stem if is_number and int(stem) in self._entries else None
 
     def read(self, key: str) -> ImageBoxes:
         """The entry's boxes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from human_edge_detection.core import MAX_PIXELS
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.options import DEVICES, option, require_at_least
 from human_edge_detection.inference import SAVE_KINDS
@@ -54,6 +55,12 @@ class PredictOptions:
     draw_boxes: bool = option(False, "draw the person boxes in the overlay too")
     recursive: bool = option(False, "look into folders below folders too")
     every: int = option(1, "of a video, use every N-th frame")
+    max_pixels: int = option(
+        MAX_PIXELS, "a photo or video of more pixels is skipped, before it is decoded"
+    )
+    max_people: int = option(
+        5000, "a photo with more boxes is skipped; each person takes some 0.15 MB"
+    )
     device: str = option("auto", "where to run", choices=DEVICES)
     max_rois: int | None = option(
         None,
@@ -66,7 +73,7 @@ class PredictOptions:
 
     def __post_init__(self) -> None:
         """Refuse unusable values by the names of their flags."""
-        for name in ("max_rois", "every", "workers"):
+        for name in ("max_rois", "every", "workers", "threads", "max_pixels", "max_people"):
             require_at_least(self, name, 1)
         if not self.source:
             raise InputError(

@@ -2,24 +2,93 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
+import os
+import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.files import replacing
+from human_edge_detection.core.files import PARTIAL_NAME, check_regular, plain_name, replacing
 from human_edge_detection.inference.sources import Source
 
 LOG_NAME = ".predict.jsonl"
+LOCK_NAME = ".predict.lock"
+
+
+@contextmanager
+def reserved(folder: Path) -> Iterator[None]:
+    """An output folder, made if missing, that no second run may use meanwhile.
+
+    A killed run leaves its lock file, which holds nobody up, and perhaps half-written files, which
+    the next run removes.
+
+    Raises:
+        InputError: another run uses the folder, or it cannot be written.
+    """
+    path = folder / LOCK_NAME
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        was_killed = os.path.lexists(path)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    except (OSError, ValueError) as error:
+        raise InputError(_unwritable(folder, error)) from error
+    try:
+        if not _locked(handle) or not os.path.lexists(path):  # or removed by a run that just ended
+            raise InputError(
+                f"output {folder} is in use by another run of predict: wait until it ends, or name "
+                "another output"
+            )
+        try:
+            if was_killed:
+                _remove_partials(folder)
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                path.unlink()
+    finally:
+        os.close(handle)
+
+
+def _locked(handle: int) -> bool:
+    """Whether this process now holds the lock on an open file, until it closes it or ends."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
+
+
+def _remove_partials(folder: Path) -> None:
+    for place, _, names in os.walk(folder):
+        for name in filter(PARTIAL_NAME.fullmatch, names):
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(place, name))
+
+
+def _unwritable(folder: Path, error: Exception) -> str:
+    return f"output {folder} cannot be written: {getattr(error, 'strerror', None) or error}"
 
 
 class ResumeLog:
     """One JSON line per finished file in ``OUTPUT/.predict.jsonl``; the first holds the settings.
 
-    A line is written after all of its file's results are. A line cut off by a crash does not
-    count. Methods may be called from several threads.
+    A line is written after all of its file's results are. A damaged line does not count, nor does
+    a log whose settings are damaged. Methods may be called from several threads.
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any], overwrite: bool = False) -> None:
@@ -46,28 +115,25 @@ class ResumeLog:
                 self._check_settings(known[0], settings)
             self._begin([settings, *known[1:]])
         except OSError as error:
-            raise InputError(
-                f"--output {folder} cannot be written: {error.strerror or error}"
-            ) from error
+            raise InputError(_unwritable(folder, error)) from error
 
     def _read_lines(self) -> list[dict[str, Any]]:
-        if not self._path.exists():
+        """The settings and the records that are whole."""
+        if not os.path.lexists(self._path):
             return []
-        lines = []
-        for line in self._path.read_text(encoding="utf-8").splitlines():
-            try:
-                lines.append(json.loads(line))
-            except json.JSONDecodeError:  # the last run was killed while it wrote this line
-                continue
-        return lines
+        check_regular(self._path, "log")
+        lines = list(map(_decoded, self._path.read_bytes().splitlines()))
+        if not lines or not isinstance(lines[0], dict):
+            return []
+        return [lines[0], *filter(_is_record, lines[1:])]
 
     def _check_settings(self, old: dict[str, Any], new: dict[str, Any]) -> None:
         differing = [key for key in {**old, **new} if old.get(key) != new.get(key)]
         if differing:
             key = differing[0]
             raise InputError(
-                f"--output {self._path.parent} holds results of other settings ({key}: "
-                f"{old.get(key)}, now {new.get(key)}): name another --output, or --overwrite"
+                f"output {self._path.parent} holds results of other settings ({key}: "
+                f"{old.get(key)}, now {new.get(key)}): name another output, or overwrite it"
             )
 
     def _begin(self, lines: list[dict[str, Any]]) -> None:
@@ -87,8 +153,8 @@ class ResumeLog:
 
     def finished(self, source: Source) -> dict[str, Any] | None:
         """The record of a file that is done and has not changed since, or None."""
-        record = self._done.get(str(source.path.resolve()))
-        return record if record and record["stamp"] == source.stamp() else None
+        record = self._done.get(source.key)
+        return record if record and record["stamp"] == (source.stamp() or ()) else None
 
     def claim(self, source: Source, wanted_id: int | None) -> tuple[str, int | None]:
         """The name of a file's results, and an image id that no other file has.
@@ -96,10 +162,13 @@ class ResumeLog:
         Args:
             source: the file; a second call for it returns the same.
             wanted_id: the id to use if it is free, or None for no id.
+
+        Raises:
+            InputError: no name below the output can be made of the file's.
         """
-        path = str(source.path.resolve())
+        path = source.key
         with self._lock:
-            name = self._free_name(source.name, path)
+            name = self._free_name(plain_name(source.name), path)
             self._names[name] = path
             if wanted_id is None:
                 return name, None
@@ -109,15 +178,22 @@ class ResumeLog:
             return name, wanted_id
 
     def _free_name(self, name: str, path: str) -> str:
-        pure = PurePosixPath(name)
-        choices = [str(pure.with_suffix("")), name.replace(".", "_")]
-        choices += [f"{choices[1]}_{number}" for number in range(2, len(self._names) + 3)]
+        pure, full = PurePosixPath(name), name.replace(".", "_")
+        numbered = (f"{full}_{number}" for number in itertools.count(2))
+        choices = itertools.chain([str(pure.with_suffix("")), full], numbered)
         return next(choice for choice in choices if self._names.get(choice, path) == path)
 
-    def add(self, source: Source, name: str, **facts: Any) -> None:
-        """Record that a file's results are all written."""
-        path = str(source.path.resolve())
-        record = {"path": path, "name": name, "stamp": source.stamp(), **facts}
+    def add(self, source: Source, name: str, stamp: list[int] | None, **facts: Any) -> None:
+        """Record that a file's results are all written.
+
+        Args:
+            source: the file.
+            name: the name of its results.
+            stamp: its ``stamp`` before it was read; None if it was gone.
+            **facts: what the record shall hold besides.
+        """
+        path = source.key
+        record = {"path": path, "name": name, "stamp": stamp, **facts}
         with self._lock:
             try:
                 with open(self._path, "ab") as file:
@@ -144,3 +220,22 @@ class ResumeLog:
                 file.write((",\n" if number else "\n") + json.dumps(result))
             file.write("\n]\n")
         return path
+
+
+def _decoded(line: bytes) -> Any:
+    """The value of a line of JSON, or None."""
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):  # cut off when a run was killed, or damaged
+        return None
+
+
+def _is_record(line: Any) -> bool:
+    kinds = {"path": str, "name": str, "stamp": list, "results": list, "faults": list}
+    return (
+        isinstance(line, dict)
+        and {"path", "name", "stamp"} <= line.keys()
+        and all(isinstance(line[key], kind) for key, kind in kinds.items() if key in line)
+        and isinstance(line.get("image_id"), int | None)
+        and all(isinstance(fault, str) for fault in line.get("faults", ()))
+    )

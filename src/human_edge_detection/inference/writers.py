@@ -7,6 +7,7 @@ A new format is one writing function, one row of :data:`FORMATS`, and its name i
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -128,7 +129,19 @@ def open_film(output: Output, name: str, fps: float) -> Iterator[AddFrame]:
 
 
 def _path(output: Output, kind: str, name: str, suffix: str) -> Path:
-    return output.folder / kind / f"{name}{suffix}"
+    """The path of a result.
+
+    Raises:
+        InputError: if it would not lie in the output, by its name or because of a link there.
+    """
+    path = output.folder / kind / f"{name}{suffix}"
+    folder = os.path.join(os.path.realpath(output.folder), kind)
+    wanted = os.path.normpath(os.path.join(folder, name, ".."))
+    if os.path.commonpath([folder, wanted]) != folder or os.path.realpath(path.parent) != wanted:
+        raise InputError(
+            f"{path} does not lie in {output.folder}: its name leaves it, or a folder is a link"
+        )
+    return path
 
 
 def _overlay(output: Output, picture: Picture) -> ImageArray:
@@ -144,25 +157,61 @@ def _overlay_film(output: Output, name: str, fps: float) -> Iterator[AddPicture]
     """``video/NAME.mp4``; it is opened with the first frame, whose size it has."""
     path = _path(output, "video", name, ".mp4")
     with ExitStack() as stack:
-        movie: list[cv2.VideoWriter] = []
+        write: list[Callable[[ImageArray], None]] = []
 
         def add(picture: Picture) -> None:
             shown = _overlay(output, picture)
             height, width = shown.shape[:2]
-            if not movie:
-                size_wh = (width + width % 2, height + height % 2)
-                unfinished = stack.enter_context(replacing(path))
-                codec = cv2.VideoWriter.fourcc(*"mp4v")
-                movie.append(cv2.VideoWriter(str(unfinished), codec, fps, size_wh))
-                if not movie[0].isOpened():
-                    size = f"{size_wh[0]}x{size_wh[1]}"
-                    raise InputError(f"{path} cannot be written as a video of {size}")
-                stack.callback(movie[0].release)
             # the codec needs even sides
             even = cv2.copyMakeBorder(shown, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
-            movie[0].write(cv2.cvtColor(even, cv2.COLOR_RGB2BGR))
+            if not write:
+                size_wh = (even.shape[1], even.shape[0])
+                write.append(stack.enter_context(_movie(path, fps, size_wh)))
+            write[0](np.asarray(even, np.uint8))
 
         yield add
+
+
+@contextmanager
+def _movie(
+    path: Path, fps: float, size_wh: tuple[int, int]
+) -> Iterator[Callable[[ImageArray], None]]:
+    """The function that adds a frame uint8 [H, W, 3] RGB of even sides to an MP4 file.
+
+    Raises:
+        InputError: if it cannot be written whole. OpenCV reports no full disk, so it is read again.
+    """
+    with replacing(path) as unfinished:
+        movie = cv2.VideoWriter(str(unfinished), cv2.VideoWriter.fourcc(*"mp4v"), fps, size_wh)
+        if not movie.isOpened():
+            raise InputError(f"{path} cannot be written as a video of {size_wh[0]}x{size_wh[1]}")
+        count = 0
+
+        def write(frame: ImageArray) -> None:
+            nonlocal count
+            if frame.shape[1::-1] != size_wh:
+                raise InputError(f"{path}: frame {count} is of another size than the first")
+            movie.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+            count += 1
+
+        try:
+            yield write
+        finally:
+            movie.release()
+        if not _holds_frames(unfinished, count):
+            raise InputError(f"{path} cannot be written whole: is the disk full?")
+
+
+def _holds_frames(path: Path, count: int) -> bool:
+    """Whether a video has ``count`` frames, of which the last can be decoded."""
+    capture = cv2.VideoCapture(str(path))
+    try:
+        if not capture.isOpened() or int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) != count:
+            return False
+        capture.set(cv2.CAP_PROP_POS_FRAMES, count - 1)
+        return bool(capture.grab())
+    finally:
+        capture.release()
 
 
 def _coco_results(output: Output, picture: Picture) -> Results:
@@ -187,6 +236,10 @@ def _coco_film(output: Output, name: str, fps: float) -> Iterator[AddPicture]:
 
 
 def _write_labels(output: Output, picture: Picture) -> None:
+    if len(picture.masks) > np.iinfo(np.uint16).max:
+        raise InputError(
+            f"{picture.name} has {len(picture.masks)} people: 16-bit labels end before"
+        )
     labels = picture.masks.label_map(output.threshold).astype(np.uint16)
     save_image(_path(output, "labels", picture.name, ".png"), labels)
 
