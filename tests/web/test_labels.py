@@ -30,7 +30,9 @@ WEB = HERE.parents[1] / "web"
 CROWDS = int(os.environ.get("HED_WEB_CROWDS", "5"))
 PHOTOS = int(os.environ.get("HED_WEB_PHOTOS", "5"))
 SIZES_HW = ((480, 640), (427, 640), (640, 480), (512, 512), (360, 640), (720, 1080), (300, 400))
-LEAST_EQUAL = {"float": 0.999, "int8": 0.99}
+LEAST_EQUAL = {"float": 0.999, "int8": 0.98}
+MEAN_EQUAL = {"float": 0.9999, "int8": 0.995}
+"""An 8-bit head answers maps that differ by a millionth with masks that differ as much as these."""
 BOX = (200.0, 100.0, 320.0, 400.0)
 
 Photo = tuple[str, np.ndarray]
@@ -81,21 +83,22 @@ def open_predictor(model_folder: Path, head: str) -> MaskPredictor:
 def compare(photos: list[Photo], model_folder: Path, head: str, folder: Path) -> None:
     """Print and check how many of the people's pixels have the same owner on both sides."""
     with open_predictor(model_folder, head) as predictor:
-        wanted = [predictor.segment(image).label_map() for _, image in photos]
+        people = [predictor.segment(image) for _, image in photos]
     rows = []
-    for (name, _), labels, answer in zip(
-        photos, wanted, run_page(photos, model_folder, head, folder), strict=True
+    for (name, _), masks, answer in zip(
+        photos, people, run_page(photos, model_folder, head, folder), strict=True
     ):
+        labels, count = masks.label_map(), len(masks)
         found = np.fromfile(answer["labels"], np.uint16).reshape(labels.shape)
         somebody = (found > 0) | (labels > 0)
         equal = float((found == labels)[somebody].mean()) if somebody.any() else 1.0
         rows.append((equal, name, len(answer["people"])))
-        assert len(answer["people"]) >= labels.max(), name
-    for equal, name, people in rows:
-        print(f"{head:5s} {name:24s} {people:3d} people  {equal:.3%} of their pixels equal")
+        assert len(answer["people"]) == count, name
+    for equal, name, count in rows:
+        print(f"{head:5s} {name:24s} {count:3d} people  {equal:.3%} of their pixels equal")
     shares = np.array([equal for equal, _, _ in rows])
     print(f"{head}: {len(rows)} photos, least {shares.min():.3%}, mean {shares.mean():.3%}")
-    assert shares.min() >= LEAST_EQUAL[head]
+    assert shares.min() >= LEAST_EQUAL[head] and shares.mean() >= MEAN_EQUAL[head]
 
 
 @pytest.mark.parametrize("head", ["float", "int8"])

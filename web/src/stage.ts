@@ -141,7 +141,7 @@ export class Stage {
     context.drawImage(this.layer, 0, 0);
     const size = 12 * this.density;
     this.tags.forEach((tag, i) => {
-      const hasRoom = tag && tag.room > size * 0.9;
+      const hasRoom = tag && tag.room > size * 1.1;
       const isShown = hasRoom || i === this.view.at;
       if (tag && isShown) drawTag(context, tag, people[i].score.toFixed(2), colors[i], size);
     });

@@ -45,6 +45,21 @@ async function clear(): Promise<void> {
 }
 
 async function answer(request: Request): Promise<Response> {
-  const kept = await (await caches.open(STORE)).match(request, { ignoreSearch: request.mode === "navigate" });
+  const store = await caches.open(STORE);
+  if (new URL(request.url).pathname.endsWith("/model.json")) return fresh(request, store);
+  const kept = await store.match(request, { ignoreSearch: request.mode === "navigate" });
   return kept ?? fetch(request);
+}
+
+/** The model may be replaced without the page: ask for it, and keep the answer for later. */
+async function fresh(request: Request, store: Cache): Promise<Response> {
+  try {
+    const response = await fetch(request);
+    if (response.ok) await store.put(request, response.clone());
+    return response;
+  } catch (error) {
+    const kept = await store.match(request);
+    if (!kept) throw error;
+    return kept;
+  }
 }
