@@ -27,7 +27,7 @@ from human_edge_detection.runtime.model_files import (
 from human_edge_detection.runtime.onnx_graph import short_hash
 from human_edge_detection.runtime.sessions import ON_CPU, open_session
 
-EXAMPLE_SEED, EXAMPLE_SIZE_HW, EXAMPLE_PEOPLE = 37, (480, 720), 6
+EXAMPLE_SEED, EXAMPLE_SIZE_HW, EXAMPLE_PEOPLE = 127, (480, 720), 6
 THRESHOLD = 0.5
 
 
