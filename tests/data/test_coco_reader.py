@@ -247,3 +247,16 @@ def test_a_persons_outline_is_read_when_the_photo_is(photos: Sequence[Photo]) ->
     assert decode_mask(person, (6, 9)).sum() == 6
     with pytest.raises(ValueError, match="read-only"):
         person.box_xyxy[0] = 5
+
+
+def test_photos_of_boxes_alone_are_read_where_they_suffice(tmp_path: Path) -> None:
+    content = odd_content()
+    for annotation in content["annotations"]:
+        annotation["segmentation"] = []
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="no person in it has a mask"):
+        load_photos(path, tmp_path, check_files=False)
+    photos, _ = load_photos(path, tmp_path, check_files=False, boxes_suffice=True)
+    assert [photo.id for photo in photos] == [7, 6, 4]
+    assert not any(person.is_target for photo in photos for person in photo.people)

@@ -16,7 +16,7 @@ from human_edge_detection.modeling.detector_loss import (
     generalized_iou,
     pairwise_iou,
 )
-from human_edge_detection.modeling.person_extractor import grid_points
+from human_edge_detection.modeling.person_network import grid_points
 
 NOBODY = np.zeros((0, 4), np.float32)
 PEOPLE = np.array([[8, 8, 40, 56], [36, 10, 60, 60]], np.float32)

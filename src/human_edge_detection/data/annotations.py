@@ -67,7 +67,7 @@ class Photo:
         id: image id.
         file_name: path below ``image_dir``.
         size_hw: height and width that the annotations refer to.
-        people: at least one of them with a mask of its own.
+        people: at least one of them with a mask of its own, or a box where boxes suffice.
         image_dir: folder of the photo, or folders and archives.
         source: where the photo came from, if the file says so.
         exhaustive: False if the photo may show people without an annotation.

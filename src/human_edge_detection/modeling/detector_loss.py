@@ -10,20 +10,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from human_edge_detection.core.structures import BoxTargets
-from human_edge_detection.modeling.person_extractor import Candidates
+from human_edge_detection.modeling.person_network import Candidates, DetectorCosts
 
 TOP_POINTS = 10
 SCORE_POWER, IOU_POWER = 0.5, 4.0
 IGNORED_OVERLAP = 0.5
 """Fraction of a candidate's box inside an ignored region from which its score costs nothing."""
-
-
-class DetectorCosts(NamedTuple):
-    """The detector's loss and its terms, scalars."""
-
-    total: Tensor
-    box: Tensor
-    score: Tensor
 
 
 class Assignment(NamedTuple):
@@ -62,7 +54,7 @@ def detector_loss(
                 logits, found.quality, found.weight, reduction="sum"
             )
             chosen = found.person >= 0
-            people = _boxes_tensor(target.boxes, boxes)[found.person[chosen]]
+            people = boxes_tensor(target.boxes, boxes)[found.person[chosen]]
             misfit = 1 - generalized_iou(boxes[chosen], people)
             score_sum = score_sum + costs
             box_sum = box_sum + (misfit * found.quality[chosen]).sum()
@@ -86,13 +78,13 @@ def assign(candidates: Candidates, target: BoxTargets) -> Assignment:
     boxes, points = candidates.boxes, candidates.points
     person = torch.full((len(boxes),), -1, dtype=torch.long, device=boxes.device)
     quality = boxes.new_zeros(len(boxes))
-    weight = _negative_weights(candidates, target)
-    people = _boxes_tensor(target.boxes, boxes)
+    weight = negative_weights(candidates, target)
+    people = boxes_tensor(target.boxes, boxes)
     if len(people) == 0:
         return Assignment(person, quality, weight)
     iou = pairwise_iou(people, boxes)
     fit = candidates.logits.sigmoid() ** SCORE_POWER * iou**IOU_POWER
-    inside = _holds(people, points) | _nearest(people, points)
+    inside = points_allowed(people, points)
     # 1e-9 keeps candidates that do not overlap yet apart from points outside the box
     metric = torch.where(inside, fit + 1e-9, fit.new_zeros(()))
     limit = metric.topk(min(TOP_POINTS, metric.shape[1]), dim=1).values[:, -1:]
@@ -108,10 +100,11 @@ def assign(candidates: Candidates, target: BoxTargets) -> Assignment:
     return Assignment(person, quality, weight)
 
 
-def _negative_weights(candidates: Candidates, target: BoxTargets) -> Tensor:
+def negative_weights(candidates: Candidates, target: BoxTargets) -> Tensor:
+    """Weight float32 [A] of each candidate's score as long as it answers for nobody."""
     boxes = candidates.boxes
     weight = boxes.new_full((len(boxes),), float(target.exhaustive))
-    ignored = _boxes_tensor(target.ignored, boxes)
+    ignored = boxes_tensor(target.ignored, boxes)
     if len(ignored):
         area = (boxes[:, 2:] - boxes[:, :2]).clamp_min(0).prod(dim=1)
         covered = _shared_area(ignored, boxes) / area.clamp_min(1e-6)
@@ -120,8 +113,17 @@ def _negative_weights(candidates: Candidates, target: BoxTargets) -> Tensor:
     return weight
 
 
-def _boxes_tensor(boxes: object, like: Tensor) -> Tensor:
+def boxes_tensor(boxes: object, like: Tensor) -> Tensor:
+    """Boxes as float32 [N, 4] where ``like`` is."""
     return torch.as_tensor(boxes, dtype=torch.float32, device=like.device).reshape(-1, 4)
+
+
+def points_allowed(people: Tensor, points: Tensor) -> Tensor:
+    """Which points [A, 2] may answer for which people [P, 4], bool [P, A]: those in the box.
+
+    The nearest one always may.
+    """
+    return _holds(people, points) | _nearest(people, points)
 
 
 def _holds(boxes: Tensor, points: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from human_edge_detection.core.options import BUILTIN
 from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.modeling.lite_head import LITE_WIDTHS
-from human_edge_detection.modeling.person_extractor import PersonExtractor, new_person_extractor
+from human_edge_detection.modeling.person_networks import begin, is_published, new_extractor
 from human_edge_detection.modeling.weights import TrainedWeights, load_weights, read_trained
 from human_edge_detection.runtime.model_files import shipped_weights
 
@@ -21,12 +21,12 @@ TRUNK, SMALL_TRUNK = "head.trunk.", "head.small."
 
 
 def find_start(init_from: str | None) -> TrainedWeights | None:
-    """The weights that ``init_from`` names, if it names any.
+    """The trained model that ``init_from`` names, if it names one.
 
     Raises:
         InputError: if the file cannot be used.
     """
-    if init_from is None:
+    if init_from is None or is_published(init_from):
         return None
     return read_trained(shipped_weights() if init_from == BUILTIN else Path(init_from))
 
@@ -37,22 +37,26 @@ def new_model(
     *,
     with_extractor: bool = False,
     with_detector: bool = False,
+    init_from: str | None = None,
 ) -> nn.ModuleDict:
     """``head`` and, where it is trained along, ``extractor``.
 
     Args:
         spec: the head.
-        start: weights to start from; None for fresh ones over ImageNet's.
+        start: weights to start from; None for fresh ones over those trained elsewhere.
         with_extractor: the extractor is trained along.
         with_detector: so is a detector on its pyramid.
+        init_from: where it names a published network, the extractor begins with that.
 
     Raises:
         InputError: if the weights are of another model, or ImageNet's are not installed.
     """
     model = nn.ModuleDict({"head": build_head(spec)})
     if with_extractor:
-        make = new_person_extractor if start is None else PersonExtractor
-        model["extractor"] = make(with_detector)
+        extractor = new_extractor(spec.layers, with_detector)
+        if start is None:
+            begin(extractor, init_from)
+        model["extractor"] = extractor
     if start is not None:
         fill(model, spec, start)
     return model

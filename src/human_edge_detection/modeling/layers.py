@@ -20,13 +20,19 @@ class DepthwiseConv(nn.Conv2d):
         kernel: odd side of the filters.
         stride: 1 or 2.
         padding: zeros around the map; None for half the kernel.
+        with_bias: whether there is a bias, where no norm follows.
     """
 
     def __init__(
-        self, width: int, kernel: int, stride: int = 1, padding: int | None = None
+        self,
+        width: int,
+        kernel: int,
+        stride: int = 1,
+        padding: int | None = None,
+        with_bias: bool = False,
     ) -> None:
         padding = kernel // 2 if padding is None else padding
-        super().__init__(width, width, kernel, stride, padding, groups=width, bias=False)
+        super().__init__(width, width, kernel, stride, padding, groups=width, bias=with_bias)
         self._is_fast_in_half = kernel <= FAST_KERNEL and stride == 1
 
     def forward(self, x: Tensor) -> Tensor:

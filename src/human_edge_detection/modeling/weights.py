@@ -19,7 +19,8 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import write_atomically
 from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.modeling.heads import build_head
-from human_edge_detection.modeling.person_extractor import MULTIPLE, PersonExtractor
+from human_edge_detection.modeling.person_network import MULTIPLE
+from human_edge_detection.modeling.person_networks import new_extractor
 
 WEIGHTS_FORMAT = "human_edge_detection.weights.2"
 CHECKPOINT_FORMAT = "human_edge_detection.checkpoint.2"
@@ -78,7 +79,7 @@ class TrainedWeights:
         """
         model = nn.ModuleDict({"head": build_head(self.spec)})
         if self.has_extractor:
-            model["extractor"] = PersonExtractor(self.has_detector)
+            model["extractor"] = new_extractor(self.spec.layers, self.has_detector)
         load_weights(model, self.weights, self.path)
         return model.eval()
 

@@ -35,8 +35,12 @@ class PhotoSets:
     val: Sequence[Photo]
 
 
-def find_photos(options: DataOptions) -> PhotoSets:
+def find_photos(options: DataOptions, *, boxes_suffice: bool = False) -> PhotoSets:
     """The photos that the options name, or the drawn sample set where there are none.
+
+    Args:
+        options: the annotations and photos.
+        boxes_suffice: also train on photos whose people have boxes without masks.
 
     Raises:
         InputError: if a path that the user typed does not exist, or a file is not usable.
@@ -62,7 +66,8 @@ def find_photos(options: DataOptions) -> PhotoSets:
     if not val_ann.exists():
         raise InputError(f"--val_ann was not given and {val_ann} does not exist: name the file")
     train_places, val_place = find_places(options, len(train_ann))
-    return PhotoSets(_load(train_ann, train_places), _load([val_ann], [val_place]))
+    train = _load(train_ann, train_places, boxes_suffice=boxes_suffice)
+    return PhotoSets(train, _load([val_ann], [val_place]))
 
 
 def find_places(
@@ -92,6 +97,12 @@ def repeat_crowds(photos: Sequence[Photo], times: int) -> Sequence[Photo]:
     return ChosenPhotos([photos], chosen(0, np.repeat(np.arange(len(photos)), counts)))
 
 
-def _load(annotations: Sequence[Path], places: Sequence[Path | PhotoStore]) -> Sequence[Photo]:
+def _load(
+    annotations: Sequence[Path],
+    places: Sequence[Path | PhotoStore],
+    boxes_suffice: bool = False,
+) -> Sequence[Photo]:
     pairs = zip(annotations, places, strict=True)
-    return joined([load_photos(annotation, place)[0] for annotation, place in pairs])
+    return joined(
+        [load_photos(file, place, boxes_suffice=boxes_suffice)[0] for file, place in pairs]
+    )

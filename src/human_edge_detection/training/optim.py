@@ -12,20 +12,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from human_edge_detection.modeling.person_network import PersonNetwork
 from human_edge_detection.training.options import OptimOptions
 
 
 def make_optimizer(model: nn.Module, options: OptimOptions, lr: float) -> torch.optim.Optimizer:
     """The optimizer of the options; norms, biases and the position bias are not decayed.
 
-    Each parameter group has an ``lr_factor``: its rate as a multiple of the schedule's.
+    Each parameter group has an ``lr_factor``: its rate as a multiple of the schedule's. What was
+    trained elsewhere before has a learning rate of its own.
     """
+    trained_before = tuple(
+        f"{owner}.{part}."
+        for owner, module in model.named_modules()
+        if isinstance(module, PersonNetwork)
+        for part in module.pretrained
+    )
     groups: list[dict[str, Any]] = []
     for is_backbone, factor in ((False, 1.0), (True, options.backbone_lr / lr)):
         own = [
             parameter
             for name, parameter in model.named_parameters()
-            if parameter.requires_grad and name.startswith("extractor.backbone.") == is_backbone
+            if parameter.requires_grad and name.startswith(trained_before) == is_backbone
         ]
         decayed = [p for p in own if p.ndim == 4 and p.shape[0] > 1]
         chosen = {id(p) for p in decayed}

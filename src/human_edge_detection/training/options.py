@@ -80,7 +80,11 @@ class ExtractorOptions:
     train_extractor: bool = option(
         False, f"train the small network of '--onnx_model {BUILTIN}' along with the head"
     )
-    train_detector: bool = option(False, "with --train_extractor, let it find people too")
+    train_detector: bool = option(
+        False,
+        "with --train_extractor, let it find people too; photos whose people have boxes without "
+        "masks are then trained on as well",
+    )
     train_image_size: tuple[int, int] | None = option(
         None, "with --train_extractor, size of the training photos (default: --image_size)"
     )
@@ -179,7 +183,10 @@ class OptimOptions:
     optimizer: str = option("adamw", "optimizer", choices=("adamw", "adam", "sgd"))
     lr: float | None = option(None, f"peak learning rate (default: by head, {DEFAULT_LR})")
     backbone_lr: float = option(
-        3e-4, "with --train_extractor, peak learning rate of the backbone", least=0
+        3e-4,
+        "with --train_extractor, peak learning rate of its parts that were trained elsewhere "
+        "before (the backbone; of a published network the detector too); 0 freezes them",
+        least=0,
     )
     momentum: float = option(0.9, "momentum of sgd")
     weight_decay: float = option(1e-4, "weight decay")
@@ -252,7 +259,8 @@ class StartOptions:
     init_from: str | None = option(
         None,
         "weights to start a new run from (.pth, .safetensors), without their optimizer and "
-        f"epochs, or '{BUILTIN}' for the model that ships",
+        f"epochs, '{BUILTIN}' for the model that ships, or with --train_extractor the ONNX file of "
+        "RTMDet-nano for people, whose network is then trained",
     )
     resume: str | None = option(None, "checkpoint to resume, or 'auto' for the last one")
     resume_epochs: int = option(
@@ -293,6 +301,9 @@ class TrainOptions:
         for name, size_hw in sizes if self.extractor.train_extractor else ():
             if any(side < 32 or side % 32 for side in size_hw or ()):
                 raise InputError(f"--{name} must be multiples of 32 with --train_extractor")
+        started = self.start.init_from or ""
+        if started.endswith(".onnx") and not self.extractor.train_extractor:
+            raise InputError(f"--init_from {started} needs --train_extractor")
 
     @property
     def peak_lr(self) -> float:

@@ -23,7 +23,10 @@ from human_edge_detection.export.extractors import open_extractor
 from human_edge_detection.modeling.features import BoundFeatures, FeatureSource, trained_features
 from human_edge_detection.modeling.initial import find_start, new_model
 from human_edge_detection.modeling.losses import COSTS, RoiMaskLoss
-from human_edge_detection.modeling.person_extractor import CHANNELS, LAYERS, STRIDES
+from human_edge_detection.modeling.person_extractor import PersonExtractor
+from human_edge_detection.modeling.person_network import PersonNetwork
+from human_edge_detection.modeling.person_networks import is_published, network_of
+from human_edge_detection.modeling.rtm_extractor import RtmExtractor
 from human_edge_detection.modeling.weights import Payload, TrainedWeights, load_checkpoint, require
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 from human_edge_detection.training.checkpoints import BEST, LAST
@@ -70,7 +73,8 @@ def assemble(options: TrainOptions, processes: Processes, opened: ExitStack) -> 
         if options.start.init_from:
             LOG.info("resuming %s: --init_from applied to the start of that run", resume)
         options = lengthened(options, payload, resume)
-    photos = find_photos(options.data)
+    boxes_suffice = options.extractor.train_detector
+    photos = find_photos(options.data, boxes_suffice=boxes_suffice)
     extractor: YOLOv9FeatureExtractor | None = None
     if not options.extractor.train_extractor:
         wanted, size = options.extractor, options.model.image_size
@@ -82,7 +86,8 @@ def assemble(options: TrainOptions, processes: Processes, opened: ExitStack) -> 
         spec = ModelSpec.from_dict(payload["spec"], resume)
         check_extractor(spec, extractor, resume)
     else:
-        spec = make_spec(options.model, extractor, class_weights(options, photos.train))
+        source = person_network(options.start, start) if extractor is None else extractor
+        spec = make_spec(options.model, source, class_weights(options, photos.train))
         if start is not None:
             spec = like_start(spec, start.spec)
     photos = PhotoSets(repeat_crowds(photos.train, options.data.repeat_crowds), photos.val)
@@ -115,8 +120,12 @@ def make_run(
     on_gpu = torch.cuda.is_available() and loop.device != "cpu"
     device = torch.device("cuda" if on_gpu else "cpu")
     model = new_model(
-        spec, start, with_extractor=wanted.train_extractor, with_detector=wanted.train_detector
-    )
+        spec, start, with_extractor=wanted.train_extractor, with_detector=wanted.train_detector,
+        init_from=options.start.init_from,
+    )  # fmt: skip
+    for part in model.values():
+        if isinstance(part, PersonNetwork) and options.optim.backbone_lr == 0:
+            part.freeze()
     if extractor is None:
         features = val_features = trained_features(model["extractor"], device)
     else:
@@ -208,19 +217,28 @@ def class_weights(options: TrainOptions, photos: Sequence[Photo]) -> tuple[float
     return find_class_weights(options.data.data_stats, photos, options.model.roi_padding)
 
 
+def person_network(options: StartOptions, start: TrainedWeights | None) -> type[PersonNetwork]:
+    """The kind of extractor that a new run trains: that of ``--init_from``, else the first one."""
+    if is_published(options.init_from):
+        return RtmExtractor
+    return (start and network_of(start.spec.layers)) or PersonExtractor
+
+
 def make_spec(
-    options: ModelOptions, extractor: YOLOv9FeatureExtractor | None, weights: Sequence[float]
+    options: ModelOptions,
+    source: YOLOv9FeatureExtractor | type[PersonNetwork],
+    weights: Sequence[float],
 ) -> ModelSpec:
-    """The spec of a new model; without an extractor it reads the person model's own."""
+    """The spec of a new model over the maps of ``source``, frozen or trained along."""
     return ModelSpec(
         head=options.head,
-        layers=LAYERS if extractor is None else extractor.layers,
-        channels=CHANNELS if extractor is None else extractor.channels,
-        strides=STRIDES if extractor is None else extractor.strides,
+        layers=source.layers,
+        channels=source.channels,
+        strides=source.strides,
         image_size=options.image_size,
         roi_size=options.roi_size,
         roi_padding=options.roi_padding,
-        extractor_sha="" if extractor is None else extractor.sha,
+        extractor_sha=source.sha if isinstance(source, YOLOv9FeatureExtractor) else "",
         class_weights=tuple(weights),
         widths=options.head_widths,
         small_branch=options.small_branch,
@@ -240,7 +258,7 @@ def check_extractor(spec: ModelSpec, extractor: YOLOv9FeatureExtractor | None, p
         InputError: naming what differs.
     """
     if extractor is None:
-        if (spec.layers, spec.channels) != (LAYERS, CHANNELS):
+        if network_of(spec.layers) is None:
             raise InputError(
                 f"checkpoint {path} was trained on a frozen extractor: leave out --train_extractor"
             )

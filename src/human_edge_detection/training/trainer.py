@@ -17,10 +17,9 @@ from tqdm import tqdm
 
 from human_edge_detection.core.options import at_most_cpus
 from human_edge_detection.data.dataset import PhotoDataset, ReadablePhotos
-from human_edge_detection.modeling.detector_loss import detector_loss
 from human_edge_detection.modeling.features import Batch, FeatureSource, collate, network_images
 from human_edge_detection.modeling.losses import COSTS, RoiMaskLoss
-from human_edge_detection.modeling.person_extractor import Candidates
+from human_edge_detection.modeling.person_network import Candidates
 from human_edge_detection.training.amp import BadSteps, Precision
 from human_edge_detection.training.distributed import ALONE, Processes
 from human_edge_detection.training.optim import MovingAverage, Schedule, make_optimizer
@@ -210,7 +209,7 @@ class Trainer:
         costs: Costs = dict(masks)
         if candidates is not None and self.detector_weight is not None:
             people = [sample.people for sample in batch.samples if sample.people is not None]
-            found = detector_loss(candidates, people)
+            found = self.model["extractor"].detector_costs(candidates, people)
             costs["total"] = masks["total"] + self.detector_weight * share * found.total
             costs |= {"box": share * found.box, "score": share * found.score}
         return costs
