@@ -26,7 +26,7 @@ const answers = [];
 for (const { file, width, height, rounds = 1, box } of JSON.parse(await readFile(list, "utf8"))) {
   const pixels = new Uint8Array(await readFile(file));
   const times = [];
-  let found;
+  let found, own;
   for (let round = 0; round < rounds; round++) {
     const [, extractor] = await timed(() => segmenter.setPhoto({ pixels, width, height, channels: 3 }));
     const [answer, head] = await timed(() => segmenter.settle(settings));
@@ -34,10 +34,11 @@ for (const { file, width, height, rounds = 1, box } of JSON.parse(await readFile
     times.push({ extractor, head, arbitrate: answer.milliseconds.arbitrate });
     if (!box) continue;
     segmenter.addBox(box);
-    times.at(-1).box = (await timed(() => segmenter.settle(settings)))[1];
+    [own, times.at(-1).box] = await timed(() => segmenter.settle(settings));
   }
   const labels = path.join(out, `${answers.length}.u16`);
   await writeFile(labels, new Uint8Array(found.labels.buffer));
+  if (own) await writeFile(`${labels}.box`, new Uint8Array(own.labels.buffer));
   answers.push({ labels, people: found.people, times });
 }
 await writeFile(path.join(out, "answers.json"), JSON.stringify(answers));

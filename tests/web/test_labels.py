@@ -119,6 +119,26 @@ def test_photos(head: str, model_folder: Path, tmp_path: Path, shared_dir: Path)
     compare(photos, model_folder, head, tmp_path)
 
 
+def test_another_model(person_folder: Path, tmp_path: Path) -> None:
+    """Other input size, other trunks, no 8-bit head: the page is told, nothing is built in."""
+    subprocess.run([sys.executable, WEB / "write_model.py", tmp_path, person_folder], check=True)
+    facts = json.loads((tmp_path / "model.json").read_text())
+    assert (facts["input_size"], facts["default_head"]) == ({"width": 64, "height": 96}, "float")
+    crowd, box = draw_crowd(7, (300, 400), 4)[0], [120.5, 60.25, 260.0, 290.0]
+    files = [person_folder / name for name in ("person_head.onnx", EXTRACTOR_NAME)]
+    with MaskPredictor(files[0], extractor=files[1], device="cpu") as predictor:
+        predictor.set_image(crowd)
+        masks = predictor.predict([box])
+    # Random weights find anything: ask for one's own box alone, and for half of its bins.
+    threshold = float(np.median(masks.probs[0, 1]))
+    (tmp_path / "model.json").write_text(json.dumps(facts | {"score": 2, "threshold": threshold}))
+    (answer,) = run_page([("crowd", crowd)], tmp_path, "float", tmp_path, box=box)
+    wanted = masks.label_map(threshold)
+    found = np.fromfile(answer["labels"] + ".box", np.uint16).reshape(wanted.shape)
+    assert answer["people"] == [] and 0.05 < (wanted > 0).mean() < 0.5
+    assert (found != wanted).sum() <= 0.01 * (wanted > 0).sum()  # its bins differ by 1e-5
+
+
 @pytest.mark.skipif("HED_WEB_ROUNDS" not in os.environ, reason="a measurement: HED_WEB_ROUNDS=9")
 @pytest.mark.parametrize("head", ["float", "int8"])
 def test_speed(head: str, model_folder: Path, tmp_path: Path) -> None:
