@@ -88,3 +88,25 @@ def test_the_text_speaks_of_flags_that_exist(document: Path) -> None:
     text = re.sub(r"^```.*?^```", "", document.read_text("utf-8"), flags=re.M | re.S)
     code = " ".join(re.findall(r"`([^`]+)`", text))
     assert set(re.findall(r"(?<!\S)--([\w-]+)", code)) <= known_flags() | FOREIGN_FLAGS
+
+
+@pytest.mark.skipif(not HAS_BASH, reason="needs bash")
+def test_the_readme_predicts_without_the_training_packages(tmp_path: Path) -> None:
+    commands = commands_of(ROOT / "README.md", tmp_path)
+    predicting = [words for words in commands if program_of(words)[1:2] == ["predict"]]
+    assert len(predicting) == 2
+    assert all(words[:3] == ["uv", "run", "--no-dev"] for words in predicting)
+
+
+def test_what_no_dev_installs_has_no_training_package() -> None:
+    toml = pytest.importorskip("tomllib", reason="needs Python 3.11")
+    content = toml.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    name = re.compile(r"[\w-]+")
+    project = content["project"]
+    needed = {name.match(text)[0] for text in project["dependencies"]}
+    training = {name.match(text)[0] for text in project["optional-dependencies"]["train"]}
+    assert {"torch", "onnx", "tensorboard"} <= training
+    assert not needed & training
+    groups = content["dependency-groups"]
+    assert content["tool"]["uv"]["default-groups"] == ["dev"]  # --no-dev leaves nothing else
+    assert any("[train" in text for text in groups["dev"])  # main.py and pytest need no flag
