@@ -13,6 +13,12 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The length and the seed of ``test_fuzz``."""
+    parser.addoption("--cases", type=int, default=120, help="damaged files of a fast reader")
+    parser.addoption("--seed", type=int, default=1, help="seed of the damages")
+
+
 @pytest.fixture
 def no_handover(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs end with their last validation, for tests of what comes before: half of their time."""
