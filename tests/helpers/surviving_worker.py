@@ -190,8 +190,9 @@ def _work(name: str, sound: Path) -> None:
     logging.disable(logging.CRITICAL)
     watch = _Watch()
 
-    def answer(path: Path) -> tuple[str, str]:
-        watch.folder, watch.seen = path.parent.resolve(), []
+    def answer(path: Path, is_watched: bool = True) -> tuple[str, str]:
+        watch.seen.clear()
+        watch.folder = path.parent.resolve() if is_watched else None
         try:
             read(path)
             found = ("ok", "")
@@ -205,7 +206,7 @@ def _work(name: str, sound: Path) -> None:
     def say(found: tuple[str, str]) -> None:
         print(json.dumps(found), file=answers, flush=True)
 
-    first = answer(sound)
+    first = answer(sound, is_watched=False)  # while libraries are loaded
     gc.collect()
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (mapped + EXTRA_BYTES, mapped + EXTRA_BYTES))
