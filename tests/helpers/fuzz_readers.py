@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
@@ -17,6 +18,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from mutations import mutated, mutated_json
 
 SIDE = 64
 """Height and width of the photos that the sound files are about."""
@@ -191,6 +194,79 @@ def statistics() -> Files:
     }
 
 
+# Changes of a file's meaning, where changed bytes would hardly get past the container.
+
+
+def lying_model(name: str, data: bytes, source: random.Random) -> bytes:
+    """An ONNX file with other metadata, shapes, types or attributes; or other bytes."""
+    import onnx
+
+    if source.random() < 0.3:
+        return mutated(data, source)
+    model = onnx.load_from_string(data)
+    for _ in range(source.randint(1, 2)):
+        if model.metadata_props and source.random() < 0.6:
+            entry = source.choice(model.metadata_props)
+            try:
+                entry.value = mutated_json(json.loads(entry.value), source).decode()
+            except ValueError:
+                entry.value = source.choice(("", "[]", "x", "1e999", "-1", "[" * 5000, "9" * 5000))
+            continue
+        kind = source.randrange(4)
+        if kind == 0:
+            info = source.choice([*model.graph.input, *model.graph.output]).type.tensor_type
+            info.elem_type = source.choice((1, 7, 8, 10))
+            for dimension in info.shape.dim:
+                dimension.dim_value = source.choice((-1, 0, 1, 3, 2**31, 2**62))
+        elif kind == 1:
+            node = source.choice(model.graph.node)
+            for attribute in node.attribute:
+                attribute.ints[:] = [source.choice((-1, 0, 2**31, 2**62)) for _ in attribute.ints]
+        elif kind == 2:
+            names = [name for node in model.graph.node for name in node.output]
+            node = source.choice(model.graph.node)
+            if node.input:
+                node.input[source.randrange(len(node.input))] = source.choice(names)
+        else:
+            part = source.choice((model.graph.node, model.graph.input, model.graph.output))
+            if part:
+                del part[source.randrange(len(part))]
+    return model.SerializeToString()
+
+
+def lying_weights(name: str, data: bytes, source: random.Random) -> bytes:
+    """A checkpoint or safetensors file with another spec or other weights; or other bytes."""
+    import torch
+    from safetensors.torch import load, save
+
+    choice = source.random()
+    if choice < 0.3:
+        return mutated(data, source)
+    try:
+        if name.endswith(".safetensors"):
+            length = int.from_bytes(data[:8], "little")
+            header = json.loads(data[8 : 8 + length])
+            if choice < 0.7:
+                spec = json.loads(header["__metadata__"]["spec"])
+                facts = {**header["__metadata__"], "spec": mutated_json(spec, source).decode()}
+                return save(load(data), facts)
+            changed = mutated_json(header, source)
+            return len(changed).to_bytes(8, "little") + changed + data[8 + length :]
+        payload = torch.load(io.BytesIO(data), weights_only=True)
+        plain = {key: value for key, value in payload.items() if key != "weights"}
+        found = json.loads(mutated_json(plain, source))
+        if isinstance(found, dict):
+            found["weights"] = payload["weights"]
+            if choice > 0.8:
+                key = source.choice(list(payload["weights"]))
+                found["weights"][key] = source.choice((None, 5, "x", torch.zeros(0), torch.eye(9)))
+        buffer = io.BytesIO()
+        torch.save(found, buffer)
+        return buffer.getvalue()
+    except (ValueError, RecursionError):  # no JSON any more
+        return mutated(data, source)
+
+
 # Readers.
 
 
@@ -338,12 +414,20 @@ class Reader:
         files: writes its sound files.
         is_text: they are text with numbers.
         share: its cases, as a fraction of those of the fastest.
+        lie: changes a file by its name, bytes and a generator, instead of changing bytes.
     """
 
     read: Callable[[Path], None]
     files: Callable[[], Files]
     is_text: bool = False
     share: float = 1.0
+    lie: Callable[[str, bytes, random.Random], bytes] | None = None
+
+    def damaged(self, name: str, data: bytes, source: random.Random) -> bytes:
+        """A damaged copy of a sound file."""
+        if self.lie is not None:
+            return self.lie(name, data, source)
+        return mutated(data, source, self.is_text)
 
 
 READERS: Sequence[Reader] = (
@@ -353,8 +437,8 @@ READERS: Sequence[Reader] = (
     Reader(cut_subset, coco, True),
     Reader(read_boxes, boxes, True),
     Reader(score_results, results, True),
-    Reader(run_model, onnx_models, share=0.3),
-    Reader(open_weights, weights, share=0.3),
+    Reader(run_model, onnx_models, share=0.3, lie=lying_model),
+    Reader(open_weights, weights, share=0.3, lie=lying_weights),
     Reader(resume, resume_log, True),
     Reader(read_video, videos, share=0.5),
     Reader(class_weights, statistics, True, share=0.5),

@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 from fuzz_readers import READERS, Reader
-from mutations import mutated
 from surviving_worker import Outcome, run_cases
 
 pytestmark = [
@@ -38,7 +37,7 @@ def write_cases(
         case = folder / f"{number:06d}"
         case.mkdir()
         path = case / names[number % len(names)]
-        path.write_bytes(mutated(files[path.name], source, reader.is_text))
+        path.write_bytes(reader.damaged(path.name, files[path.name], source))
         yield path
         if number >= 4:  # the last few are looked at if a worker dies
             shutil.rmtree(folder / f"{number - 4:06d}", ignore_errors=True)

@@ -247,6 +247,8 @@ class ModelFile:
         """The file at ``path``; ``InputError`` if it is missing, cut off or not ONNX."""
         data = read_model(path)
         try:
+            for _ in _fields(data):  # also what follows the graph
+                pass
             return cls(path, data, tuple(read_nodes(data)), read_outputs(data))
         except MalformedModel as error:
             raise InputError(
