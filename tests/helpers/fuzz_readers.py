@@ -366,17 +366,16 @@ def open_weights(path: Path) -> None:
 
 def resume(path: Path) -> None:
     """A second run in an output folder."""
-    from human_edge_detection.inference.resume_log import ResumeLog
+    from human_edge_detection.inference.resume_log import ResumeLog, reserved
     from human_edge_detection.inference.sources import Source
 
-    log = ResumeLog(path.parent, {"model": "x", "score": 0.5})
-    source = Source(path, path.name)
-    log.finished(source)
-    log.claim(source, 1)
-    log.add(source, "name", image_id=None)
-    log.write_predictions()
-    if hasattr(log, "close"):
-        log.close()
+    with reserved(path.parent):
+        log = ResumeLog(path.parent, {"model": "x", "score": 0.5})
+        source = Source(path, path.name)
+        log.finished(source)
+        name, _ = log.claim(source, 1)
+        log.add(source, name, source.stamp(), image_id=None)
+        log.write_predictions()
 
 
 def read_video(path: Path) -> None:
@@ -438,7 +437,7 @@ READERS: Sequence[Reader] = (
     Reader(read_boxes, boxes, True),
     Reader(score_results, results, True),
     Reader(run_model, onnx_models, share=0.3, lie=lying_model),
-    Reader(open_weights, weights, share=0.3, lie=lying_weights),
+    Reader(open_weights, weights, share=0.15, lie=lying_weights),
     Reader(resume, resume_log, True),
     Reader(read_video, videos, share=0.5),
     Reader(class_weights, statistics, True, share=0.5),

@@ -54,7 +54,7 @@ def mutated_json(content: Any, source: random.Random) -> bytes:
         holder, key = source.choice(places)
         how = source.random()
         if how < 0.8 or len(places) == 1:
-            holder[key] = source.choice(VALUES)
+            holder[key] = copy.deepcopy(source.choice(VALUES))
         elif how < 0.9:
             del holder[key]
         elif isinstance(holder, list):

@@ -13,6 +13,7 @@ import importlib
 import json
 import logging
 import os
+import re
 import resource
 import select
 import subprocess
@@ -38,8 +39,8 @@ class Outcome:
     Attributes:
         path: the case's file.
         kind: ``ok``, ``clear`` (an ``InputError``) or a fault: ``trace``, ``crash``, ``hang``,
-            ``long`` (a message of several lines, or too long), ``outside`` (wrote, started or
-            connected to something).
+            ``long`` (a message too long, or of several lines that are no indented list),
+            ``outside`` (wrote, started or connected to something).
         text: the message, the traceback, or the signal.
         before: the files of the cases before in the same process: damage of memory shows late.
     """
@@ -115,7 +116,8 @@ def _ask(worker: subprocess.Popen[str], path: Path, seconds: float) -> tuple[str
     except BrokenPipeError:
         return "crash", f"exit code {worker.wait()}"
     kind, text = _answer(worker, seconds)
-    if kind == "clear" and ("\n" in text or len(text) > LONGEST_MESSAGE):
+    lines = re.split(r"\n(?=  )", text)  # a list of what there is may follow
+    if kind == "clear" and any("\n" in line or len(line) > LONGEST_MESSAGE for line in lines):
         return "long", text
     return kind, text
 

@@ -9,7 +9,7 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.errors import InputError, one_line
 from human_edge_detection.core.structures import MaskClass
 
 HEAD_FORMAT = "human_edge_detection.head"
@@ -134,8 +134,8 @@ class ModelSpec:
             return _checked(cls(**{name: _plain(value) for name, value in values.items()}))
         except (ValueError, TypeError, OverflowError) as error:
             raise InputError(
-                f"model {path} has facts that cannot be used ({error}): the file is damaged, or "
-                "of another program"
+                f"model {path} has facts that cannot be used ({one_line(str(error), 200)}): the "
+                "file is damaged, or of another program"
             ) from error
 
     def to_metadata(self, *, end_to_end: bool = False) -> dict[str, str]:
@@ -208,7 +208,8 @@ class ExportedSpec(ModelSpec):
             values |= {"roi_size": bins // 2, "small_branch": side > 0, "exported_small_side": side}
         except (ValueError, TypeError, RecursionError) as error:
             raise InputError(
-                f"model {path} has metadata that cannot be used ({error}): export it again"
+                f"model {path} has metadata that cannot be used ({one_line(str(error), 200)}): "
+                "export it again"
             ) from error
         values |= {"end_to_end": kind == END_TO_END_FORMAT, "precision": read.get("precision", "")}
         return cls.from_dict(values, path)

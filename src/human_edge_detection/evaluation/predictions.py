@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as mask_api
 
 from human_edge_detection.core.boxes import padded_rois
-from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.errors import InputError, shown
 from human_edge_detection.core.files import check_regular
 from human_edge_detection.core.geometry import crop_mask
 from human_edge_detection.core.rle import Rle, compress, decode_rle, encode_mask, rle_box
@@ -34,6 +34,7 @@ LOG = logging.getLogger(__name__)
 
 ROI_PADDING = 0.1
 MASK_SIZE = 56
+_LARGEST = float(np.finfo(np.float32).max)
 LEAST_IOU = 0.01
 """Smallest mask IoU of a person and the prediction matched with it."""
 
@@ -125,11 +126,13 @@ def _prediction(record: Mapping[str, Any], photo: Photo, where: str) -> Predicti
     rle = compressed(record.get("segmentation"), photo.size_hw, where)
     box = record.get("bbox") or mask_api.toBbox(rle).tolist()
     if not isinstance(box, list) or len(box) != 4:
-        raise InputError(f"{where}: bbox must be [x, y, width, height], but got {str(box)[:60]}")
+        raise InputError(f"{where}: bbox must be [x, y, width, height], but got {shown(box)}")
     x, y, width, height = (_number(value, f"{where}: bbox") for value in box)
     person_id = record.get("annotation_id")
     if person_id is not None and type(person_id) is not int:
-        raise InputError(f"{where}: annotation_id must be a whole number, but got {person_id!r}")
+        raise InputError(
+            f"{where}: annotation_id must be a whole number, but got {shown(person_id)}"
+        )
     return Prediction(
         rle=rle,
         box_xyxy=np.array([x, y, x + width, y + height], np.float32),
@@ -141,8 +144,8 @@ def _prediction(record: Mapping[str, Any], photo: Photo, where: str) -> Predicti
 def _number(value: object, where: str) -> float:
     """A finite number that float32 holds."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not abs(value) < np.finfo(np.float32).max:  # type: ignore[arg-type]
-        raise InputError(f"{where} must be a finite number, but got {str(value)[:60]}")
+    if not is_number or not abs(value) < _LARGEST:  # type: ignore[arg-type]
+        raise InputError(f"{where} must be a finite number, but got {shown(value)}")
     return float(value)  # type: ignore[arg-type]
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
-from human_edge_detection.core.errors import InputError, shown
+from human_edge_detection.core.errors import InputError, one_line, shown
 from human_edge_detection.core.files import check_regular, is_regular
 from human_edge_detection.inference.boxes import (
     BoxFile,
@@ -230,7 +230,7 @@ def _numbers(cells: list[str], where: str) -> list[float]:
     try:
         return [float(cell) for cell in cells]
     except ValueError as error:
-        raise InputError(f"boxes {where}: {error}") from None
+        raise InputError(f"boxes {where}: {one_line(str(error), 120)}") from None
 
 
 class YoloFolder:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.errors import InputError, one_line
 from human_edge_detection.core.files import PARTIAL_NAME, check_regular, plain_name, replacing
 from human_edge_detection.inference.sources import Source
 
@@ -131,9 +131,10 @@ class ResumeLog:
         differing = [key for key in {**old, **new} if old.get(key) != new.get(key)]
         if differing:
             key = differing[0]
+            was, now = (one_line(str(values.get(key)), 80) for values in (old, new))
             raise InputError(
-                f"output {self._path.parent} holds results of other settings ({key}: "
-                f"{old.get(key)}, now {new.get(key)}): name another output, or overwrite it"
+                f"output {self._path.parent} holds results of other settings "
+                f"({one_line(key, 80)}: {was}, now {now}): name another output, or overwrite it"
             )
 
     def _begin(self, lines: list[dict[str, Any]]) -> None:

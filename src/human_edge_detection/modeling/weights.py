@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.errors import InputError, one_line
 from human_edge_detection.core.files import write_atomically
 from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.modeling.heads import build_head
@@ -224,13 +224,14 @@ def read_weights_file(path: Path) -> tuple[ModelSpec, dict[str, Tensor]]:
             weights = {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, OSError) as error:
         raise InputError(
-            f"weights {path} cannot be read ({error}): the file was cut short or is of another kind"
+            f"weights {path} cannot be read ({one_line(str(error), 200)}): the file was cut short "
+            "or is of another kind"
         ) from error
     if facts.get("format") != WEIGHTS_FORMAT or "spec" not in facts:
         raise InputError(f"weights {path} were not written by this project: use another file")
     try:
         values = json.loads(facts["spec"])
     except (ValueError, RecursionError) as error:
-        raise InputError(f"weights {path} have an unreadable spec ({error})") from error
+        raise InputError(f"weights {path} have an unreadable spec ({error!s:.200})") from error
     spec = ModelSpec.from_dict(values, path)
     return spec, {n: v.float() if v.dtype == torch.float16 else v for n, v in weights.items()}

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime as ort
 
 from human_edge_detection.core.boxes import box_areas, clip_boxes
-from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.errors import InputError, one_line
 from human_edge_detection.core.geometry import AxisTransform
 from human_edge_detection.core.images import PreparedImage, prepare_image
 from human_edge_detection.core.structures import Detections, FloatArray, ImageArray
@@ -157,7 +157,14 @@ class DetectorSession(AbstractContextManager["DetectorSession"]):
         if self._session is None:
             raise RuntimeError("the detector is closed")
         feeds = {self._input.name: tensor.astype(self._input.dtype, copy=False)}
-        arrays = self._session.run(list(names), feeds)
+        try:
+            arrays = self._session.run(list(names), feeds)
+        except Exception as error:  # ONNX Runtime's exceptions share no base class
+            size = f"{tensor.shape[2]}x{tensor.shape[3]}"
+            raise InputError(
+                f"detector {self._path} does not run on an image of {size}: "
+                f"{one_line(str(error), 300)}"
+            ) from error
         return [np.asarray(item, np.float32) for item in arrays]
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.errors import InputError, one_line
 from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.runtime.layers import (
     choose_layers,
@@ -164,7 +164,8 @@ class YOLOv9FeatureExtractor(AbstractContextManager["YOLOv9FeatureExtractor"]):
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             size = f"{self.input_size_hw[0]}x{self.input_size_hw[1]}"
             raise InputError(
-                f"model {model.path} does not run on an image of {size}: {error}"
+                f"model {model.path} does not run on an image of {size}: "
+                f"{one_line(str(error), 300)}"
             ) from error
         for name, item in zip(self.layers, maps, strict=True):
             if not is_map(item.shape):

@@ -13,7 +13,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from human_edge_detection.core import usable_cpus
-from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.errors import InputError, one_line
 from human_edge_detection.core.spec import ExportedSpec, are_small
 from human_edge_detection.core.structures import FloatArray, MaskClass
 from human_edge_detection.masks.probabilities import softmax
@@ -147,8 +147,15 @@ class HeadSession(AbstractContextManager["HeadSession"]):
         try:
             found = session.run(None, {**feeds, **parts})[0]
         except Exception as error:  # ONNX Runtime's exceptions share no base class
+            reason = one_line(str(error), 300)
             shapes = ", ".join(f"{name} {list(item.shape)}" for name, item in feeds.items())
-            raise InputError(f"head {self._path} does not run on {shapes}: {error}") from error
+            raise InputError(f"head {self._path} does not run on {shapes}: {reason}") from error
+        wanted = (sum(map(len, parts.values())), *logits.shape[1:])
+        if found.shape != wanted:
+            raise InputError(
+                f"head {self._path} gives {list(found.shape)}, but its metadata says "
+                f"{list(wanted)}: export it again"
+            )
         if finish is not None:
             found = finish(found)
         start = 0

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.errors import InputError, shown
 from human_edge_detection.runtime.onnx_graph import (
     DEFAULT_SIZE_HW,
     ImageInput,
@@ -46,7 +46,7 @@ def choose_layers(model: ModelFile, wanted: Sequence[str] | None) -> tuple[str, 
     if twice := [name for name in wanted if list(wanted).count(name) > 1]:
         raise InputError(f"layers names {twice[0]} more than once")
     if missing := [name for name in wanted if name not in known]:
-        raise layer_error(model, f"has no tensor '{missing[0]}'", missing)
+        raise layer_error(model, f"has no tensor {shown(missing[0])}", missing)
     return tuple(wanted)
 
 

@@ -1,12 +1,13 @@
 """Reads and cuts an ONNX file as bytes, so that inference needs no ``onnx`` package.
 
-A protobuf message is a sequence of (field number, value) pairs; unknown fields are copied as they
-are. Only the few fields of ONNX's schema below are read.
+A protobuf message is a sequence of (field number, value) pairs. Only the few fields of ONNX's
+schema below are read; unknown ones are copied.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from human_edge_detection.core import MAX_PIXELS
 from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.files import check_regular
 
 MODEL_GRAPH = 7
 GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT = 1, 5, 11, 12
@@ -36,11 +39,9 @@ class MalformedModel(ValueError):
 
 @dataclass(frozen=True)
 class Node:
-    """One operation of the graph.
+    """One operation: the tensors that it and its inner graphs read, and those that it makes.
 
     Attributes:
-        inputs: tensors it reads, those of its inner graphs included.
-        outputs: tensors it makes.
         op_type: name of the operation.
     """
 
@@ -195,8 +196,7 @@ def select_outputs(model: bytes, names: Iterable[str]) -> bytes:
 def with_shape_outputs(model: bytes, names: Iterable[str]) -> bytes:
     """The model with the shapes int64 of the named tensors as its outputs.
 
-    The shape of tensor ``x`` is the output ``x#shape``. Hundreds of shapes fit into memory, the
-    tensors themselves do not.
+    The shape of ``x`` is the output ``x#shape``: shapes fit into memory, the tensors do not.
     """
     names = tuple(names)
     parts = [whole for number, _, whole in _fields(_graph_of(model)) if number != GRAPH_OUTPUT]
@@ -217,17 +217,16 @@ def read_model(path: Path | str) -> bytes:
     """The bytes of a model file.
 
     Raises:
-        InputError: if the file does not exist, is a folder, or is empty.
+        InputError: if the file does not exist, is not a regular file, or is empty.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise InputError(f"model {path} is a folder: name the .onnx file")
+    if os.path.exists(path):
+        check_regular(Path(path), "model")
     try:
-        data = path.read_bytes()
+        data = Path(path).read_bytes()
     except FileNotFoundError:
         raise InputError(f"model {path} does not exist: check the path") from None
-    except OSError as error:
-        raise InputError(f"model {path} cannot be read: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # also a null character in the path
+        raise InputError(f"model {str(path)!r:.300} cannot be read: {error!s:.80}") from error
     if not data:
         raise InputError(f"model {path} is empty: download or export it again")
     return data
@@ -247,13 +246,11 @@ class ModelFile:
         """The file at ``path``; ``InputError`` if it is missing, cut off or not ONNX."""
         data = read_model(path)
         try:
-            for _ in _fields(data):  # also what follows the graph
-                pass
+            list(_fields(data))  # also what follows the graph
             return cls(path, data, tuple(read_nodes(data)), read_outputs(data))
         except MalformedModel as error:
-            raise InputError(
-                f"model {path} is not a whole ONNX file ({error}): download or export it again"
-            ) from error
+            why = f"model {path} is not a whole ONNX file ({error}): download or export it again"
+            raise InputError(why) from error
 
     @cached_property
     def tensors(self) -> tuple[str, ...]:
@@ -288,10 +285,12 @@ class ImageInput:
         if len(inputs) != 1 or len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 3):
             seen = ", ".join(f"{item.name} {item.shape}" for item in inputs)
             raise InputError(
-                f"model {path} must take one image [B, 3, H, W], but its inputs are {seen}: "
+                f"model {path} must take one image [B, 3, H, W], but its inputs are {seen:.300}: "
                 "name a feature extractor or a detector"
             )
         batch, _, height, width = (side if isinstance(side, int) else None for side in shape)
+        if (height or 1) * (width or 1) > MAX_PIXELS:
+            raise InputError(f"model {path} takes images of more than {MAX_PIXELS} pixels")
         dtype = np.float16 if "float16" in inputs[0].type else np.float32
         return cls(inputs[0].name, dtype, batch, (height, width))
 

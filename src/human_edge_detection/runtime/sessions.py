@@ -15,7 +15,7 @@ from typing import Any
 
 import onnxruntime as ort
 
-from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.errors import InputError, one_line
 from human_edge_detection.runtime.onnx_graph import read_model, short_hash
 
 logger = logging.getLogger(__name__)
@@ -265,7 +265,7 @@ def open_session(
             providers=list(_with_options(chain, model, label, data_dir)),
         )
     except Exception as error:  # ONNX Runtime's exceptions share no base class
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        reason = one_line(str(error).strip(), 300) or type(error).__name__
         raise InputError(
             f"model {label} cannot be opened: {reason} (truncated, not ONNX, or too "
             "new for this onnxruntime: download or export it again)"
