@@ -209,7 +209,7 @@ def lying_model(name: str, data: bytes, source: random.Random) -> bytes:
             entry = source.choice(model.metadata_props)
             try:
                 entry.value = mutated_json(json.loads(entry.value), source).decode()
-            except ValueError:
+            except (ValueError, RecursionError):
                 entry.value = source.choice(("", "[]", "x", "1e999", "-1", "[" * 5000, "9" * 5000))
             continue
         kind = source.randrange(4)
@@ -433,12 +433,12 @@ READERS: Sequence[Reader] = (
     Reader(read_photo, photos),
     Reader(read_archive, archives),
     Reader(read_annotations, coco, True),
-    Reader(cut_subset, coco, True),
+    Reader(cut_subset, coco, True, share=0.5),
     Reader(read_boxes, boxes, True),
     Reader(score_results, results, True),
     Reader(run_model, onnx_models, share=0.3, lie=lying_model),
     Reader(open_weights, weights, share=0.15, lie=lying_weights),
-    Reader(resume, resume_log, True),
+    Reader(resume, resume_log, True, share=0.5),
     Reader(read_video, videos, share=0.5),
     Reader(class_weights, statistics, True, share=0.5),
 )

@@ -71,7 +71,7 @@ def test_damaged_files(reader: Reader, request: pytest.FixtureRequest, tmp_path:
             faults.append(keep(outcome, KEPT / f"{name}-{seed}"))
     print(f"{name}: {dict(kinds)}")
     assert not faults, f"{len(faults)} of {count} cases, kept:\n" + "\n".join(faults[:20])
-    assert kinds["clear"] > count / 100, "hardly any case is damaged"
+    assert kinds["clear"] > count / 100 or count < 100, "hardly any case is damaged"
 
 
 def test_every_sound_file_is_read(tmp_path: Path) -> None:
