@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.files import replacing, write_atomically
+from human_edge_detection.core.files import is_regular, plain_name, replacing, write_atomically
 
 
 def test_writing_makes_folders_and_replaces(tmp_path: Path) -> None:
@@ -78,3 +78,41 @@ def test_a_file_gets_the_usual_permissions(tmp_path: Path) -> None:
     (tmp_path / "plain").write_bytes(b"")
     write_atomically(tmp_path / "written", b"")
     assert (tmp_path / "written").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("a.jpg", "a.jpg"),
+        ("a/b c/é😀.jpg", "a/b c/é😀.jpg"),
+        ("./a//b/.", "a/b"),
+        ("../../a/../../b.jpg", "b.jpg"),
+        ("/etc/passwd", "etc/passwd"),
+        ("//host/share", "host/share"),
+        ("C:/x", "x"),
+        ("C:D:x", "x"),
+        ("/C:/../D:/x", "x"),
+        ("a/12:30.jpg", "a/12:30.jpg"),
+        ("a\0b", "a_b"),
+        ("a\nb\x1b[0m\u2028", "a_b_[0m_"),
+        ("caf\udce9.jpg", "caf\udce9.jpg"),
+        ("..a/...", "..a/..."),
+    ],
+)
+def test_names_are_made_plain(name: str, plain: str) -> None:
+    assert plain_name(name) == plain
+    assert plain_name(plain) == plain
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "/", "../..", "C:", "C:/", "//", "/../C:"])
+def test_names_of_nothing_are_refused(name: str) -> None:
+    with pytest.raises(InputError, match="is no name of a file"):
+        plain_name(name)
+
+
+def test_only_regular_files_are_regular(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    os.mkfifo(tmp_path / "pipe")
+    assert is_regular(tmp_path / "a")
+    for path in (tmp_path, tmp_path / "pipe", tmp_path / "b", tmp_path / ("l" * 300), "a\0b"):
+        assert not is_regular(path)

@@ -8,6 +8,7 @@ from human_edge_detection.core.rle import (
     decode_segmentation,
     encode_mask,
     encode_window,
+    rle_box,
     run_lengths,
     segmentation_fault,
 )
@@ -18,6 +19,13 @@ def in_image(mask, bounds, size_hw):
     x1, y1, x2, y2 = bounds
     whole[y1:y2, x1:x2] = mask
     return whole
+
+
+def test_the_box_around_a_mask():
+    mask = np.zeros((6, 9), bool)
+    assert rle_box(encode_mask(mask)).tolist() == [0, 0, 0, 0]
+    mask[1:4, 2:7] = True
+    assert rle_box(encode_mask(mask)).tolist() == [2, 1, 7, 4]
 
 
 def test_run_lengths_written_out():

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from human_edge_detection.core.boxes import box_iou
 from human_edge_detection.core.errors import InputError
+from human_edge_detection.data import statistics
 from human_edge_detection.data.annotations import Person, Photo
 from human_edge_detection.data.statistics import (
     StatsOptions,
@@ -109,3 +111,34 @@ def test_what_is_no_statistics_file_is_named(tmp_path: Path, text: str) -> None:
         read_weights(path)
     with pytest.raises(InputError, match=r"none\.json"):
         read_weights(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("pairs", [1, 100, 10**6])
+def test_the_nearest_boxes_of_a_crowd_in_blocks(
+    pairs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corners = np.random.default_rng(0).integers(0, 30, (37, 2))
+    boxes = np.concatenate([corners, corners + 20], axis=1).astype(np.float32)
+    whole = box_iou(boxes, boxes)
+    np.fill_diagonal(whole, 0)
+    monkeypatch.setattr(statistics, "_MAX_PAIRS", pairs)
+    np.testing.assert_array_equal(statistics._closest(boxes), whole.max(axis=1))
+    assert statistics._closest(boxes[:1]).tolist() == [0]
+    assert statistics._closest(boxes[:0]).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"separation_aware_weights": [1, 1, 1e400]}', '{"separation_aware_weights": [1, 1, 1e39]}',
+        '{"separation_aware_weights": [1, 1, 1' + "0" * 400 + "]}", '{"pixel_ratios": [5, 5, 5]}',
+        '{"separation_aware_weights": ' + "9" * 5000 + "}", "[" * 100_000,
+    ],
+    ids=lambda text: text[:40],
+)  # fmt: skip
+def test_statistics_that_nobody_measured(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "stats.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"stats\.json") as caught:
+        read_weights(path)
+    assert len(str(caught.value)) < 400 and "\n" not in str(caught.value)

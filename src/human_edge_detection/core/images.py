@@ -96,7 +96,7 @@ def read_size(
     """
     with _opened(file, max_pixels) as image:
         width, height = _stored_size(image)
-        turned = _orientation(image) >= 5
+        turned = _orientation(image) in (5, 6, 7, 8)
     return (width, height) if turned else (height, width)
 
 
