@@ -278,7 +278,7 @@ def test_missing_parts_say_what_to_pass(files, tmp_path, monkeypatch):
         open_predictor(files, extractor=tmp_path / "missing.onnx")
     with pytest.raises(InputError, match="fuse 'best'"):
         open_predictor(files, fuse="best")
-    with pytest.raises(InputError, match="max_rois must be at least 1"):
+    with pytest.raises(InputError, match="max_rois must be an integer of at least 1"):
         open_predictor(files, max_rois=0)
 
 
@@ -301,3 +301,39 @@ assert not [name for name in sys.modules if name.split(".")[0] in ("torch", "onn
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"threads": 3.5}, {"threads": -1}, {"max_rois": 1.5}, {"device": 5}, {"providers": 5},
+        {"providers": [5]}, {"model": 5}, {"model": b"x"}, {"model": "x" * 300}, {"model": "a\0b"},
+        {"detector": 5}, {"extractor": 5}, {"person_class": "x"}, {"fuse": 5},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_wrong_arguments_are_named(files, wrong):
+    given = {"model": files / "head.onnx", "extractor": files / "extractor.onnx", **wrong}
+    with pytest.raises(InputError, match=next(iter(wrong)) + "|cannot be read"):
+        MaskPredictor(**given)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (([[-3e38, -3e38, 3e38, 3e38]],), "boxes_xyxy"), (([[10**400, 1, 2, 3]],), "boxes_xyxy"),
+        ((None,), "boxes_xyxy"), (([["a", 1, 2, 3]],), "boxes_xyxy"), (([BOX], ["x"]), "scores"),
+        (([BOX], 5), "scores"), (([BOX], [np.nan]), "scores"), (([BOX], None, ["x"]), "ids"),
+        (([BOX], None, [np.nan]), "ids"), (([BOX], None, [1.5]), "ids"), (([BOX], None, 5), "ids"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_wrong_boxes_scores_and_ids_are_named(files, arguments, name):
+    with open_predictor(files) as predictor:
+        predictor.set_image(np.zeros((64, 64, 3), np.uint8))
+        with pytest.raises(InputError, match=name):
+            predictor.predict(*arguments)
+        masks = predictor.predict([BOX])
+        for threshold in (np.nan, "x", None):
+            with pytest.raises(InputError, match="threshold must be a finite number"):
+                masks.binary(threshold)

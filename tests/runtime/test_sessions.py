@@ -10,18 +10,10 @@ import onnxruntime as ort
 import pytest
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.runtime import sessions as runtime
+from human_edge_detection.runtime import providers as runtime
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
-from human_edge_detection.runtime.sessions import (
-    CPU,
-    CUDA,
-    ON_CPU,
-    TENSORRT,
-    Provider,
-    SessionOptions,
-    choose_providers,
-    open_session,
-)
+from human_edge_detection.runtime.providers import CPU, CUDA, TENSORRT, Provider, choose_providers
+from human_edge_detection.runtime.sessions import ON_CPU, SessionOptions, open_session
 from stand_in import write_stand_in
 
 
@@ -79,7 +71,7 @@ def test_several_providers_are_an_order_of_preference(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, providers: list[Provider]
 ) -> None:
     pretend(monkeypatch, CPU)
-    runtime._warn_once.cache_clear()
+    runtime.warn_once.cache_clear()
     for _ in range(3):  # a model opens several sessions
         assert choose_providers("cuda", providers) == [CPU]
     (warning,) = caplog.records
@@ -87,7 +79,7 @@ def test_several_providers_are_an_order_of_preference(
     assert f"left out {TENSORRT}, because it is not here; {CUDA}, because" in caplog.text
     assert f"Running on {CPU}" in caplog.text
     pretend(monkeypatch, *SPECIFIED)
-    assert [runtime._provider_name(item) for item in choose_providers("cpu", providers)] == (
+    assert [runtime.provider_name(item) for item in choose_providers("cpu", providers)] == (
         SPECIFIED
     )
     pretend(monkeypatch, TENSORRT)
@@ -99,7 +91,7 @@ def test_the_call_of_the_specification_runs_on_a_machine_without_a_gpu(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, model: Path
 ) -> None:
     pretend(monkeypatch, CPU)
-    runtime._warn_once.cache_clear()
+    runtime.warn_once.cache_clear()
     extractor = YOLOv9FeatureExtractor(str(model), device="cuda", providers=SPECIFIED)
     with extractor:
         (features,) = extractor(np.zeros((1, 3, 16, 16), np.float32))
@@ -114,7 +106,7 @@ def test_falling_back_within_the_providers_is_a_warning(
 ) -> None:
     real = ort.InferenceSession
     pretend(monkeypatch, CPU, CUDA)
-    monkeypatch.setattr(ort, "InferenceSession", lambda m, o, providers: real(m, o, [CPU]))
+    monkeypatch.setattr(ort, "InferenceSession", lambda m, o, **_: real(m, o, [CPU]))
     monkeypatch.setattr(ort, "preload_dlls", lambda: None, raising=False)
     open_session(model, SessionOptions(providers=[CUDA, CPU]))
     assert f"fell back to {CPU}" in caplog.text
@@ -139,7 +131,7 @@ def test_falling_back_is_an_error_when_asked_for_and_a_warning_in_auto(
 ) -> None:
     real = ort.InferenceSession
     pretend(monkeypatch, CPU, CUDA)
-    monkeypatch.setattr(ort, "InferenceSession", lambda m, o, providers: real(m, o, [CPU]))
+    monkeypatch.setattr(ort, "InferenceSession", lambda m, o, **_: real(m, o, [CPU]))
     monkeypatch.setattr(ort, "preload_dlls", lambda: None, raising=False)
     with pytest.raises(InputError, match=f"device cuda asks for {CUDA}.*fell back to {CPU}"):
         open_session(model, SessionOptions("cuda"))
@@ -192,7 +184,7 @@ def test_a_session_on_tensorrt_says_where_its_engines_are(
     asked: list[list[object]] = []
 
     class Started:
-        def __init__(self, *_: object, providers: list[object]) -> None:
+        def __init__(self, *_: object, providers: list[object], **__: object) -> None:
             asked.append(providers)
 
         def get_providers(self) -> list[str]:

@@ -113,7 +113,7 @@ def plan(options: BenchmarkOptions) -> list[Target]:
         InputError: if no model is given and none ships, or a provider is missing.
     """
     from human_edge_detection.inference.benchmark import Target, present_devices
-    from human_edge_detection.runtime.sessions import choose_providers
+    from human_edge_detection.runtime.providers import choose_providers
 
     for device in options.providers:
         choose_providers(device)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 
 import numpy as np
 
-from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.errors import InputError, shown
 from human_edge_detection.core.structures import FloatArray, as_boxes
 
 
@@ -18,8 +19,13 @@ def check_boxes(boxes_xyxy: object) -> FloatArray:
     """
     try:
         boxes = as_boxes(boxes_xyxy)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"boxes are not usable: {error}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"boxes_xyxy is not usable: {error}") from error
+    with np.errstate(over="ignore"):
+        endless = np.flatnonzero(~np.isfinite(boxes[:, 2:] - boxes[:, :2]).all(axis=1))
+    if endless.size:
+        row = int(endless[0])
+        raise InputError(f"boxes_xyxy[{row}] is too large: {boxes[row].tolist()}")
     reversed_rows = np.flatnonzero((boxes[:, 2:] < boxes[:, :2]).any(axis=1))
     if reversed_rows.size:
         row = int(reversed_rows[0])
@@ -36,10 +42,13 @@ def check_scores(scores: FloatArray | Sequence[float] | None, count: int) -> Flo
     Raises:
         InputError: if they are not ``count`` finite numbers.
     """
-    values = np.ones(count, np.float32) if scores is None else np.asarray(scores, np.float32)
+    try:
+        values = np.ones(count, np.float32) if scores is None else np.asarray(scores, np.float32)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"scores are not usable: {error}") from error
     if values.shape != (count,) or not np.isfinite(values).all():
         raise InputError(
-            f"scores must be {count} finite numbers, one per box, but got {values.tolist()[:5]}…"
+            f"scores must be {count} finite numbers, one per box, but got {shown(values.tolist())}"
         )
     return values
 
@@ -48,11 +57,17 @@ def check_ids(ids: Sequence[int] | None, count: int) -> tuple[int, ...]:
     """Ids as a tuple, empty if none are given.
 
     Raises:
-        InputError: if there are not ``count`` of them.
+        InputError: if there are not ``count`` of them, or one is no integer.
     """
-    if ids is not None and len(ids) != count:
-        raise InputError(f"ids must be {count}, one per box, but got {len(ids)}")
-    return () if ids is None else tuple(int(number) for number in ids)
+    if ids is None:
+        return ()
+    try:
+        numbers = tuple(map(operator.index, ids))
+    except TypeError as error:
+        raise InputError(f"ids must be integers, but got {shown(ids)}") from error
+    if len(numbers) != count:
+        raise InputError(f"ids must be {count}, one per box, but got {len(numbers)}")
+    return numbers
 
 
 def clip_boxes(boxes_xyxy: FloatArray, size_hw: tuple[int, int]) -> FloatArray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 class InputError(ValueError):
     """Wrong input; the message names the file or parameter, its value and the way out."""
@@ -19,6 +21,20 @@ def shown(value: object, limit: int = 80) -> str:
     except (ValueError, RecursionError):  # a number of thousands of digits, endless nesting
         text = f"a {type(value).__name__} that cannot be shown"
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def check_number(name: str, value: object) -> None:
+    """Refuse the parameter ``name`` if it is no finite number.
+
+    Raises:
+        InputError: naming the parameter and the value.
+    """
+    try:
+        is_number = math.isfinite(value)  # type: ignore[arg-type]
+    except (TypeError, OverflowError):
+        is_number = False
+    if not is_number:
+        raise InputError(f"{name} must be a finite number, but got {shown(value)}")
 
 
 def one_line(text: str, limit: int = 600) -> str:

@@ -19,7 +19,7 @@ from human_edge_detection.modeling.efficientnet_lite import (
     load_imagenet_weights,
 )
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
-from human_edge_detection.runtime.sessions import user_cache_dir
+from human_edge_detection.runtime.providers import user_cache_dir
 
 LOG = logging.getLogger(__name__)
 REVISION = 2

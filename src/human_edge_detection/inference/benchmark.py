@@ -22,7 +22,7 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import read_image, read_size
 from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.inference.predictor import MaskPredictor
-from human_edge_detection.runtime.sessions import (
+from human_edge_detection.runtime.providers import (
     CHAINS,
     TENSORRT,
     Provider,

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from human_edge_detection.core.boxes import check_boxes, check_ids, check_scores
-from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.errors import InputError, check_number
 from human_edge_detection.core.images import EncodedImage, PreparedImage, check_image
 from human_edge_detection.core.structures import Detections, FloatArray, ImageArray
 from human_edge_detection.inference.networks import open_networks
@@ -15,7 +15,8 @@ from human_edge_detection.masks import FUSE_RULES
 from human_edge_detection.masks.instance_masks import InstanceMasks
 from human_edge_detection.runtime.detector import DEFAULT_SCORE
 from human_edge_detection.runtime.model_files import FileName, ModelFiles, name_files
-from human_edge_detection.runtime.sessions import Provider, SessionOptions
+from human_edge_detection.runtime.providers import Provider
+from human_edge_detection.runtime.sessions import SessionOptions
 
 
 class MaskPredictor(AbstractContextManager["MaskPredictor"]):
@@ -118,6 +119,7 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
 
     def encode(self, prepared: PreparedImage, score: float = DEFAULT_SCORE) -> EncodedImage:
         """The photo's feature maps for :meth:`decode`, and its people where one pass finds both."""
+        check_number("score", score)
         return self._encoder.encode(prepared, score)
 
     def decode(
@@ -158,6 +160,7 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
             InputError: the model has no detector.
         """
         if self._detector is not None:
+            check_number("score", score)
             return self._detector(check_image(image), score)
         return _people(self.encode(self.prepare(image), score))
 

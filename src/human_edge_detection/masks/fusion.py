@@ -39,6 +39,10 @@ BAND_PIXELS = 1 << 18
 """Pixels fused at a time; bounds the working memory for any image and crowd."""
 
 
+PAIRS_AT_ONCE = 1 << 22
+"""Pairs of ROIs compared at a time; bounds the working memory for any crowd."""
+
+
 class Rule(Protocol):
     """Decides the owners of a crowd's pixels, one band of the image at a time."""
 
@@ -208,10 +212,14 @@ def _contested(bounds: NDArray[np.int64]) -> NDArray[np.bool_]:
     if len(bounds) == 1:
         return np.zeros(1, np.bool_)
     x1, y1, x2, y2 = bounds.T
-    shared = np.minimum.outer(x2, x2) > np.maximum.outer(x1, x1)
-    shared &= np.minimum.outer(y2, y2) > np.maximum.outer(y1, y1)
-    others = shared.sum(axis=1) - shared.diagonal()
-    return np.asarray(others > 0)
+    contested = np.zeros(len(bounds), np.bool_)
+    step = max(1, PAIRS_AT_ONCE // max(1, len(bounds)))
+    for first in range(0, len(bounds), step):
+        rows = slice(first, first + step)
+        shared = np.minimum.outer(x2[rows], x2) > np.maximum.outer(x1[rows], x1)
+        shared &= np.minimum.outer(y2[rows], y2) > np.maximum.outer(y1[rows], y1)
+        contested[rows] = shared.sum(axis=1) - shared.diagonal(first) > 0
+    return contested
 
 
 def _order(

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from human_edge_detection.core import geometry
-from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.rle import encode_window
+from human_edge_detection.core.errors import InputError, check_number
 from human_edge_detection.core.structures import (
     Bounds,
     FloatArray,
@@ -91,6 +90,7 @@ class InstanceMasks:
 
     def _owners(self, threshold: float) -> LabelMap:
         """The kept label map, computed anew for another threshold; not to be changed."""
+        check_number("threshold", threshold)
         labels = self._fused.get(threshold)
         if labels is None:
             from human_edge_detection.masks.fusion import fuse
@@ -109,6 +109,7 @@ class InstanceMasks:
             bool [h, w], and the window ``x1, y1, x2, y2`` of the image that it fills (empty for a
             person outside).
         """
+        check_number("threshold", threshold)
         windows = geometry.all_roi_bounds(self.rois_xyxy, self.size_hw)
         if self.fuse == "independent":
             targets = self.probs[:, MaskClass.TARGET]
@@ -138,6 +139,8 @@ class InstanceMasks:
 
         ``bbox`` is the person's box as given, xywh; ``annotation_id`` is set where ids are known.
         """
+        from human_edge_detection.core.rle import encode_window  # loaded with the first result
+
         results: list[dict[str, object]] = []
         for person, (mask, bounds) in enumerate(self.iter_binary(threshold)):
             x1, y1, x2, y2 = (round(float(value), 3) for value in self.boxes_xyxy[person])

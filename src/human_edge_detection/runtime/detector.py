@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime as ort
 
 from human_edge_detection.core.boxes import box_areas, clip_boxes
-from human_edge_detection.core.errors import InputError, one_line
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.geometry import AxisTransform
 from human_edge_detection.core.images import PreparedImage, prepare_image
 from human_edge_detection.core.structures import Detections, FloatArray, ImageArray
@@ -24,7 +24,6 @@ from human_edge_detection.runtime.detector_layouts import (
 )
 from human_edge_detection.runtime.onnx_graph import (
     DEFAULT_SIZE_HW,
-    ImageInput,
     MalformedModel,
     ModelFile,
     read_model,
@@ -36,8 +35,13 @@ from human_edge_detection.runtime.onnx_graph import (
 from human_edge_detection.runtime.sessions import (
     ANYWHERE,
     ON_CPU,
+    ImageInput,
     SessionOptions,
+    check_size,
+    is_map,
+    metadata_of,
     open_session,
+    run_session,
 )
 
 logger = logging.getLogger(__name__)
@@ -104,10 +108,17 @@ class DetectorSession(AbstractContextManager["DetectorSession"]):
         self._raw_bgr = "bgr" in self._input.name.lower()
         inner = _inner_size(model, self._input.name) if None in self._input.size_hw else None
         self.input_size_hw = inner or self._input.sized(image_size_hw)
+        check_size(self.input_size_hw, model.path)
         height = self.input_size_hw[0]
         arrays = self._run(np.zeros((1, 3, *self.input_size_hw), np.float32), names)
         self.layout = self._read_layout(dict(zip(names, arrays, strict=True)), layout, person_class)
         maps = arrays[len(names) - len(self.layers) :]
+        for name, item in zip(self.layers, maps, strict=True):
+            if not is_map(item.shape):
+                raise InputError(
+                    f"detector {model.path} gives '{name}' as {list(item.shape)}, no feature map "
+                    "[B, C, h, w]: it cannot be the head's extractor too; name the extractor"
+                )
         self.channels: tuple[int, ...] = tuple(item.shape[1] for item in maps)
         self.strides: tuple[float, ...] = tuple(height / item.shape[2] for item in maps)
         size = f"{height}x{self.input_size_hw[1]}"
@@ -122,7 +133,7 @@ class DetectorSession(AbstractContextManager["DetectorSession"]):
         except InputError as error:
             raise InputError(f"detector {self._path}: {error}") from None
         assert self._session is not None
-        classes = class_names(self._session.get_modelmeta().custom_metadata_map)
+        classes = class_names(metadata_of(self._session, str(self._path)))
         if person_class is None:
             people = [index for index, name in enumerate(classes) if name.lower() in PERSON_NAMES]
             person_class = people[0] if people else 0
@@ -146,7 +157,16 @@ class DetectorSession(AbstractContextManager["DetectorSession"]):
         """
         arrays = self._run(prepared.tensor, [*self.layout.outputs, *self.layers])
         count = len(self.layout.outputs)
-        boxes, scores = person_candidates(self.layout, arrays[:count], score)
+        try:
+            boxes, scores = person_candidates(self.layout, arrays[:count], score)
+        except (IndexError, TypeError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
+            shapes = ", ".join(str(list(item.shape)) for item in arrays[:count])
+            raise InputError(
+                f"detector {self._path} gave outputs of shapes {shapes}, which are no "
+                f"{self.layout.kind} boxes: {error}"
+            ) from error
         return _in_source(boxes, scores, prepared.transform, prepared.size_hw), arrays[count:]
 
     def __call__(self, image: ImageArray, score: float = DEFAULT_SCORE) -> Detections:
@@ -157,15 +177,12 @@ class DetectorSession(AbstractContextManager["DetectorSession"]):
         if self._session is None:
             raise RuntimeError("the detector is closed")
         feeds = {self._input.name: tensor.astype(self._input.dtype, copy=False)}
+        arrays = run_session(self._session, names, feeds, str(self._path))
         try:
-            arrays = self._session.run(list(names), feeds)
-        except Exception as error:  # ONNX Runtime's exceptions share no base class
-            size = f"{tensor.shape[2]}x{tensor.shape[3]}"
-            raise InputError(
-                f"detector {self._path} does not run on an image of {size}: "
-                f"{one_line(str(error), 300)}"
-            ) from error
-        return [np.asarray(item, np.float32) for item in arrays]
+            return [np.asarray(item, np.float32) for item in arrays]
+        except (TypeError, ValueError) as error:  # texts, sequences, maps
+            text = f"detector {self._path} has outputs that are no arrays of numbers: {error}"
+            raise InputError(text) from error
 
     def close(self) -> None:
         """Free the session; the detector cannot be called any more."""
@@ -180,7 +197,7 @@ def holds_detector(onnx_path: Path | str) -> bool:
     """Whether a feature extractor's file has person boxes among its outputs, by their names."""
     try:
         outputs = read_outputs(read_model(onnx_path))
-    except MalformedModel:
+    except (MalformedModel, RecursionError):
         return False
     return WHOLE_BODY_OUTPUT in outputs or {"boxes", "scores"}.issubset(outputs)
 
@@ -205,13 +222,13 @@ def _inner_size(model: ModelFile, input_name: str) -> tuple[int, int] | None:
     if not resizes:
         return None
     probe = with_shape_outputs(select_outputs(model.data, resizes), resizes)
-    session = open_session(probe, ON_CPU)
-    shapes = {
-        tuple(map(int, session.run(None, {input_name: np.zeros((1, 3, *size), np.float32)})[0][2:]))
-        for size in ((64, 64), (96, 128))
-    }
+    session, label = open_session(probe, ON_CPU, label=str(model.path)), str(model.path)
+    dtype = ImageInput.of(session.get_inputs(), model.path).dtype
+    images = (np.zeros((1, 3, *size), dtype) for size in ((64, 64), (96, 128)))
+    runs = (run_session(session, None, {input_name: image}, label)[0] for image in images)
+    shapes = {tuple(map(int, shape[2:])) for shape in runs}
     size = shapes.pop()
-    return None if shapes else (size[0], size[1])
+    return None if shapes or len(size) != 2 else (size[0], size[1])
 
 
 def _in_source(

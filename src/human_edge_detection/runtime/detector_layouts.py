@@ -126,10 +126,10 @@ def class_names(metadata: Mapping[str, str]) -> list[str]:
     """Class names from the ``names`` that Ultralytics writes into a file; empty if it has none."""
     try:
         names = ast.literal_eval(metadata.get("names", ""))
-    except (SyntaxError, ValueError):
+        if isinstance(names, dict):
+            names = [names[key] for key in sorted(names)]
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         return []
-    if isinstance(names, dict):
-        return [str(names[key]) for key in sorted(names)]
     return [str(name) for name in names] if isinstance(names, list | tuple) else []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -10,30 +11,40 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from human_edge_detection.core.errors import InputError, one_line
+from human_edge_detection.core.errors import InputError, one_line, shown
 from human_edge_detection.core.structures import FloatArray
-from human_edge_detection.runtime.layers import (
-    choose_layers,
-    describe_layer,
-    is_map,
-    layer_error,
-)
 from human_edge_detection.runtime.onnx_graph import (
     DEFAULT_SIZE_HW,
-    ImageInput,
     ModelFile,
     select_outputs,
     short_hash,
+    with_shape_outputs,
 )
+from human_edge_detection.runtime.providers import CUDA, TENSORRT, Provider
 from human_edge_detection.runtime.sessions import (
-    CUDA,
-    TENSORRT,
-    Provider,
+    ON_CPU,
+    ImageInput,
     SessionOptions,
+    check_size,
+    is_map,
     open_session,
+    run_session,
 )
 
 logger = logging.getLogger(__name__)
+
+DEFAULT_LAYERS = (
+    "segmentation_model_34_Concat_output_0",
+    "/model.34/Concat_output_0",
+    "/model.14/Concat_output_0",
+)
+"""Tried in this order where no layer is named."""
+
+BUILTIN_LAYERS = ("stride4", "stride8", "stride16")
+"""Outputs of the built-in extractor, used where no layer is named."""
+
+MAX_LISTED = 60
+MAX_STRIDE = 128
 
 
 class YOLOv9FeatureExtractor(AbstractContextManager["YOLOv9FeatureExtractor"]):
@@ -94,6 +105,7 @@ class YOLOv9FeatureExtractor(AbstractContextManager["YOLOv9FeatureExtractor"]):
         self.input_size_hw = source.sized(image_size_hw or DEFAULT_SIZE_HW)
         if image_size_hw and self.input_size_hw != tuple(image_size_hw):
             raise _size_error(model, image_size_hw, self.input_size_hw)
+        check_size(self.input_size_hw, model.path, self.fixed_batch or 1)
         self.map_shapes = self._dry_run(model)
         self.channels: tuple[int, ...] = tuple(shape[0] for shape in self.map_shapes)
         height = self.input_size_hw[0]
@@ -188,3 +200,64 @@ def _size_error(model: ModelFile, asked_hw: tuple[int, int], own_hw: tuple[int, 
         f"image_size {asked_hw[0]} {asked_hw[1]} does not fit {model.path}, whose input is fixed "
         f"to {height}x{width}: use image_size {height} {width}"
     )
+
+
+def choose_layers(model: ModelFile, wanted: Sequence[str] | None) -> tuple[str, ...]:
+    """The layers asked for, checked; or the first usual ones that the model has.
+
+    Raises:
+        InputError: if the model has no such tensor; the message lists similar ones.
+    """
+    known = set(model.tensors)
+    if not wanted:
+        for names in (*((name,) for name in DEFAULT_LAYERS), BUILTIN_LAYERS):
+            if known.issuperset(names):
+                return names
+        problem = f"has none of the usual layers ({', '.join(DEFAULT_LAYERS)})"
+        raise layer_error(model, problem, DEFAULT_LAYERS)
+    if twice := [name for name in wanted if list(wanted).count(name) > 1]:
+        raise InputError(f"layers names {twice[0]} more than once")
+    if missing := [name for name in wanted if name not in known]:
+        raise layer_error(model, f"has no tensor {shown(missing[0])}", missing)
+    return tuple(wanted)
+
+
+def layer_error(model: ModelFile, problem: str, asked: Sequence[str]) -> InputError:
+    """The error that states the problem and lists the feature maps to choose from."""
+    found = candidates(model, asked)
+    listing = "\n  ".join(found[:MAX_LISTED]) or "none"
+    more = f"\n  … and {len(found) - MAX_LISTED} more" if len(found) > MAX_LISTED else ""
+    return InputError(f"model {model.path} {problem}; layers can be:\n  {listing}{more}")
+
+
+def candidates(model: ModelFile, asked: Sequence[str]) -> list[str]:
+    """One line per map worth naming: similar names first, then outputs and ends of blocks."""
+    ends = [name for node in model.nodes if node.op_type == "Concat" for name in node.outputs]
+    near = [name for text in asked for name in difflib.get_close_matches(text, model.tensors, n=5)]
+    names = list(dict.fromkeys([*near, *model.declared, *ends]))
+    size_hw, shapes = _tensor_shapes(model, names)
+    if not any(map(is_map, shapes.values())):
+        size_hw, shapes = _tensor_shapes(model, model.tensors)
+    return [
+        describe_layer(name, shape[1], size_hw[0] / shape[2])
+        for name, shape in shapes.items()
+        if is_map(shape) and shape[2] * MAX_STRIDE >= size_hw[0]
+    ]
+
+
+def describe_layer(name: str, channels: int, stride: float) -> str:
+    """A layer's name, channels and stride as text."""
+    return f"{name} ({channels} channels, stride {stride:g})"
+
+
+def _tensor_shapes(
+    model: ModelFile, names: Sequence[str]
+) -> tuple[tuple[int, int], dict[str, tuple[int, ...]]]:
+    """The input's height and width in a dry run, and the named tensors' shapes."""
+    probe = with_shape_outputs(model.data, names)
+    session = open_session(probe, ON_CPU, label=str(model.path), data_dir=model.path.parent)
+    source = ImageInput.of(session.get_inputs(), model.path)
+    size_hw = source.sized(DEFAULT_SIZE_HW)
+    image = np.zeros((source.batch or 1, 3, *size_hw), source.dtype)
+    found = run_session(session, None, {source.name: image}, str(model.path))
+    return size_hw, {name: tuple(map(int, shape)) for name, shape in zip(names, found, strict=True)}

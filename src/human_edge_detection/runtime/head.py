@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -17,11 +18,12 @@ from human_edge_detection.core.errors import InputError, one_line
 from human_edge_detection.core.spec import ExportedSpec, are_small
 from human_edge_detection.core.structures import FloatArray, MaskClass
 from human_edge_detection.masks.probabilities import softmax
+from human_edge_detection.runtime.providers import CPU, TENSORRT
 from human_edge_detection.runtime.sessions import (
     ANYWHERE,
-    CPU,
-    TENSORRT,
+    IMAGE_TYPES,
     SessionOptions,
+    metadata_of,
     open_session,
 )
 
@@ -58,30 +60,56 @@ class HeadSession(AbstractContextManager["HeadSession"]):
         Raises:
             InputError: the file is no ONNX model or no head, or the hardware is absent.
         """
-        if options.max_rois is not None and options.max_rois < 1:
-            raise InputError(f"max_rois must be at least 1, but got {options.max_rois}")
         self._path = Path(onnx_path)
         session = open_session(self._path, options)
         self._session: ort.InferenceSession | None = session
         self._one_thread: ort.InferenceSession | None = None  # opened with the first crowd
-        self.facts = ExportedSpec.from_metadata(
-            session.get_modelmeta().custom_metadata_map, onnx_path
-        )
+        metadata = metadata_of(session, str(onnx_path))
+        self.facts = ExportedSpec.from_metadata(metadata, onnx_path)
         self._max_rois = options.max_rois or self.facts.usual_max_rois
         if self.facts.precision == "int8" and session.get_providers()[0] != CPU:
             raise InputError(
                 f"model {onnx_path} is an 8-bit head, made for CPUs: use device cpu, or the "
                 "float head that it was made from"
             )
-        names = [item.name for item in session.get_inputs()]
-        self._inputs = [name for name in names if name not in ("rois", "small_rois")]
-        self._dtype = np.float16 if "float16" in session.get_inputs()[0].type else np.float32
+        self._inputs, self._dtype = self._read_signature(session)
         # TensorRT builds an engine for every new shape, hence only a few numbers of ROIs.
         self._buckets = session.get_providers()[0] == TENSORRT
         on_cpu = session.get_providers()[0] == CPU
         # An end-to-end file would run its extractor in each thread.
         split = on_cpu and not self.facts.end_to_end
         self._threads = (options.threads or usable_cpus()) if split else 1
+
+    def _read_signature(
+        self, session: ort.InferenceSession
+    ) -> tuple[list[str], type[np.floating[Any]]]:
+        """Names of the inputs besides the ROIs, and their type.
+
+        Raises:
+            InputError: the inputs or outputs are not those that the metadata promises.
+        """
+        facts, inputs, outputs = self.facts, session.get_inputs(), session.get_outputs()
+        rois = {"rois", "small_rois"} if facts.small_side else {"rois"}
+        names = [item.name for item in inputs]
+        others = [name for name in names if name not in ("rois", "small_rois")]
+        types = {item.type for item in inputs if item.name in others}
+        size = facts.mask_size
+        masks = (len(MaskClass), size, size)
+        shape = outputs[0].shape if outputs else []
+        fits = len(shape) == 4 and all(
+            not isinstance(side, int) or side == wanted
+            for side, wanted in zip(shape[1:], masks, strict=True)
+        )
+        count = 1 if facts.end_to_end else len(facts.layers)
+        is_sound = set(names) - set(others) == rois and len(others) == count and fits
+        if not is_sound or len(types) != 1 or not types <= IMAGE_TYPES.keys():
+            seen = ", ".join(f"{item.name} {item.type} {item.shape}" for item in inputs)
+            raise InputError(
+                f"model {self._path} must take {count} feature maps or images and "
+                f"{' and '.join(sorted(rois))} and give masks [N, 3, {size}, {size}], but takes "
+                f"{seen:.300} and gives {shape}: export it again"
+            )
+        return others, IMAGE_TYPES[types.pop()]
 
     def probabilities(self, features: Sequence[FloatArray], rois: FloatArray) -> FloatArray:
         """The softmax of the ROIs' logits, float32 [N, 3, M, M]; see :meth:`__call__`."""
@@ -147,13 +175,13 @@ class HeadSession(AbstractContextManager["HeadSession"]):
         try:
             found = session.run(None, {**feeds, **parts})[0]
         except Exception as error:  # ONNX Runtime's exceptions share no base class
-            reason = one_line(str(error), 300)
             shapes = ", ".join(f"{name} {list(item.shape)}" for name, item in feeds.items())
+            reason = one_line(str(error), 300)
             raise InputError(f"head {self._path} does not run on {shapes}: {reason}") from error
         wanted = (sum(map(len, parts.values())), *logits.shape[1:])
         if found.shape != wanted:
             raise InputError(
-                f"head {self._path} gives {list(found.shape)}, but its metadata says "
+                f"head {self._path} gives {list(found.shape)}, but its metadata states "
                 f"{list(wanted)}: export it again"
             )
         if finish is not None:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.errors import InputError, shown
 from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.runtime.onnx_graph import read_model, short_hash
-from human_edge_detection.runtime.sessions import (
-    ANYWHERE,
-    CPU,
-    SessionOptions,
-    choose_providers,
-)
+from human_edge_detection.runtime.providers import CPU, choose_providers
+from human_edge_detection.runtime.sessions import ANYWHERE, SessionOptions
 
 WEIGHTS_DIR = Path(__file__).resolve().parents[1] / "weights"
 HEAD_NAME, EXTRACTOR_NAME = "person_head.onnx", "person_extractor.onnx"
@@ -80,15 +77,22 @@ def name_files(
             f"extractor names {len(extractors)} files but model {len(heads)}: give one for all, or "
             "one for each, none for an end-to-end file"
         )
-    finder = None if detector is None else Path(detector)
+    if person_class is not None and not isinstance(person_class, int):
+        raise InputError(f"person_class must be an integer, but got {shown(person_class)}")
+    finder = next(iter(_paths(detector)), None)
     return ModelFiles(tuple(heads), tuple(extractors), finder, layout, person_class)
 
 
 def _paths(names: FileName | Sequence[FileName | None] | None) -> list[Path | None]:
     if names is None:
         return []
-    several = [names] if isinstance(names, str | Path) else names
-    return [None if name is None else Path(name) for name in several]
+    several = [names] if isinstance(names, str | os.PathLike) else names
+    try:
+        return [None if name is None else Path(name) for name in several]
+    except TypeError as error:  # a number, bytes
+        raise InputError(
+            f"model, extractor and detector must be paths of files, but got {shown(names)}"
+        ) from error
 
 
 def default_model(options: SessionOptions = ANYWHERE) -> tuple[Path, Path]:

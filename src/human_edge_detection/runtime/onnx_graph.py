@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from human_edge_detection.core import MAX_PIXELS
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import check_regular
 
@@ -247,53 +243,14 @@ class ModelFile:
         data = read_model(path)
         try:
             list(_fields(data))  # also what follows the graph
+            select_outputs(data, ())  # and the names of the weights
             return cls(path, data, tuple(read_nodes(data)), read_outputs(data))
-        except MalformedModel as error:
-            why = f"model {path} is not a whole ONNX file ({error}): download or export it again"
-            raise InputError(why) from error
+        except (MalformedModel, RecursionError) as error:
+            raise InputError(
+                f"model {path} is not a whole ONNX file ({error}): download or export it again"
+            ) from error
 
     @cached_property
     def tensors(self) -> tuple[str, ...]:
         """Names of the tensors that the operations make, in the order of the file."""
         return tuple(name for node in self.nodes for name in node.outputs if name)
-
-
-@dataclass(frozen=True)
-class ImageInput:
-    """The only input of a network that reads images [B, 3, H, W].
-
-    Attributes:
-        name: the input's name.
-        dtype: NumPy type of the images, float32 or float16.
-        batch: number of images where the graph fixes it, else None.
-        size_hw: height and width, each None where the graph leaves it open.
-    """
-
-    name: str
-    dtype: type[np.floating[Any]]
-    batch: int | None
-    size_hw: tuple[int | None, int | None]
-
-    @classmethod
-    def of(cls, inputs: Sequence[Any], path: Path) -> ImageInput:
-        """The only one of an open session's inputs.
-
-        Raises:
-            InputError: if the network has any other signature.
-        """
-        shape = inputs[0].shape if inputs else []
-        if len(inputs) != 1 or len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 3):
-            seen = ", ".join(f"{item.name} {item.shape}" for item in inputs)
-            raise InputError(
-                f"model {path} must take one image [B, 3, H, W], but its inputs are {seen:.300}: "
-                "name a feature extractor or a detector"
-            )
-        batch, _, height, width = (side if isinstance(side, int) else None for side in shape)
-        if (height or 1) * (width or 1) > MAX_PIXELS:
-            raise InputError(f"model {path} takes images of more than {MAX_PIXELS} pixels")
-        dtype = np.float16 if "float16" in inputs[0].type else np.float32
-        return cls(inputs[0].name, dtype, batch, (height, width))
-
-    def sized(self, asked_hw: tuple[int, int]) -> tuple[int, int]:
-        """Height and width of the images: the graph's where it fixes them, else ``asked_hw``."""
-        return self.size_hw[0] or asked_hw[0], self.size_hw[1] or asked_hw[1]

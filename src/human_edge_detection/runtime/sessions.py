@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
-import ctypes
-import ctypes.util
-import functools
-import importlib.util
 import logging
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime as ort
 
-from human_edge_detection.core.errors import InputError, one_line
+from human_edge_detection.core.errors import InputError, one_line, shown
 from human_edge_detection.runtime.onnx_graph import read_model, short_hash
+from human_edge_detection.runtime.providers import (
+    CUDA,
+    TENSORRT,
+    Provider,
+    choose_providers,
+    engine_folder,
+    no_provider,
+    provider_name,
+    tensorrt_options,
+)
 
 logger = logging.getLogger(__name__)
 
-TENSORRT = "TensorrtExecutionProvider"
-CUDA = "CUDAExecutionProvider"
-CPU = "CPUExecutionProvider"
-SHORT_NAMES = {"tensorrt": TENSORRT, "cuda": CUDA, "cpu": CPU}
-CHAINS = {"cpu": (CPU,), "cuda": (CUDA, CPU), "tensorrt": (TENSORRT, CUDA, CPU)}
-REMEDIES = {
-    CUDA: "install the GPU build (pip uninstall onnxruntime; pip install 'onnxruntime-gpu[cuda,"
-    "cudnn]') on a machine with an NVIDIA driver, or use device cpu",
-    TENSORRT: "install it (pip uninstall onnxruntime; pip install 'onnxruntime-gpu[cuda,cudnn]' "
-    "tensorrt) on a machine with an NVIDIA driver, or use device cuda or cpu",
-}
-ENGINE_FOLDER = "tensorrt_engines"
+MAX_INPUT_PIXELS = 1 << 26
+"""Pixels of all images that a network takes at once: 0.8 GB of floats."""
 
-Provider = str | tuple[str, dict[str, Any]]
-"""An execution provider by ONNX Runtime's name or a short one, alone or with its options."""
+IMAGE_TYPES: dict[str, type[np.floating[Any]]] = {
+    "tensor(float)": np.float32, "tensor(float16)": np.float16,
+}  # fmt: skip
+"""ONNX Runtime's name of an input's type → its NumPy type."""
 
 
 @dataclass(frozen=True)
@@ -53,156 +51,34 @@ class SessionOptions:
     threads: int | None = None
     max_rois: int | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse numbers that are none.
+
+        Raises:
+            InputError: naming the parameter and the value.
+        """
+        if not isinstance(self.device, str):
+            raise InputError(f"device must be a name, but got {shown(self.device)}")
+        if self.providers is not None and not (
+            isinstance(self.providers, list | tuple)
+            and all(isinstance(item, str) or _is_pair(item) for item in self.providers)
+        ):
+            raise InputError(
+                f"providers must be a list of names, or of names with options, but got "
+                f"{shown(self.providers)}"
+            )
+        for name in ("threads", "max_rois"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise InputError(f"{name} must be an integer of at least 1, but got {shown(value)}")
+
 
 ANYWHERE = SessionOptions()
 ON_CPU = SessionOptions("cpu")
 
 
-def user_cache_dir() -> Path:
-    """The folder for files that can be made again: the built-in extractor, TensorRT engines."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "human_edge_detection"
-
-
-@functools.cache
-def _has_gpu() -> bool:
-    name = ctypes.util.find_library("cuda") or ("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
-    try:
-        driver = ctypes.CDLL(name)
-    except OSError:
-        return False
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
-        return False
-    return count.value > 0
-
-
-@functools.cache
-def _has_tensorrt() -> bool:
-    # The wheel of TensorRT hides its libraries; importing it is what makes them findable.
-    if importlib.util.find_spec("tensorrt") is not None:
-        importlib.import_module("tensorrt")
-        return True
-    for name in ("libnvinfer.so.10", "nvinfer_10.dll"):
-        try:
-            ctypes.CDLL(name)
-            return True
-        except OSError:
-            continue
-    return False
-
-
-def _missing(provider: str) -> str | None:
-    """Why a provider cannot work here, or None if it can."""
-    if provider not in ort.get_available_providers():
-        return f"this onnxruntime ({ort.__version__}) was built without it"
-    if provider in (CUDA, TENSORRT) and not _has_gpu():
-        return "there is no NVIDIA GPU or driver"
-    if provider == TENSORRT and not _has_tensorrt():
-        return "the TensorRT libraries (libnvinfer 10) are not installed"
-    return None
-
-
-def _no_provider(wish: str, provider: str, reason: str) -> InputError:
-    return InputError(f"{wish} asks for {provider}, but {reason}: {_remedy(provider)}")
-
-
-def _remedy(provider: str) -> str:
-    available = ", ".join(ort.get_available_providers())
-    return REMEDIES.get(provider, f"available here: {available}")
-
-
-def choose_providers(
-    device: str = "auto", providers: Sequence[Provider] | None = None
-) -> list[Provider]:
-    """The execution providers to ask for, best first, by ONNX Runtime's names.
-
-    Args:
-        device: ``cpu``, ``cuda``, ``tensorrt``, or ``auto`` for the best that works here.
-        providers: providers in order of preference, used instead of ``device``. Those that
-            cannot work here are left out with a warning.
-
-    Raises:
-        InputError: if the device, or every one of the providers, cannot work here; the message
-            names what to install.
-    """
-    if providers is not None:
-        return _present([_by_full_name(provider) for provider in providers])
-    if device == "auto":
-        return [name for name in CHAINS["tensorrt"] if _missing(name) is None]
-    if device not in CHAINS:
-        raise InputError(f"device {device} is unknown: use auto, {', '.join(CHAINS)}")
-    first, *others = CHAINS[device]
-    if reason := _missing(first):
-        raise _no_provider(f"device {device}", first, reason)
-    return [first, *(name for name in others if _missing(name) is None)]
-
-
-def _present(wanted: list[Provider]) -> list[Provider]:
-    """The providers that work here, in the order given; at least one."""
-    if not wanted:
-        raise InputError("providers is empty: name at least CPUExecutionProvider")
-    absent = {name: why for name in map(_provider_name, wanted) if (why := _missing(name))}
-    present = [provider for provider in wanted if _provider_name(provider) not in absent]
-    if not present:
-        first, reason = next(iter(absent.items()))
-        raise _no_provider("providers", first, reason)
-    if absent:
-        reasons = "; ".join(f"{name}, because {reason}" for name, reason in absent.items())
-        used = ", ".join(map(_provider_name, present))
-        _warn_once(f"providers: left out {reasons}. Running on {used}")
-    return present
-
-
-def _by_full_name(provider: Provider) -> Provider:
-    if isinstance(provider, str):
-        return SHORT_NAMES.get(provider.lower(), provider)
-    name, options = provider
-    return SHORT_NAMES.get(name.lower(), name), options
-
-
-def _provider_name(provider: Provider) -> str:
-    return provider if isinstance(provider, str) else provider[0]
-
-
-@functools.cache
-def _warn_once(text: str) -> None:
-    """Log a warning the first time that it applies; a model opens several sessions."""
-    logger.warning(text)
-
-
-def tensorrt_options(folder: Path) -> dict[str, str]:
-    """Options of the TensorRT provider: FP16, with engines and timings cached in ``folder``."""
-    return {
-        "trt_fp16_enable": "True",
-        "trt_engine_cache_enable": "True",
-        "trt_engine_cache_path": str(folder),
-        "trt_timing_cache_enable": "True",
-        "trt_timing_cache_path": str(folder),
-    }
-
-
-def engine_folder(model_hash: str, beside: Path | None) -> Path:
-    """A writable folder for a model's TensorRT engines, made if missing.
-
-    Args:
-        model_hash: hash of the model, so that no other model uses its engines.
-        beside: folder of the ONNX file, where the engines go if it can be written; else, and for
-            a model without a file, they go to the user's cache folder.
-    """
-    own = user_cache_dir() / "tensorrt" / model_hash
-    if beside is not None:
-        folder = beside.resolve() / ENGINE_FOLDER / model_hash
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if os.access(folder, os.W_OK):
-                return folder
-            reason = "it is read-only"
-        except OSError as error:
-            reason = error.strerror or str(error)
-        _warn_once(f"{folder} cannot be written ({reason}): TensorRT engines are cached in {own}")
-    own.mkdir(parents=True, exist_ok=True)
-    return own
+def _is_pair(item: object) -> bool:
+    return isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)
 
 
 def _with_options(
@@ -256,16 +132,12 @@ def open_session(
     if not isinstance(model, bytes):
         data_dir, model = Path(model).parent, read_model(model)
     chain = choose_providers(options.device, options.providers)
-    if hasattr(ort, "preload_dlls") and _provider_name(chain[0]) in (CUDA, TENSORRT):
+    if hasattr(ort, "preload_dlls") and provider_name(chain[0]) in (CUDA, TENSORRT):
         ort.preload_dlls()
     try:
-        session = ort.InferenceSession(
-            model,
-            _session_options(options.threads, data_dir),
-            providers=list(_with_options(chain, model, label, data_dir)),
-        )
+        session = _start(model, options, chain, label, data_dir)
     except Exception as error:  # ONNX Runtime's exceptions share no base class
-        reason = one_line(str(error).strip(), 300) or type(error).__name__
+        reason = _reason(error)
         raise InputError(
             f"model {label} cannot be opened: {reason} (truncated, not ONNX, or too "
             "new for this onnxruntime: download or export it again)"
@@ -276,17 +148,141 @@ def open_session(
     return session
 
 
+def _start(
+    model: bytes, options: SessionOptions, chain: list[Provider], label: str, data_dir: Path | None
+) -> ort.InferenceSession:
+    """A session on the first providers of the chain with which it starts.
+
+    ONNX Runtime would fall back by itself, but prints blocks of text to standard output then.
+    """
+    settings = _session_options(options.threads, data_dir)
+    providers = list(_with_options(chain, model, label, data_dir))
+    failure: Exception | None = None
+    for first in range(len(providers)):
+        try:
+            return ort.InferenceSession(
+                model, settings, providers=providers[first:], enable_fallback=0
+            )
+        except Exception as error:
+            failure = failure or error
+    assert failure is not None
+    raise failure
+
+
+def run_session(
+    session: ort.InferenceSession, outputs: Sequence[str] | None, feeds: Mapping[str, Any],
+    label: str,
+) -> list[Any]:  # fmt: skip
+    """The outputs of one run.
+
+    Args:
+        session: an open session.
+        outputs: names of the outputs; None for all.
+        feeds: each input's array by its name.
+        label: name of the model in messages.
+
+    Raises:
+        InputError: the network does not run on these inputs.
+    """
+    try:
+        return list(session.run(outputs and list(outputs), dict(feeds)))
+    except Exception as error:  # ONNX Runtime's exceptions share no base class
+        shapes = ", ".join(f"{name} {list(item.shape)}" for name, item in feeds.items())
+        raise InputError(f"model {label} does not run on {shapes}: {_reason(error)}") from error
+
+
+def metadata_of(session: ort.InferenceSession, label: str) -> dict[str, str]:
+    """The metadata of a session's file.
+
+    Raises:
+        InputError: it is not text.
+    """
+    try:
+        return dict(session.get_modelmeta().custom_metadata_map)
+    except ValueError as error:  # of pybind, which decodes it
+        raise InputError(f"model {label} has metadata that is not UTF-8: {error}") from error
+
+
+def _reason(error: Exception) -> str:
+    return one_line(str(error).strip(), 300) or type(error).__name__
+
+
 def _check_provider(
     session: ort.InferenceSession, chain: list[Provider], options: SessionOptions, label: str
 ) -> None:
     """Refuse a fallback that the options do not allow, and log one that they do."""
-    real, wanted = session.get_providers()[0], _provider_name(chain[0])
+    real, wanted = session.get_providers()[0], provider_name(chain[0])
     if real == wanted:
         return
     by_name = options.providers is not None
     wish = "providers" if by_name else f"device {options.device}"
-    problem = _no_provider(wish, wanted, f"ONNX Runtime could not start it and fell back to {real}")
-    allowed = real in map(_provider_name, chain) if by_name else options.device == "auto"
+    problem = no_provider(wish, wanted, f"ONNX Runtime could not start it and fell back to {real}")
+    allowed = real in map(provider_name, chain) if by_name else options.device == "auto"
     if not allowed:
         raise problem
     logger.warning("%s: %s", label, problem)
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """The only input of a network that reads images [B, 3, H, W].
+
+    Attributes:
+        name: the input's name.
+        dtype: NumPy type of the images, float32 or float16.
+        batch: number of images where the graph fixes it, else None.
+        size_hw: height and width, each None where the graph leaves it open.
+    """
+
+    name: str
+    dtype: type[np.floating[Any]]
+    batch: int | None
+    size_hw: tuple[int | None, int | None]
+
+    @classmethod
+    def of(cls, inputs: Sequence[Any], path: Path) -> ImageInput:
+        """The only one of an open session's inputs.
+
+        Raises:
+            InputError: if the network has any other signature, or its images are huge.
+        """
+        shape = inputs[0].shape if inputs else []
+        if len(inputs) != 1 or len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 3):
+            seen = ", ".join(f"{item.name} {item.shape}" for item in inputs)
+            raise InputError(
+                f"model {path} must take one image [B, 3, H, W], but its inputs are {seen:.300}: "
+                "name a feature extractor or a detector"
+            )
+        if inputs[0].type not in IMAGE_TYPES:
+            raise InputError(f"model {path} must take float images, but takes {inputs[0].type}")
+        batch, _, height, width = (side if isinstance(side, int) else None for side in shape)
+        check_size((height or 1, width or 1), path, batch or 1)
+        return cls(inputs[0].name, IMAGE_TYPES[inputs[0].type], batch, (height, width))
+
+    def sized(self, asked_hw: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of the images: the graph's where it fixes them, else ``asked_hw``."""
+        return self.size_hw[0] or asked_hw[0], self.size_hw[1] or asked_hw[1]
+
+
+def check_size(size_hw: tuple[int, int], path: Path, batch: int = 1) -> None:
+    """Refuse images that no network of this field takes, before they are allocated.
+
+    Args:
+        size_hw: their height and width.
+        path: the network's file.
+        batch: how many of them it takes at once.
+
+    Raises:
+        InputError: naming the file and the size.
+    """
+    height, width = size_hw
+    if min(height, width, batch) < 1 or batch * height * width > MAX_INPUT_PIXELS:
+        raise InputError(
+            f"model {path} takes {batch} images of {height}x{width}: there must be at least one, "
+            f"and at most {MAX_INPUT_PIXELS} pixels in all"
+        )
+
+
+def is_map(shape: Sequence[int]) -> bool:
+    """Whether a tensor of this shape is a feature map [B, C, h, w]."""
+    return len(shape) == 4 and shape[0] > 0 and min(shape[2:]) > 1
