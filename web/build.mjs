@@ -1,5 +1,5 @@
 // Builds the page into dist/: its own files by esbuild, ONNX Runtime's out of node_modules, the
-// model's by write_model.py. PYTHON names the Python that has human_edge_detection installed.
+// model's by write_files.py. PYTHON names the Python that has human_edge_detection installed.
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { cp, mkdir, readFile, rm } from "node:fs/promises";
@@ -37,7 +37,7 @@ await cp(path.join(HERE, "public"), DIST, { recursive: true });
 const runtime = createRequire(import.meta.url).resolve(`onnxruntime-web/${RUNTIME}`);
 await cp(runtime, path.join(DIST, RUNTIME));
 const python = process.env.PYTHON ?? "python";
-execFileSync(python, [path.join(HERE, "write_model.py"), DIST, ...process.argv.slice(2)], { stdio: "inherit" });
+execFileSync(python, [path.join(HERE, "write_files.py"), DIST, ...process.argv.slice(2)], { stdio: "inherit" });
 
 const wasm = await readFile(runtime);
 const facts = { file: RUNTIME, bytes: wasm.length, sha: hash(wasm) };

@@ -50,7 +50,7 @@ pytestmark = [
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model's files and facts, as the page reads them."""
     folder = tmp_path_factory.mktemp("model")
-    subprocess.run([sys.executable, WEB / "write_model.py", folder], check=True)
+    subprocess.run([sys.executable, WEB / "write_files.py", folder], check=True)
     return folder
 
 
@@ -121,7 +121,7 @@ def test_photos(head: str, model_folder: Path, tmp_path: Path, shared_dir: Path)
 
 def test_another_model(person_folder: Path, tmp_path: Path) -> None:
     """Other input size, other trunks, no 8-bit head: the page is told, nothing is built in."""
-    subprocess.run([sys.executable, WEB / "write_model.py", tmp_path, person_folder], check=True)
+    subprocess.run([sys.executable, WEB / "write_files.py", tmp_path, person_folder], check=True)
     facts = json.loads((tmp_path / "model.json").read_text())
     assert (facts["input_size"], facts["default_head"]) == ({"width": 64, "height": 96}, "float")
     crowd, box = draw_crowd(7, (300, 400), 4)[0], [120.5, 60.25, 260.0, 290.0]

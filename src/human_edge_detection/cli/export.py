@@ -36,9 +36,21 @@ class ExportOptions:
     image_size: tuple[int, int] | None = option(
         None, "height and width of the network's input (default: as trained)"
     )
+    web: Path | None = option(
+        None,
+        f"with '{BUILTIN}', folder of a static page that cuts people out in the browser; "
+        "writes that instead",
+    )
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, by flag."""
+        if self.web:
+            if str(self.checkpoint) != BUILTIN:
+                raise InputError(f"--web {self.web} takes the model that ships: export {BUILTIN}")
+            for name in ("output", "output_dir", "onnx_model", "image_size"):
+                if getattr(self, name) is not None:
+                    raise InputError(f"--{name} does not go with --web {self.web}: leave it out")
+            return
         if self.output and self.output_dir:
             raise InputError(f"--output {self.output} excludes --output_dir: give one")
         if str(self.checkpoint) == BUILTIN and not self.output_dir:
@@ -51,6 +63,13 @@ def run_export(options: ExportOptions) -> int:
     Raises:
         InputError: if the weights are unusable, or an option does not fit their kind of model.
     """
+    if options.web:
+        from human_edge_detection.inference.web_page import write_page
+
+        write_page(options.web)
+        print(f"{options.web}: serve it from any web space, or try it with")
+        print(f"  python -m http.server --directory {options.web} 8000")
+        return 0
     from human_edge_detection.export.head import export_end_to_end, export_head, report
     from human_edge_detection.export.person_model import export_pair
     from human_edge_detection.modeling.weights import read_trained

@@ -1,19 +1,21 @@
-"""Writes what the page takes from Python: a model's files, ``model.json``, example and icons."""
+"""The page that cuts people out in the browser, as a folder of files for any web space.
+
+The page itself is built from ``web/`` (Node); a model's files and what the page must know of it
+are added here, so that another model needs no new build.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
-from PIL import Image, ImageDraw
 
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.geometry import PAD_VALUE
 from human_edge_detection.core.spec import ExportedSpec
-from human_edge_detection.data.sample.scene import draw_crowd
 from human_edge_detection.masks.drawing import PALETTE_SIZE, person_colors
 from human_edge_detection.masks.probabilities import LEAST_PROBABILITY
 from human_edge_detection.runtime.detector import DEFAULT_SCORE, DetectorSession
@@ -27,8 +29,48 @@ from human_edge_detection.runtime.model_files import (
 from human_edge_detection.runtime.onnx_graph import short_hash
 from human_edge_detection.runtime.sessions import ON_CPU, open_session
 
-EXAMPLE_SEED, EXAMPLE_SIZE_HW, EXAMPLE_PEOPLE = 127, (480, 720), 6
+PACKAGED_PAGE = Path(__file__).resolve().parents[1] / "web_page"
+"""Where a wheel holds the built page."""
+
+BUILT_PAGE = Path(__file__).resolve().parents[3] / "web" / "dist"
+"""Where ``npm run build`` writes it in a checkout."""
+
 THRESHOLD = 0.5
+
+
+def page_folder() -> Path:
+    """The folder of the built page.
+
+    Raises:
+        InputError: if it was never built; the message says how to.
+    """
+    for folder in (PACKAGED_PAGE, BUILT_PAGE):
+        if (folder / "index.html").is_file():
+            return folder
+    raise InputError(
+        "the page is not built: in a checkout of the project run 'npm ci' and 'npm run build' in "
+        "web/ (Node 20 and this package's Python are needed)"
+    )
+
+
+def write_page(folder: Path, weights: Path = WEIGHTS_DIR) -> None:
+    """Write the page with a person model, ready for a web space.
+
+    Args:
+        folder: the folder, made if missing; files of the page in it are replaced.
+        weights: where the extractor, the head and perhaps its 8-bit form lie.
+
+    Raises:
+        InputError: if the page is not built, the model is unusable, or the folder cannot be
+            written.
+    """
+    page = page_folder()
+    try:
+        kept = shutil.ignore_patterns("models", "model.json")
+        shutil.copytree(page, folder, ignore=kept, dirs_exist_ok=True)
+        write_model(folder, weights)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written: {error}") from error
 
 
 def write_model(folder: Path, weights: Path = WEIGHTS_DIR) -> dict[str, Any]:
@@ -88,33 +130,6 @@ def model_facts(weights: Path, heads: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def write_example(path: Path) -> None:
-    """Write the drawn crowd that the page offers to those who have no photo at hand."""
-    image, _, _ = draw_crowd(EXAMPLE_SEED, EXAMPLE_SIZE_HW, EXAMPLE_PEOPLE)
-    Image.fromarray(image).save(path, quality=88)
-
-
-def write_icons(folder: Path) -> None:
-    """Draw ``icon.svg`` in pixels, for systems that do not read SVG."""
-    for side in (192, 512):
-        image = Image.new("RGBA", (256, 256))
-        draw = ImageDraw.Draw(image)
-        draw.rounded_rectangle((0, 0, 256, 256), 60, "#20232e")
-        for color, rim, (x, y), head, shoulder, body, bottom in (
-            ("#ff7a45", 0, (164, 84), 32, 180, 56, 224),
-            ("#7f93ff", 6, (100, 104), 38, 200, 68, 232),
-        ):
-            for grow, fill in ((rim, "#20232e"), (-rim, color)):
-                wide, round_ = body + grow, head + grow
-                top = (x - wide, shoulder - wide, x + wide, shoulder + wide)
-                draw.pieslice(top, 180, 360, fill)
-                draw.rectangle((x - wide, shoulder, x + wide, bottom + grow), fill)
-                draw.ellipse((x - round_, y - round_, x + round_, y + round_), fill)
-        image.resize((side, side), Image.Resampling.LANCZOS).quantize(32).save(
-            folder / f"icon-{side}.png"
-        )
-
-
 def _input_names(session: ort.InferenceSession) -> list[str]:
     return [item.name for item in session.get_inputs()]
 
@@ -122,9 +137,3 @@ def _input_names(session: ort.InferenceSession) -> list[str]:
 def _file_facts(path: Path) -> dict[str, Any]:
     data = path.read_bytes()
     return {"file": f"models/{path.name}", "bytes": len(data), "sha": short_hash(data)}
-
-
-if __name__ == "__main__":
-    write_model(Path(sys.argv[1]), *map(Path, sys.argv[2:]))
-    write_example(Path(sys.argv[1]) / "example.jpg")
-    write_icons(Path(sys.argv[1]))
