@@ -301,6 +301,14 @@ def test_damaged_videos(models, photos, capsys):
     assert (photos / "out" / "video" / "cut.jsonl").read_text().count("\n") > 3
 
 
+def test_a_head_without_boxes_is_one_error_before_the_first_photo(models, photos, capsys):
+    alone = options(models, photos)
+    with pytest.raises(InputError, match=r"head\.onnx finds no people by itself: give their boxes"):
+        run_predict(alone)
+    assert "skipped" not in capsys.readouterr().err
+    assert not list((photos / "out").rglob("*.jpg"))
+
+
 def test_boxes_are_not_for_videos(models, photos):
     write_video(photos / "film.mp4", 2)
     with pytest.raises(InputError, match="a video needs a --detector"):

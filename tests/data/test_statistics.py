@@ -1,6 +1,7 @@
 """Statistics and class weights, with the numbers written out."""
 
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from human_edge_detection.data import statistics
 from human_edge_detection.data.annotations import Person, Photo
 from human_edge_detection.data.statistics import (
     StatsOptions,
+    find_class_weights,
     measure,
     read_weights,
     run_stats,
@@ -142,3 +144,25 @@ def test_statistics_that_nobody_measured(text: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"stats\.json") as caught:
         read_weights(path)
     assert len(str(caught.value)) < 400 and "\n" not in str(caught.value)
+
+
+def test_percentages_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "stats.json"
+    path.write_text(json.dumps({"pixel_ratios": [48.6, 36.6, 14.8]}))
+    with pytest.raises(InputError, match=r"look like percentages: divide them by 100"):
+        read_weights(path)
+    path.write_text(json.dumps({"pixel_ratios": [1, 1, 1]}))
+    with pytest.raises(InputError, match=r"fractions whose sum is 1: make the file anew"):
+        read_weights(path)
+
+
+def test_the_log_says_where_class_weights_come_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    caplog.set_level(logging.INFO)
+    Path("data_analyze_full.json").write_text('{"separation_aware_weights": [0.5, 0.7, 1.8]}')
+    assert find_class_weights(None, [], 0.1) == (0.5, 0.7, 1.8)
+    assert "0.500 0.700 1.800: from data_analyze_full.json, found here" in caplog.text
+    find_class_weights(Path("data_analyze_full.json"), [], 0.1)
+    assert caplog.messages[-1].endswith("from data_analyze_full.json")

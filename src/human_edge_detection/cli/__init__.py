@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from human_edge_detection.core.errors import InputError, one_line
+from human_edge_detection.core.errors import InputError, is_out_of_memory, one_line
 from human_edge_detection.core.options import add_options, read_options
 
 COMMANDS = {
@@ -61,6 +61,16 @@ COMMANDS = {
 }
 """Name of a command → ``module:class`` of its options, ``module:function``, one line of help."""
 
+TO_LOWER = {
+    "train": "lower --batch_size (--gradient_accumulation keeps the photos of a step), --max_rois "
+    "or --image_size, or add --amp",
+    "predict": "lower --max_rois, or --threads and --workers",
+    "validate": "lower --batch_size or --num_workers",
+    "quantize": "lower --photos or --max_rois",
+    "benchmark": "lower --people or --max_rois",
+}
+"""Name of a command → what to lower where a memory is full."""
+
 TRAINING_PACKAGES = (
     "torch", "onnx", "safetensors", "tensorboard", "faster_coco_eval", "matplotlib"
 )  # fmt: skip
@@ -83,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = parser.parse_args(words)
         return read_options(load(COMMANDS[chosen][0]), arguments)
 
-    return _run(read, lambda: load(COMMANDS[chosen][1]))
+    return _run(chosen, read, lambda: load(COMMANDS[chosen][1]))
 
 
 def train_main(argv: Sequence[str] | None = None) -> int:
@@ -124,10 +134,12 @@ def _run_script(command: str, argv: Sequence[str] | None) -> int:
         add_options(parser, load(options_class))
         return read_options(load(options_class), parser.parse_args(argv))
 
-    return _run(read, lambda: load(function))
+    return _run(command, read, lambda: load(function))
 
 
-def _run(read: Callable[[], object], find: Callable[[], Callable[[object], int | None]]) -> int:
+def _run(
+    command: str, read: Callable[[], object], find: Callable[[], Callable[[object], int | None]]
+) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     # NumPy only multiplies small matrices here; its threads would fight those of the networks.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -141,6 +153,12 @@ def _run(read: Callable[[], object], find: Callable[[], Callable[[object], int |
         if error.name not in TRAINING_PACKAGES:
             raise
         print(f"error: {error.name} is not installed: {TRAINING_PACKAGES_HELP}", file=sys.stderr)
+        return 2
+    except Exception as error:  # torch and ONNX Runtime each have their own
+        if not is_out_of_memory(error):
+            raise
+        way = TO_LOWER.get(command, "use fewer or smaller photos")
+        print(f"error: memory is full ({_shown(str(error)[:200])}): {way}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

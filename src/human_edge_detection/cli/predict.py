@@ -61,6 +61,11 @@ def _work(
     try:
         if rest:
             with _open_predictor(options, files) as predictor:
+                if boxes is None and not predictor.finds_people:
+                    raise InputError(
+                        f"--model {files.heads[0]} finds no people by itself: give their boxes "
+                        "with --boxes, or a YOLO export with --detector"
+                    )
                 PredictRun(options, predictor, boxes, log, tally).work(rest)
     finally:
         if any(FORMATS[kind].in_predictions for kind in options.save_kinds):

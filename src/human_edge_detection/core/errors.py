@@ -42,3 +42,11 @@ def one_line(text: str, limit: int = 600) -> str:
     if len(text) > limit:
         text = f"{text[: limit // 2]} … {text[-limit // 2 :]}"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+_FULL = ("out of memory", "not enough memory", "can't allocate memory", "Failed to allocate memory")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of Python, torch or ONNX Runtime means that a memory is full."""
+    return isinstance(error, MemoryError) or any(text in str(error) for text in _FULL)

@@ -173,7 +173,15 @@ def read_weights(path: Path | str) -> NDArray[np.float64]:
     if "pixel_ratios" in content:
         ratios = _three(content["pixel_ratios"], path, "pixel_ratios")
         if ratios.sum() > 1.01:
-            raise InputError(f"{path}: 'pixel_ratios' are {ratios.tolist()}: their sum must be 1")
+            way = (
+                "they look like percentages: divide them by 100"
+                if 99 < ratios.sum() < 101
+                else ("make the file anew with 'stats'")
+            )
+            raise InputError(
+                f"{path}: 'pixel_ratios' are {ratios.tolist()} but must be fractions whose sum is "
+                f"1: {way}"
+            )
         return separation_aware_weights(ratios)
     raise InputError(f"{path} has no 'separation_aware_weights': make it anew with 'stats'")
 
@@ -219,6 +227,12 @@ def find_class_weights(
     if data_stats is not None and not exists:
         raise InputError(f"--data_stats {path} does not exist: write it with 'stats', or omit it")
     if exists:
-        return tuple(float(value) for value in read_weights(path))
-    stats = measure(photos, padding=roi_padding)
-    return tuple(float(value) for value in stats["separation_aware_weights"].values())
+        found, source = read_weights(path).tolist(), f"from {path}"
+        if data_stats is None:
+            source += ", found here (--data_stats names another file)"
+    else:
+        stats = measure(photos, padding=roi_padding)
+        found = list(stats["separation_aware_weights"].values())
+        source = f"measured on {len(photos)} photos"
+    _LOGGER.info("class weights %s: %s", " ".join(f"{value:.3f}" for value in found), source)
+    return tuple(float(value) for value in found)

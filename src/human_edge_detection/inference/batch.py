@@ -16,7 +16,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from human_edge_detection.core.errors import InputError, one_line
+from human_edge_detection.core.errors import InputError, is_out_of_memory, one_line
 from human_edge_detection.core.images import PreparedImage
 from human_edge_detection.core.structures import ImageArray
 from human_edge_detection.inference.background import BackgroundWriter, read_ahead
@@ -64,10 +64,10 @@ class Photo:
 
 
 def _reason(error: Exception) -> str:
+    if is_out_of_memory(error):
+        return "does not fit into memory: lower --max_rois"
     if isinstance(error, InputError):
         return str(error)
-    if isinstance(error, MemoryError):
-        return "does not fit into memory"
     return f"cannot be processed ({type(error).__name__}: {error})"
 
 

@@ -30,6 +30,10 @@ Source = tuple[Path | None, tuple[int, int]]
 class ImageEncoder(Protocol):
     """Turns a photo into what a head reads. Its methods may be called from any thread."""
 
+    @property
+    def finds_people(self) -> bool:
+        """Whether :meth:`encode` returns people too."""
+
     def prepare(self, image: ImageArray) -> PreparedImage:
         """The photo uint8 [H, W, 3] RGB as the network reads it."""
 
@@ -42,6 +46,8 @@ class ImageEncoder(Protocol):
 
 class ExtractorEncoder:
     """A feature extractor without boxes."""
+
+    finds_people = False
 
     def __init__(self, extractor: YOLOv9FeatureExtractor) -> None:
         """Use an open extractor."""
@@ -63,6 +69,8 @@ class ExtractorEncoder:
 class OnePassEncoder:
     """A network that finds boxes and features in one pass."""
 
+    finds_people = True
+
     def __init__(self, detector: DetectorSession) -> None:
         """Use an open detector that returns the head's layers."""
         self._detector = detector
@@ -83,6 +91,8 @@ class OnePassEncoder:
 
 class PictureEncoder:
     """No network: an end-to-end file reads the letterboxed photo itself."""
+
+    finds_people = False
 
     def __init__(self, input_size_hw: tuple[int, int]) -> None:
         """Letterbox to this height and width."""
@@ -106,6 +116,7 @@ class JoinedEncoders:
     def __init__(self, encoders: Sequence[ImageEncoder]) -> None:
         """Use open encoders, at least one."""
         self._encoders = tuple(encoders)
+        self.finds_people = any(encoder.finds_people for encoder in encoders)
 
     def prepare(self, image: ImageArray) -> PreparedImage:
         """The photo as the first network reads it, with what the others read."""

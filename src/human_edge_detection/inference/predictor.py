@@ -193,6 +193,11 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
             boxes_xyxy, scores = people.boxes_xyxy, people.scores
         return self.decode(encoded, boxes_xyxy, scores, ids)
 
+    @property
+    def finds_people(self) -> bool:
+        """Whether :meth:`detect` works, and :meth:`segment` without boxes."""
+        return self._detector is not None or self._encoder.finds_people
+
     def close(self) -> None:
         """Free the sessions; the predictor cannot be used any more."""
         self._current = None

@@ -24,6 +24,7 @@ from human_edge_detection.modeling.weights import (
 from human_edge_detection.runtime.detector import holds_detector
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 from human_edge_detection.runtime.model_files import EXTRACTOR_NAME
+from human_edge_detection.training.advice import useless
 from human_edge_detection.training.log import (
     TrainLog,
     charts_of,
@@ -89,20 +90,31 @@ def draw_pictures(
 
 
 def closing_text(
-    progress: Progress, metric: str, files: dict[str, Path], head: Path, extractor: Path
+    progress: Progress,
+    began: int,
+    metric: str,
+    files: dict[str, Path],
+    head: Path,
+    extractor: Path,
 ) -> str:
     """The best epoch, the paths of what was written, and the next command.
 
     Args:
         progress: where the run ended.
+        began: epochs that were finished before it.
         metric: the validation metric that picked the best model.
         files: the other files that were written, by what they show.
         head: the exported head.
         extractor: the extractor that it reads.
     """
+    before = f" after {began} before" if began else ""
+    done = f"trained {progress.epoch - began} epochs{before}"
+    if progress.epoch == began:
+        done = f"nothing left to train, {began} epochs are done (--resume_epochs N trains N more)"
+    warning = useless(metric, progress.best_score)
     lines = [
-        f"trained {progress.epoch} epochs; the best is epoch {progress.best_epoch}: "
-        f"{metric} {progress.best_score:.4f}",
+        *([warning] if warning else ()),
+        f"{done}; the best is epoch {progress.best_epoch}: {metric} {progress.best_score:.4f}",
         *(f"{what}: {path}" for what, path in files.items()),
         f"next: uv run human-edge-detection {predict_command(head, extractor)}",
     ]

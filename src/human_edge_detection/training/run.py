@@ -27,6 +27,7 @@ from human_edge_detection.modeling.losses import RoiMaskLoss
 from human_edge_detection.modeling.weights import require
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 from human_edge_detection.training.checkpoints import BEST, LAST, CheckpointFolder
+from human_edge_detection.training.display import shown
 from human_edge_detection.training.distributed import ALONE, Processes
 from human_edge_detection.training.finish import closing_text, draw_pictures, export_best, take_best
 from human_edge_detection.training.log import TrainLog
@@ -76,7 +77,9 @@ class Validator:
             processes: the processes that share the photos this time; None for those of the run.
         """
         processes = processes or self.processes
-        readable = ([s for s in part if s is not None] for part in self._batches(processes))
+        loader = self._batches(processes)
+        parts = shown(loader, len(loader), "validation", "batches", processes.is_first)
+        readable = ([s for s in part if s is not None] for part in parts)
         batches = takewhile(lambda _: not stop, readable)
         own = evaluate(self.dataset, self.infer, loss=self._losses, batches=batches)
         order = {photo.id: place for place, photo in enumerate(self.dataset.photos)}
@@ -145,6 +148,7 @@ class Run:
         self.spec, self.extractor = spec, extractor
         self.loop, self.output, self.settings = loop, output, settings
         self.processes, self.progress = processes, progress
+        self.began = progress.epoch
         self.folder = CheckpointFolder(output.checkpoint_dir, output.keep, processes.is_first)
         self.metric = "target_iou_image" if extractor is None else "miou"
         """The validation metric that picks the best model."""
@@ -173,6 +177,11 @@ class Run:
 
     def train(self) -> int:
         """Train to the last epoch; return 0, or 130 if interrupted."""
+        self.began = self.progress.epoch
+        if self._is_over() and not self._is_due():
+            LOG.warning(
+                "nothing left to train, use --resume_epochs: %d epochs are done", self.began
+            )
         for line in f"{self.spec.head} head, {self.trainer.plan()}".splitlines():
             LOG.info(line)
         self.folder.clear_leftovers()
@@ -248,14 +257,17 @@ class Run:
         """Draw and export the best checkpoint and print the next command; return 0."""
         best, photos = self.folder.best, self.validator.dataset.photos
         if not best.exists():
-            raise InputError(f"{best} is not there: the run never validated")
+            raise InputError(
+                f"{best} is not there: no validation gave a {self.metric}; are there people with "
+                "masks in --val_ann?"
+            )
         weights = take_best(self.model, self.spec, best)
         evaluation = self.validator.scores(processes=ALONE)  # the others have left
         folder = self.output.val_output_dir
         drawn = draw_pictures(folder, photos, evaluation, self.progress, log)
         head, extractor = export_best(self.model, self.spec, self.extractor, best)
         files = {"weights": weights, **drawn}
-        print(closing_text(self.progress, self.metric, files, head, extractor))
+        print(closing_text(self.progress, self.began, self.metric, files, head, extractor))
         return 0
 
     def test(self) -> int:

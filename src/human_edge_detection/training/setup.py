@@ -7,13 +7,12 @@ import random
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.options import changed, option_values
+from human_edge_detection.core.options import option_values
 from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.augment import Augmentation
@@ -27,20 +26,26 @@ from human_edge_detection.modeling.person_extractor import PersonExtractor
 from human_edge_detection.modeling.person_network import PersonNetwork
 from human_edge_detection.modeling.person_networks import is_published, network_of
 from human_edge_detection.modeling.rtm_extractor import RtmExtractor
-from human_edge_detection.modeling.weights import Payload, TrainedWeights, load_checkpoint, require
+from human_edge_detection.modeling.weights import TrainedWeights, load_checkpoint
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
-from human_edge_detection.training.checkpoints import BEST, LAST
+from human_edge_detection.training.advice import low_rate, tiny_people
 from human_edge_detection.training.distributed import ALONE, Processes, joined_processes
 from human_edge_detection.training.feature_cache import FeatureCache, cached_features
 from human_edge_detection.training.inputs import PhotoSets, find_photos, repeat_crowds
 from human_edge_detection.training.options import (
     AugmentOptions,
     ModelOptions,
-    OutputOptions,
     StartOptions,
     TrainOptions,
 )
 from human_edge_detection.training.process import keep_freed_memory
+from human_edge_detection.training.resume import (
+    as_trained,
+    check_extractor,
+    find_resume,
+    lengthened,
+    set_aside,
+)
 from human_edge_detection.training.run import Run, Validator
 from human_edge_detection.training.state import Progress
 from human_edge_detection.training.trainer import Trainer
@@ -73,6 +78,10 @@ def assemble(options: TrainOptions, processes: Processes, opened: ExitStack) -> 
         if options.start.init_from:
             LOG.info("resuming %s: --init_from applied to the start of that run", resume)
         options = lengthened(options, payload, resume)
+        spec = ModelSpec.from_dict(payload["spec"], resume)
+        options = as_trained(options, spec, resume)
+    elif advice := low_rate(options):
+        LOG.warning("%s", advice)
     boxes_suffice = options.extractor.train_detector
     photos = find_photos(options.data, boxes_suffice=boxes_suffice)
     extractor: YOLOv9FeatureExtractor | None = None
@@ -83,7 +92,6 @@ def assemble(options: TrainOptions, processes: Processes, opened: ExitStack) -> 
         )
     start = find_start(options.start.init_from) if payload is None else None
     if payload is not None and resume is not None:
-        spec = ModelSpec.from_dict(payload["spec"], resume)
         check_extractor(spec, extractor, resume)
     else:
         source = person_network(options.start, start) if extractor is None else extractor
@@ -91,7 +99,11 @@ def assemble(options: TrainOptions, processes: Processes, opened: ExitStack) -> 
         if start is not None:
             spec = like_start(spec, start.spec)
     photos = PhotoSets(repeat_crowds(photos.train, options.data.repeat_crowds), photos.val)
+    if advice := tiny_people(photos.train, spec):
+        LOG.warning("%s", advice)
     run = make_run(options, spec, photos, extractor, processes, start)
+    if processes.is_first and not options.start.test_only:
+        set_aside(options.output, resume)
     if payload is not None and resume is not None:
         run.resume(payload, resume, is_longer=options.start.resume_epochs > 0)
     return run
@@ -194,18 +206,6 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def lengthened(options: TrainOptions, payload: Payload, path: Path) -> TrainOptions:
-    """The options with ``epochs`` counted from the checkpoint's if ``resume_epochs`` is given.
-
-    Raises:
-        InputError: if the checkpoint lacks the number of its epochs.
-    """
-    if not options.start.resume_epochs:
-        return options
-    require(payload, path, "progress")
-    return changed(options, epochs=payload["progress"]["epoch"] + options.start.resume_epochs)
-
-
 def class_weights(options: TrainOptions, photos: Sequence[Photo]) -> tuple[float, ...]:
     """The cross-entropy's class weights; equal ones with a trained extractor and no statistics.
 
@@ -249,41 +249,3 @@ def like_start(spec: ModelSpec, start: ModelSpec) -> ModelSpec:
     """The spec with the widths, if none were asked for, and the trunks of the initial weights."""
     small_branch = spec.small_branch or start.small_branch
     return replace(spec, widths=spec.widths or start.widths, small_branch=small_branch)
-
-
-def check_extractor(spec: ModelSpec, extractor: YOLOv9FeatureExtractor | None, path: Path) -> None:
-    """Refuse an extractor that a checkpoint was not trained on.
-
-    Raises:
-        InputError: naming what differs.
-    """
-    if extractor is None:
-        if network_of(spec.layers) is None:
-            raise InputError(
-                f"checkpoint {path} was trained on a frozen extractor: leave out --train_extractor"
-            )
-        return
-    spec.check_fits(
-        extractor.channels, extractor.strides, layers=extractor.layers, head=path,
-        extractor=str(extractor.path),
-    )  # fmt: skip
-    if extractor.sha != spec.extractor_sha:
-        LOG.warning("checkpoint %s was trained on another --onnx_model file", path)
-
-
-def find_resume(options: StartOptions, output: OutputOptions) -> Path | None:
-    """The checkpoint to resume, if any.
-
-    Raises:
-        InputError: if ``--test_only`` finds no checkpoint.
-    """
-    last, best = output.checkpoint_dir / LAST, output.checkpoint_dir / BEST
-    if options.resume == "auto" and last.exists():
-        return last
-    if options.resume and options.resume != "auto":
-        return Path(options.resume)
-    if options.test_only:
-        if not best.exists():
-            raise InputError(f"--test_only: {best} does not exist; give --resume CHECKPOINT")
-        return best
-    return None

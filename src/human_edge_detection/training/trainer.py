@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
@@ -13,14 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from human_edge_detection.core.options import at_most_cpus
 from human_edge_detection.data.dataset import PhotoDataset, ReadablePhotos
 from human_edge_detection.modeling.features import Batch, FeatureSource, collate, network_images
 from human_edge_detection.modeling.losses import COSTS, RoiMaskLoss
 from human_edge_detection.modeling.person_network import Candidates
+from human_edge_detection.training.advice import Stopwatch
 from human_edge_detection.training.amp import BadSteps, Precision
+from human_edge_detection.training.display import EpochDisplay, Pace
 from human_edge_detection.training.distributed import ALONE, Processes
 from human_edge_detection.training.optim import MovingAverage, Schedule, make_optimizer
 from human_edge_detection.training.options import LoopOptions, OptimOptions
@@ -77,6 +77,7 @@ class Trainer:
         self._batches = PresentBatches()
         self._loader: DataLoader[Batch] | None = None
         self.bad_steps = BadSteps(peak_lr)
+        self.pace, self.stopwatch = Pace(loop.epochs), Stopwatch(loop.num_workers)
         detected = () if detector_weight is None else ("box", "score")
         self.cost_names = ("total", *COSTS, *detected)
 
@@ -105,30 +106,29 @@ class Trainer:
             stop: checked after every step.
             on_step: called with the scalars and the number of each step.
         """
-        loader = self.loader(progress)
+        loader, means = self.loader(progress), Means()
         self.model.train()
-        means, started = Means(), time.perf_counter()
-        bar = tqdm(
-            total=len(loader) + progress.batches, initial=progress.batches, unit="batch",
-            desc=f"epoch {progress.epoch + 1}/{self.loop.epochs}", dynamic_ncols=True,
-            disable=None if self.processes.is_first else True,
+        display = EpochDisplay(
+            self.pace, progress.epoch, len(loader) + progress.batches, progress.batches,
+            self.processes.is_first,
         )  # fmt: skip
-        with bar:
-            for parts in _in_groups(iter(loader), self.optim.gradient_accumulation):
+        batches = self.stopwatch.waits(loader)
+        with display:
+            for parts in _in_groups(batches, self.optim.gradient_accumulation):
                 scalars = self.train_step(parts, means, progress)
                 progress.batches += len(parts)
-                speed = means.photos / (time.perf_counter() - started)
-                bar.update(len(parts))
-                bar.set_postfix_str(
-                    f"loss {means['total']:.4f} "
-                    + "".join(f"{name} {means[name]:.4f} " for name in COSTS)
-                    + f"lr {scalars['lr']:.2e} {speed:.1f} img/s"
-                )
+                speed = display.update(len(parts), means, scalars["lr"])
                 on_step({**scalars, "images_per_s": speed}, progress.step)
+                self._advise()
                 if self.processes.any(stop):
                     return means
+        self._advise(at_end=True)
         progress.epoch, progress.batches = progress.epoch + 1, 0
         return means
+
+    def _advise(self, *, at_end: bool = False) -> None:
+        if self.processes.is_first and "extractor" not in self.model:
+            self.stopwatch.advise(is_cached=not self.dataset.with_images, at_end=at_end)
 
     def loader(self, progress: Progress) -> DataLoader[Batch]:
         """The batches of the present epoch that are still to come.
@@ -225,7 +225,8 @@ class Trainer:
                 images = network_images(batch, self.device)
                 maps, candidates = self.model["extractor"](images)
             else:
-                maps = [m.to(self.device) for m in self.features(batch)]
+                maps = self.stopwatch.extracts(lambda: self.features(batch))
+                maps = [m.to(self.device) for m in maps]
                 maps = [m.contiguous(memory_format=torch.channels_last) for m in maps]
             logits: Tensor = self.model["head"](maps, batch.rois.to(self.device))
         return logits, candidates
