@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -141,6 +142,7 @@ def _run(
     command: str, read: Callable[[], object], find: Callable[[], Callable[[object], int | None]]
 ) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged photos, which are named anyway
     # NumPy only multiplies small matrices here; its threads would fight those of the networks.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:

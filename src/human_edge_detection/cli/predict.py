@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -134,7 +135,7 @@ def _settings(options: PredictOptions, files: ModelFiles) -> dict[str, Any]:
 def _fingerprint(path: Path | None) -> str | None:
     if path is None:
         return None
-    return f"{path.name} {'' if path.is_dir() else short_hash(read_model(path))}".strip()
+    return f"{path.name} {'' if os.path.isdir(path) else short_hash(read_model(path))}".strip()
 
 
 def summarise(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -145,10 +146,10 @@ def open_networks(
         InputError: if a file is missing, damaged or does not fit the others.
     """
     heads = [HeadSession(path, options) for path in files.heads]
-    sources, named = [], dict[Path, Path]()
+    sources, named = [], dict[str, Path]()
     for head, extractor, session in zip(files.heads, files.extractors, heads, strict=True):
         path = _source(head, extractor, files.detector, session.facts)
-        path = None if path is None else named.setdefault(path.resolve(), path)
+        path = None if path is None else named.setdefault(os.path.realpath(path), path)
         sources.append((path, session.facts.image_size))
     detector = None
     if files.detector is not None and not any(_same(path, files.detector) for path, _ in sources):
@@ -231,7 +232,9 @@ def _source(
 
 
 def _same(first: Path | None, second: Path | None) -> bool:
-    return first is not None and second is not None and first.resolve() == second.resolve()
+    if first is None or second is None:
+        return False
+    return os.path.realpath(first) == os.path.realpath(second)
 
 
 def _warn_if_foreign(
