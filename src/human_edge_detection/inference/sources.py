@@ -255,16 +255,20 @@ class VideoReader(AbstractContextManager["VideoReader"]):
             InputError: a frame cannot be decoded, or the file ends long before its own count.
         """
         number = 0
-        while self._capture.grab():
-            if number % every == 0:
-                good, bgr = self._capture.retrieve()
-                if not good:
+        while True:
+            image = None
+            try:
+                if not self._capture.grab():
                     break
-                try:
+                if number % every == 0:
+                    good, bgr = self._capture.retrieve()
+                    if not good:
+                        break
                     image = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
-                except cv2.error as error:  # an empty frame
-                    text = f"{self._path} is damaged: frame {number} cannot be decoded"
-                    raise InputError(text) from error
+            except cv2.error as error:  # an empty frame, or one of a size that cannot be
+                text = f"{self._path} is damaged: frame {number} cannot be decoded"
+                raise InputError(text) from error
+            if image is not None:
                 yield Frame(number, number / self.fps, image)
             number += 1
         if number == 0 or number < self.count * (1 - MISSING_FRACTION):
