@@ -13,7 +13,7 @@ from human_edge_detection.core.options import option_fields, parse
 
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "ARCHITECTURE.md", *(ROOT / "docs").glob("*.md")])
 SCRIPTS = {"main.py": "train", "validate.py": "validate", "test_pipeline.py": "check"}
-OTHERS = {"pip", "uv", "find", "tensorboard"}
+OTHERS = {"pip", "uv", "find", "tensorboard", "curl", "podman"}
 FOREIGN_FLAGS = {
     "no-dev", "group", "no-install-package", "no-sync", "nproc_per_node", "logdir", "help",
 }  # fmt: skip

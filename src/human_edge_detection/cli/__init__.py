@@ -10,9 +10,9 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from human_edge_detection.core import version_text
 from human_edge_detection.core.errors import InputError, is_out_of_memory, one_line
 from human_edge_detection.core.options import add_options, read_options
 
@@ -44,6 +44,11 @@ COMMANDS = {
         "cli.data:run_check_data",
         "find what is wrong with annotated photos",
     ),
+    "serve": (
+        "serving.run:ServeOptions",
+        "serving.run:run_serve",
+        "answer over HTTP: photos in, masks out",
+    ),
     "benchmark": (
         "cli.benchmark:BenchmarkOptions",
         "cli.benchmark:run_benchmark",
@@ -72,10 +77,14 @@ TO_LOWER = {
 }
 """Name of a command → what to lower where a memory is full."""
 
-TRAINING_PACKAGES = (
-    "torch", "onnx", "safetensors", "tensorboard", "faster_coco_eval", "matplotlib"
-)  # fmt: skip
-TRAINING_PACKAGES_HELP = "this command needs pip install 'human-edge-detection[train]'"
+EXTRAS = {
+    "train": ("torch", "onnx", "safetensors", "tensorboard", "faster_coco_eval", "matplotlib"),
+    "serve": (
+        "fastapi", "fastapi_offline", "starlette", "uvicorn", "python_multipart",
+        "prometheus_client",
+    ),
+}  # fmt: skip
+"""The package's extras, and the packages of each that a command may miss."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -118,14 +127,6 @@ def load(name: str) -> Any:
     return getattr(importlib.import_module(f"human_edge_detection.{module}"), attribute)
 
 
-def version_text() -> str:
-    """Name and version of the package, which a bare source tree does not know."""
-    try:
-        return f"human-edge-detection {version('human-edge-detection')}"
-    except PackageNotFoundError:
-        return "human-edge-detection, not installed: a source tree"
-
-
 def _run_script(command: str, argv: Sequence[str] | None) -> int:
     options_class, function, text = COMMANDS[command]
 
@@ -152,9 +153,11 @@ def _run(
         print(f"error: {_shown(str(error))}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
-        if error.name not in TRAINING_PACKAGES:
+        extra = next((name for name, own in EXTRAS.items() if error.name in own), None)
+        if extra is None:
             raise
-        print(f"error: {error.name} is not installed: {TRAINING_PACKAGES_HELP}", file=sys.stderr)
+        remedy = f"this command needs pip install 'human-edge-detection[{extra}]'"
+        print(f"error: {error.name} is not installed: {remedy}", file=sys.stderr)
         return 2
     except Exception as error:  # torch and ONNX Runtime each have their own
         if not is_out_of_memory(error):

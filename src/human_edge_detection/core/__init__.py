@@ -26,6 +26,7 @@ __all__ = [
     "RoiSample",
     "read_image",
     "usable_cpus",
+    "version_text",
 ]
 
 MAX_PIXELS = 80_000_000
@@ -37,6 +38,16 @@ def usable_cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def version_text() -> str:
+    """Name and version of the package, which a bare source tree does not know."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return f"human-edge-detection {version('human-edge-detection')}"
+    except PackageNotFoundError:
+        return "human-edge-detection, not installed: a source tree"
 
 
 _HOMES = {

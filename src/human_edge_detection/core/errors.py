@@ -9,6 +9,10 @@ class InputError(ValueError):
     """Wrong input; the message names the file or parameter, its value and the way out."""
 
 
+class TooManyPixels(InputError):
+    """A photo that is larger than the limit, found before anything is decoded."""
+
+
 def shown(value: object, limit: int = 80) -> str:
     """A value of a file as an error message can hold it: one line of at most ``limit`` characters.
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from human_edge_detection.core import MAX_PIXELS
-from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.errors import InputError, TooManyPixels
 from human_edge_detection.core.files import check_regular, write_atomically
 from human_edge_detection.core.geometry import PAD_VALUE, AxisTransform, letterbox
 from human_edge_detection.core.structures import Detections, FloatArray, ImageArray
@@ -71,7 +71,7 @@ def read_image(file: Path | str | bytes | ImageFile, *, max_pixels: int = MAX_PI
 
     Raises:
         InputError: if the file is missing, is not a regular file, is no image of these kinds, has
-            too many pixels, or ends too early.
+            too many pixels (``TooManyPixels``), or ends too early.
     """
     with _opened(file, max_pixels) as image:
         image.load()
@@ -110,13 +110,15 @@ def _opened(file: Path | str | bytes | ImageFile, max_pixels: int) -> Iterator[I
         with _header(file, max_pixels) as image:
             width, height = image.size
             if width * height > max_pixels:
-                raise InputError(
+                raise TooManyPixels(
                     f"{_name(file)} has {width}x{height} pixels, more than max_pixels "
                     f"{max_pixels}: scale it down, or raise the limit if you trust it"
                 )
             yield image
     except InputError:
         raise
+    except Image.DecompressionBombError as error:
+        raise TooManyPixels(_unreadable(file, error)) from error
     except _DECODE_ERRORS as error:
         raise InputError(_unreadable(file, error)) from error
 

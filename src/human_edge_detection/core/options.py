@@ -48,6 +48,12 @@ def option(
     return dataclasses.field(default=default, metadata=facts)
 
 
+def option_of(options_class: type, name: str) -> Any:
+    """The same option in another class, with its default, help text and checks."""
+    known = {field.name: field for field in dataclasses.fields(options_class)}[name]
+    return dataclasses.field(default=known.default, metadata=known.metadata)
+
+
 def group(options_class: type[Options], title: str) -> Any:
     """A dataclass field that holds the options of ``options_class``.
 

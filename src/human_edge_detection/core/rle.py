@@ -72,6 +72,13 @@ def rle_box(rle: Rle) -> FloatArray:
     return np.array([x, y, x + width, y + height], np.float32)
 
 
+def rle_area(rle: Rle) -> int:
+    """The number of pixels in the mask of a compressed RLE."""
+    from pycocotools import mask as mask_api
+
+    return int(mask_api.area(rle))
+
+
 def decode_segmentation(segmentation: object, size_hw: tuple[int, int]) -> BoolArray:
     """The bool mask [H, W] of a COCO ``segmentation``; COCO's rule decides a polygon's pixels.
 

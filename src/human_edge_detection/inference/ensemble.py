@@ -151,6 +151,11 @@ class Ensemble:
         side = max(member.head.facts.mask_size for member in self._members)
         return RoiProbs(mean_probs(found, widest, side), widest)
 
+    @property
+    def provider(self) -> str:
+        """The execution provider of the first head."""
+        return self._members[0].head.provider
+
     def close(self) -> None:
         """Free the heads' sessions."""
         for member in self._members:

@@ -95,6 +95,11 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
         self._encoder, self._heads, self._detector = open_networks(model, options)
         self._current: EncodedImage | None = None
 
+    @property
+    def provider(self) -> str:
+        """The execution provider that the head runs on, by ONNX Runtime's name."""
+        return self._heads.provider
+
     def set_image(self, image: ImageArray) -> None:
         """Run the backbone on a photo uint8 [H, W, 3] RGB, for any number of :meth:`predict`."""
         self._current = self.encode(self.prepare(image))
@@ -159,10 +164,31 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
         Raises:
             InputError: the model has no detector.
         """
+        encoded = None if self._detector else self.encode(self.prepare(image), score)
+        return self.people(check_image(image), encoded, score)
+
+    def people(
+        self, image: ImageArray, encoded: EncodedImage | None, score: float = DEFAULT_SCORE
+    ) -> Detections:
+        """The people in a photo that is encoded already; see :meth:`detect`.
+
+        Args:
+            image: uint8 [H, W, 3] RGB, which a detector of its own reads.
+            encoded: the same photo from :meth:`encode` with this score; None if there is a
+                detector of its own.
+            score: lowest score of a person.
+
+        Raises:
+            InputError: the model has no detector.
+        """
         if self._detector is not None:
             check_number("score", score)
-            return self._detector(check_image(image), score)
-        return _people(self.encode(self.prepare(image), score))
+            return self._detector(image, score)
+        if encoded is None or encoded.people is None:
+            raise InputError(
+                "this model finds no people by itself: pass boxes, or the ONNX file of a detector"
+            )
+        return encoded.people
 
     def segment(
         self,
@@ -189,7 +215,7 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
         """
         encoded = self.encode(prepared or self.prepare(image), score)
         if boxes_xyxy is None:
-            people = self._detector(image, score) if self._detector else _people(encoded)
+            people = self.people(image, encoded, score)
             boxes_xyxy, scores = people.boxes_xyxy, people.scores
         return self.decode(encoded, boxes_xyxy, scores, ids)
 
@@ -217,11 +243,3 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
     def __setstate__(self, arguments: dict[str, Any]) -> None:
         """Open the files again, in the process that unpickles."""
         self.__init__(**arguments)  # type: ignore[misc]
-
-
-def _people(encoded: EncodedImage) -> Detections:
-    if encoded.people is None:
-        raise InputError(
-            "this model finds no people by itself: pass boxes, or the ONNX file of a detector"
-        )
-    return encoded.people

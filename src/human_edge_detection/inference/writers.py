@@ -17,6 +17,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import replacing, write_atomically
@@ -235,12 +236,19 @@ def _coco_film(output: Output, name: str, fps: float) -> Iterator[AddPicture]:
         yield add
 
 
+def label_image(masks: InstanceMasks, threshold: float) -> NDArray[np.uint16]:
+    """The label map uint16 [H, W], as it is written.
+
+    Raises:
+        InputError: there are more people than 16 bits can number.
+    """
+    if len(masks) > np.iinfo(np.uint16).max:
+        raise InputError(f"the photo has {len(masks)} people: 16-bit labels end before")
+    return masks.label_map(threshold).astype(np.uint16)
+
+
 def _write_labels(output: Output, picture: Picture) -> None:
-    if len(picture.masks) > np.iinfo(np.uint16).max:
-        raise InputError(
-            f"{picture.name} has {len(picture.masks)} people: 16-bit labels end before"
-        )
-    labels = picture.masks.label_map(output.threshold).astype(np.uint16)
+    labels = label_image(picture.masks, output.threshold)
     save_image(_path(output, "labels", picture.name, ".png"), labels)
 
 
@@ -251,9 +259,10 @@ def _write_cutouts(output: Output, picture: Picture) -> None:
             save_image(_path(output, "cutouts", f"{picture.name}/{number:03}", ".png"), cutout)
 
 
-def _write_polygons(output: Output, picture: Picture) -> None:
-    masks, people = picture.masks, []
-    for person, rings in enumerate(masks.polygons(output.threshold)):
+def polygon_results(masks: InstanceMasks, threshold: float) -> Results:
+    """Everybody's box, score and outer rings, as they are written."""
+    people = []
+    for person, rings in enumerate(masks.polygons(threshold)):
         fields: dict[str, Any] = {
             "box_xyxy": [round(float(value), 3) for value in masks.boxes_xyxy[person]],
             "score": round(float(masks.scores[person]), 5),
@@ -262,7 +271,13 @@ def _write_polygons(output: Output, picture: Picture) -> None:
         if masks.ids:
             fields["annotation_id"] = masks.ids[person]
         people.append(fields)
-    content = {"name": picture.name, "size_hw": list(masks.size_hw), "people": people}
+    return people
+
+
+def _write_polygons(output: Output, picture: Picture) -> None:
+    people = polygon_results(picture.masks, output.threshold)
+    size_hw = list(picture.masks.size_hw)
+    content = {"name": picture.name, "size_hw": size_hw, "people": people}
     path = _path(output, "polygons", picture.name, ".json")
     write_atomically(path, json.dumps(content).encode())
 

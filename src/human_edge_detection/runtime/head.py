@@ -48,6 +48,7 @@ class HeadSession(AbstractContextManager["HeadSession"]):
 
     Attributes:
         facts: the spec in the file's metadata.
+        provider: the execution provider that it runs on, by ONNX Runtime's name.
     """
 
     def __init__(
@@ -66,16 +67,17 @@ class HeadSession(AbstractContextManager["HeadSession"]):
         self._one_thread: ort.InferenceSession | None = None  # opened with the first crowd
         metadata = metadata_of(session, str(onnx_path))
         self.facts = ExportedSpec.from_metadata(metadata, onnx_path)
+        self.provider: str = session.get_providers()[0]
         self._max_rois = options.max_rois or self.facts.usual_max_rois
-        if self.facts.precision == "int8" and session.get_providers()[0] != CPU:
+        if self.facts.precision == "int8" and self.provider != CPU:
             raise InputError(
                 f"model {onnx_path} is an 8-bit head, made for CPUs: use device cpu, or the "
                 "float head that it was made from"
             )
         self._inputs, self._dtype = self._read_signature(session)
         # TensorRT builds an engine for every new shape, hence only a few numbers of ROIs.
-        self._buckets = session.get_providers()[0] == TENSORRT
-        on_cpu = session.get_providers()[0] == CPU
+        self._buckets = self.provider == TENSORRT
+        on_cpu = self.provider == CPU
         # An end-to-end file would run its extractor in each thread.
         split = on_cpu and not self.facts.end_to_end
         self._threads = (options.threads or usable_cpus()) if split else 1

@@ -1,0 +1,285 @@
+"""The work on one photo: in a thread of its own, stage by stage, until nobody waits any more."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+from starlette.types import Receive
+
+from human_edge_detection.core.boxes import check_boxes, check_scores
+from human_edge_detection.core.errors import InputError, TooManyPixels, one_line, shown
+from human_edge_detection.core.images import read_image
+from human_edge_detection.core.structures import Detections, ImageArray
+from human_edge_detection.inference.predictor import MaskPredictor
+from human_edge_detection.serving.formats import FORMATS, JSON, Cut
+from human_edge_detection.serving.gate import CLIENT_GONE, Places, Problem
+
+Found = TypeVar("Found")
+
+
+@dataclass
+class Job:
+    """One photo's work.
+
+    Attributes:
+        seconds: of each stage that is finished.
+        given_up: set when nobody waits for the answer any more.
+    """
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    given_up: threading.Event = field(default_factory=threading.Event)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time one stage, unless the work was given up before it."""
+        if self.given_up.is_set():
+            raise Problem(CLIENT_GONE, "gone", "nobody waits for this answer")
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - started
+
+
+class Workers:
+    """Threads that work on one photo each; a job's place is free when its thread is."""
+
+    def __init__(self, count: int, places: Places, seconds: float) -> None:
+        """Start ``count`` threads; each answer is waited for ``seconds`` at most."""
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="worker")
+        self._places, self._seconds = places, seconds
+
+    async def run(self, receive: Receive, work: Callable[[Job], Found]) -> Found:
+        """What the work returns.
+
+        Raises:
+            Problem: it took too long, or the client left meanwhile.
+        """
+        job = Job()
+        future = self._pool.submit(work, job)
+        done: asyncio.Future[Any] = asyncio.wrap_future(future)
+        gone: asyncio.Future[Any] = asyncio.ensure_future(_until_gone(receive))
+        try:
+            await asyncio.wait(
+                (done, gone), timeout=self._seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+            if done.done():
+                found: Found = done.result()
+                return found
+            if gone.done():
+                raise Problem(CLIENT_GONE, "gone", "the client closed the connection")
+            raise Problem(
+                504, "late",
+                f"there was no answer within {self._seconds:g} s: try again when the server is "
+                "less busy, or send a smaller photo or fewer boxes",
+            )  # fmt: skip
+        finally:
+            gone.cancel()
+            if not done.done():
+                job.given_up.set()
+                if not future.cancel():  # it runs: its place stays taken until it ends
+                    self._places.taken += 1
+                    done.add_done_callback(self._free)
+
+    def _free(self, done: asyncio.Future[Any]) -> None:
+        self._places.free()
+        done.exception()  # nobody else looks at it
+
+    def close(self) -> None:
+        """Wait for the threads."""
+        self._pool.shutdown()
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+@dataclass(frozen=True)
+class Given:
+    """A request's photo and what came with it.
+
+    Attributes:
+        photo: the image file.
+        boxes: JSON of the people's boxes; None for a detector's.
+        scores: JSON of the boxes' scores.
+    """
+
+    photo: bytes
+    boxes: bytes | None = None
+    scores: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A result.
+
+    Attributes:
+        content: the answer's bytes.
+        media_type: their kind.
+        people: number of people.
+        seconds: of each stage.
+    """
+
+    content: bytes
+    media_type: str
+    people: int
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class PhotoWork:
+    """What the routes do with a photo, in a worker's thread.
+
+    Attributes:
+        predictor: the open model.
+        max_pixels: a photo of more pixels is refused before it is decoded.
+        max_people: most boxes that may be given, and best people that are used.
+        model: what JSON answers say about the model.
+    """
+
+    predictor: MaskPredictor
+    max_pixels: int
+    max_people: int
+    model: dict[str, str]
+
+    def segment(
+        self,
+        given: Given,
+        score: float,
+        threshold: float,
+        format: str,
+        person: int | None,
+        job: Job,
+    ) -> Answer:
+        """The people's masks in a format."""
+        if given.boxes is None and given.scores is not None:
+            raise _wrong("scores", "", "scores belong to boxes: send boxes, or no scores")
+        if given.boxes is None:
+            self._require_detector()
+        people = None if given.boxes is None else self._boxes(given.boxes, given.scores)
+        image = self._image(given, job)
+        with job.stage("extractor"):
+            encoded = self.predictor.encode(self.predictor.prepare(image), score)
+        with job.stage("head"):
+            if people is None:
+                people = self._best(self.predictor.people(image, encoded, score))
+            masks = self.predictor.decode(encoded, people.boxes_xyxy, people.scores)
+        facts = self._facts(image)
+        with job.stage("paste"):
+            cut = Cut(image, masks, threshold, person, facts)
+            media_type, encode = FORMATS[format](cut)
+        return self._answer(encode, media_type, len(masks), job, facts)
+
+    def detect(self, given: Given, score: float, job: Job) -> Answer:
+        """The people's boxes."""
+        if given.boxes is not None:
+            raise Problem(400, "boxes", "boxes are what this route finds: leave them out", "boxes")
+        self._require_detector()
+        image = self._image(given, job)
+        with job.stage("extractor"):
+            found = self._best(self.predictor.detect(image, score))
+        facts = self._facts(image)
+        corners = np.round(found.boxes_xyxy.astype(float), 3)
+        facts["people"] = [
+            {"bbox": [x1, y1, round(x2 - x1, 3), round(y2 - y1, 3)], "score": round(float(own), 5)}
+            for (x1, y1, x2, y2), own in zip(corners.tolist(), found.scores, strict=True)
+        ]
+        return self._answer(lambda: msgspec.json.encode(facts), JSON, len(found), job, facts)
+
+    def _image(self, given: Given, job: Job) -> ImageArray:
+        with job.stage("decode"):
+            try:
+                return read_image(given.photo, max_pixels=self.max_pixels)
+            except TooManyPixels as error:
+                raise Problem(413, "pixels", str(error), "image", len(given.photo)) from error
+            except InputError as error:
+                raise Problem(415, "not_a_photo", str(error), "image", len(given.photo)) from error
+
+    def _best(self, found: Detections) -> Detections:
+        """The best people of those that the model finds, at most ``max_people``."""
+        most = self.max_people
+        return Detections(found.boxes_xyxy[:most], found.scores[:most])
+
+    def _require_detector(self) -> None:
+        if not self.predictor.finds_people:
+            detail = "the model of this server finds no people by itself: send boxes"
+            raise Problem(422, "no_detector", detail, "boxes")
+
+    def _boxes(self, boxes: bytes, scores: bytes | None) -> Detections:
+        """The people of a request: corners, or COCO's objects with a ``bbox``."""
+        rows, values = _json(boxes, "boxes"), None if scores is None else _json(scores, "scores")
+        if not isinstance(values, list | None):
+            raise _wrong("scores", values, "scores must be a list of numbers from 0 to 1")
+        if not isinstance(rows, list):
+            raise _wrong(
+                "boxes", rows, "boxes must be a list: [[x1, y1, x2, y2], …] or COCO's objects"
+            )
+        if len(rows) > self.max_people:
+            detail = (
+                f"there are {len(rows)} boxes, more than {self.max_people}: send fewer at a time"
+            )
+            raise _wrong("boxes", len(rows), detail)
+        if rows and all(isinstance(row, dict) for row in rows):
+            if values is None and all("score" in row for row in rows):
+                values = [row["score"] for row in rows]
+            rows = [_corners(row) for row in rows]
+        with np.errstate(over="ignore"):  # beyond float32 is infinite, which is refused
+            try:
+                corners = check_boxes(rows)
+            except (InputError, OverflowError) as error:
+                raise _wrong("boxes", rows, str(error)) from error
+            try:
+                known = check_scores(values, len(corners))
+            except (TypeError, ValueError, OverflowError) as error:
+                raise _wrong("scores", values, str(error)) from error
+        if ((known < 0) | (known > 1)).any():
+            raise _wrong("scores", values, "scores must be between 0 and 1")
+        return Detections(corners, known)
+
+    def _facts(self, image: ImageArray) -> dict[str, Any]:
+        size = {"height": image.shape[0], "width": image.shape[1]}
+        return {"image": size, "model": self.model}
+
+    def _answer(
+        self,
+        encode: Callable[[], bytes],
+        media_type: str,
+        people: int,
+        job: Job,
+        facts: dict[str, Any],
+    ) -> Answer:
+        facts["seconds"] = {name: round(value, 5) for name, value in job.seconds.items()}
+        with job.stage("encode"):
+            content = encode()
+        return Answer(content, media_type, people, job.seconds)
+
+
+def _wrong(field: str, value: object, detail: str) -> Problem:
+    text = one_line(detail if field in detail else f"{field}: {detail}")
+    return Problem(400, field, text, field, shown(value))
+
+
+def _json(text: bytes, field: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise _wrong(
+            field, text.decode(errors="replace"), f"{field} must be JSON: {error}"
+        ) from error
+
+
+def _corners(item: dict[str, Any]) -> list[float]:
+    try:
+        x, y, width, height = map(float, item["bbox"])
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        detail = "boxes must each have a bbox of x, y, width and height"
+        raise _wrong("boxes", item, detail) from error
+    return [x, y, x + width, y + height]
