@@ -16,7 +16,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 from PIL import Image
 
 from analytic_model import draw_person, write_constant_detector, write_extractor, write_head
@@ -393,3 +395,63 @@ def test_a_killed_run_ends_like_one_that_was_not(models, place, seed):
         run.wait(20)
     assert main(words) == 0
     assert results() == straight
+
+
+def lying_detector(path: Path, kind: int, shape: list[object], body: str = "Identity") -> None:
+    """A detector that takes images of another type or size, or whose one operation fails."""
+    image = helper.make_tensor_value_info("images", kind, shape)
+    out = helper.make_tensor_value_info("out", kind, None)
+    size = helper.make_tensor("size", TensorProto.INT64, [2], [7, -1])
+    inputs = ["images", "size"] if body == "Reshape" else ["images"]
+    node = helper.make_node(body, inputs, ["out"])
+    graph = helper.make_graph([node], "d", [image], [out], [size])
+    opsets = [helper.make_opsetid("", 16)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"mask_size": "58"}, {"mask_size": "57"}, {"mask_size": "1000000"}, {"mask_size": "0"},
+        {"image_size": "[1e999, 128]"}, {"roi_padding": "NaN"}, {"roi_padding": "-1"},
+        {"strides": "[4, 8]"}, {"small_side": "NaN"}, {"small_side": "9"}, {"layers": '["a", "b"]'},
+        {"format": "human_edge_detection.end_to_end", "image_size": "[16384, 16384]"},
+        {"image_size": "[" * 9999},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_heads_whose_metadata_lies_are_named(models, place, capsys, facts):
+    Path("p.png").write_bytes(photo())
+    write_head(Path("lie.onnx"), **facts)
+    words = ["predict", "p.png", "--model", "lie.onnx", "--device", "cpu", "--output", "o/out"]
+    ends = "end_to_end" in str(facts)
+    words += ["--detector", str(models / "detector.onnx")]
+    words += [] if ends else ["--extractor", str(models / "extractor.onnx")]
+    assert main(words) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: ") and "onnx" in last and len(last) < 700
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "body"),
+    [
+        (TensorProto.INT64, [1, 3, 64, 64], "Identity"),
+        (TensorProto.STRING, [1, 3, 64, 64], "Identity"),
+        (TensorProto.FLOAT, [1, 3, 64, 64], "Reshape"),
+        (TensorProto.FLOAT, [1, 3, 200_000, 200_000], "Identity"),
+        (TensorProto.FLOAT, [1, 3, 0, 64], "Identity"), (TensorProto.FLOAT, [3, 64], "Identity"),
+        (TensorProto.FLOAT, [10**9, 3, 64, 64], "Identity"),
+    ],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("flag", ["--detector", "--extractor"])
+def test_networks_that_lie_about_their_images_are_named(
+    models, place, capfd, kind, shape, body, flag
+):
+    Path("p.png").write_bytes(photo())
+    lying_detector(Path("lie.onnx"), kind, shape, body)
+    assert main([*arguments(models, "p.png"), flag, "lie.onnx"]) == 2
+    output = capfd.readouterr()
+    last = output.err.splitlines()[-1]
+    assert last.startswith("error: ") and "lie.onnx" in last and len(last) < 700
+    assert "EP Error" not in output.out

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import cv2
@@ -136,9 +136,12 @@ def _path(output: Output, kind: str, name: str, suffix: str) -> Path:
         InputError: if it would not lie in the output, by its name or because of a link there.
     """
     path = output.folder / kind / f"{name}{suffix}"
-    folder = os.path.join(os.path.realpath(output.folder), kind)
-    wanted = os.path.normpath(os.path.join(folder, name, ".."))
-    if os.path.commonpath([folder, wanted]) != folder or os.path.realpath(path.parent) != wanted:
+    place, parts = str(output.folder), PurePath(kind, name).parts
+    is_inside = ".." not in parts and not PurePath(name).anchor
+    for part in parts[:-1]:
+        place = os.path.join(place, part)
+        is_inside = is_inside and not os.path.islink(place)
+    if not is_inside:
         raise InputError(
             f"{path} does not lie in {output.folder}: its name leaves it, or a folder is a link"
         )

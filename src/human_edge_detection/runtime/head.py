@@ -23,6 +23,7 @@ from human_edge_detection.runtime.sessions import (
     ANYWHERE,
     IMAGE_TYPES,
     SessionOptions,
+    check_size,
     metadata_of,
     open_session,
 )
@@ -102,6 +103,8 @@ class HeadSession(AbstractContextManager["HeadSession"]):
             not isinstance(side, int) or side == wanted
             for side, wanted in zip(shape[1:], masks, strict=True)
         )
+        if facts.end_to_end:
+            check_size(facts.image_size, self._path)
         count = 1 if facts.end_to_end else len(facts.layers)
         is_sound = set(names) - set(others) == rois and len(others) == count and fits
         if not is_sound or len(types) != 1 or not types <= IMAGE_TYPES.keys():
