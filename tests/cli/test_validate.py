@@ -97,8 +97,8 @@ def test_no_visualization_writes_no_page_and_no_picture(
     assert run_validate(replace(options, no_visualization=True, val_output_dir=tmp_path)) == 0
     written = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")}
     results = ("results.json", "predictions_coco.json", "failures_coco.json")
-    expected = {"report.json", *(f"checkpoint_0.pth/{name}" for name in results)}
-    assert written - {"checkpoint_0.pth"} == expected
+    expected = {"report.json", *(f"checkpoint_0_pth/{name}" for name in results)}
+    assert written == expected
     assert "report.json" in capsys.readouterr().out
 
 
@@ -177,7 +177,7 @@ def test_everything_at_once(options: ValidateOptions, capsys: pytest.CaptureFixt
     output = options.val_img_dir[0] / "all"
     assert run_validate(replace(options, robustness=True, val_output_dir=output)) == 0
     assert "boxes ± 20%" in capsys.readouterr().out
-    again = output / "checkpoint_0.pth" / "results.json"
+    again = output / "checkpoint_0_pth" / "results.json"
     assert run_validate(replace(options, models=(str(again),))) == 0
     assert "AP50" in capsys.readouterr().out
     assert len(list((output / "panels").glob("*.jpg"))) == 3

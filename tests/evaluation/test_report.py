@@ -109,8 +109,12 @@ def test_panels_go_from_worst_to_best(
     scores = models[1].evaluation.scores
     assert len(choose_photos(scores, 2)) == 2
     assert len(choose_photos(scores, 50)) == len(photos)
+    (tmp_path / "panels").mkdir()
+    for name in ("panel_01_of_before.jpg", "panel_mine.jpg"):
+        (tmp_path / "panels" / name).touch()
     paths = write_panels(photos, scores, tmp_path / "panels", count=2)
     assert [path.name[:9] for path in paths] == ["panel_01_", "panel_02_"]
+    assert {*(tmp_path / "panels").iterdir()} == {*paths, tmp_path / "panels" / "panel_mine.jpg"}
     assert all(path.stat().st_size > 1000 for path in paths)
 
 

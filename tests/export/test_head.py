@@ -12,7 +12,7 @@ from human_edge_detection.cli.export import ExportOptions, run_export
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.export import head as export_head_module
-from human_edge_detection.export.head import export_end_to_end, export_head
+from human_edge_detection.export.head import export_end_to_end, export_head, head_model
 from human_edge_detection.export.torch_to_onnx import TOLERANCE
 from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.modeling.weights import save_weights
@@ -82,6 +82,22 @@ def test_a_second_trunk_has_an_input_of_its_own(tmp_path: Path):
     np.testing.assert_allclose(few_at_once(features, rois.numpy()), wanted, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        ModelSpec("spec", ("a",), (8,), (8.0,)),
+        ModelSpec("lite", ("a",), (8,), (8.0,), roi_size=8),
+        ModelSpec("lite", ("a",), (8,), (8.0,), roi_size=8, small_branch=True),
+    ],
+    ids=["spec", "lite", "two trunks"],
+)
+def test_the_file_declares_the_masks_shape(spec: ModelSpec):
+    (masks,) = head_model(build_head(spec), spec).graph.output
+    declared = [axis.dim_param or axis.dim_value for axis in masks.type.tensor_type.shape.dim]
+    assert declared == ["people", 3, spec.mask_size, spec.mask_size]
+    assert spec.head != "spec" or declared[2:] == [56, 56]
+
+
 @pytest.mark.parametrize("small_branch", [False, True])
 @pytest.mark.parametrize("batch", [1, "N"])
 def test_end_to_end_file_equals_extractor_and_head(
@@ -103,6 +119,7 @@ def test_end_to_end_file_equals_extractor_and_head(
     images = np.zeros((1, 3, 64, 64), np.float32)
     (masks,) = session.run(["masks"], {"images": images, **rois})
     assert masks.shape == (len(names), 3, 16, 16)
+    assert session.get_outputs()[0].shape == ["people", 3, 16, 16]
 
 
 def test_a_difference_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,7 +92,7 @@ def write_outputs(
     data = report_data(title, photos, models, ceilings, options.bootstrap)
     data |= {"best_by": options.best_by, "best": best.name}
     for model in models:
-        own = folder / model.name.replace("/", "_").replace("\\", "_")
+        own = folder / re.sub(r"[./\\]+", "_", model.name).strip("_")
         write_handover(own, photos, model.evaluation.scores)
     if options.no_visualization:
         return write_report_json(folder, data)

@@ -111,7 +111,10 @@ def _captioned(picture: ImageArray, column: int, title: str) -> ImageArray:
 def write_panels(
     photos: Sequence[Photo], scores: Sequence[PersonScore], folder: Path, count: int = 12
 ) -> list[Path]:
-    """Write ``panel_NN_NAME.jpg`` of some photos, the worst first, and return their paths."""
+    """Write ``panel_NN_NAME.jpg`` of some photos, the worst first, and return their paths.
+
+    Panels of that name that an earlier validation left in the folder are deleted.
+    """
     by_id = {photo.id: photo for photo in photos}
     paths = []
     for rank, photo_id in enumerate(choose_photos(scores, count), start=1):
@@ -119,6 +122,8 @@ def write_panels(
         path = folder / f"panel_{rank:02d}_{Path(by_id[photo_id].file_name).stem}.jpg"
         save_image(path, photo_panel(by_id[photo_id], own))
         paths.append(path)
+    for path in set(folder.glob("panel_[0-9][0-9]_*.jpg")) - set(paths):
+        path.unlink()
     LOG.info("%d panels in %s", len(paths), folder)
     return paths
 

@@ -177,7 +177,7 @@ def head_inputs(
 
 def compare(first: bytes, second: bytes, feeds: Sequence[Feeds]) -> Agreement:
     """The agreement of two heads' masks on the same inputs; the heads are files' bytes."""
-    sessions = [open_session(data, ON_CPU, label="head") for data in (first, second)]
+    sessions = [open_session(data, ON_CPU, label="head", quietly=True) for data in (first, second)]
     ious: list[float] = []
     for feed in feeds:
         one, other = (_target_masks(session.run(None, feed)[0]) for session in sessions)

@@ -97,7 +97,7 @@ def network_errors(
         size_hw: height and width of the images.
         batches: sizes of the batches to compare.
     """
-    session = open_session(data, ON_CPU, label="the exported extractor")
+    session = open_session(data, ON_CPU, label="the exported extractor", quietly=True)
     rng = np.random.default_rng(0)
     errors = dict.fromkeys(names, 0.0)
     for count in batches:

@@ -99,6 +99,7 @@ class DetectorSession(AbstractContextManager["DetectorSession"]):
             options,
             label=str(model.path),
             data_dir=model.path.parent,
+            quietly=True,
         )
         self._input = ImageInput.of(self._session.get_inputs(), model.path)
         if self._input.batch not in (None, 1):
@@ -122,7 +123,8 @@ class DetectorSession(AbstractContextManager["DetectorSession"]):
         self.channels: tuple[int, ...] = tuple(item.shape[1] for item in maps)
         self.strides: tuple[float, ...] = tuple(height / item.shape[2] for item in maps)
         size = f"{height}x{self.input_size_hw[1]}"
-        logger.info("%s: %s detector at %s", model.path, self.layout.kind, size)
+        place, kind = self._session.get_providers()[0], self.layout.kind
+        logger.info("%s on %s: %s detector at %s", model.path, place, kind, size)
 
     def _read_layout(
         self, arrays: dict[str, FloatArray], wanted: str, person_class: int | None
@@ -222,7 +224,8 @@ def _inner_size(model: ModelFile, input_name: str) -> tuple[int, int] | None:
     if not resizes:
         return None
     probe = with_shape_outputs(select_outputs(model.data, resizes), resizes)
-    session, label = open_session(probe, ON_CPU, label=str(model.path)), str(model.path)
+    label = str(model.path)
+    session = open_session(probe, ON_CPU, label=label, quietly=True)
     dtype = ImageInput.of(session.get_inputs(), model.path).dtype
     images = (np.zeros((1, 3, *size), dtype) for size in ((64, 64), (96, 128)))
     runs = (run_session(session, None, {input_name: image}, label)[0] for image in images)

@@ -99,6 +99,7 @@ class YOLOv9FeatureExtractor(AbstractContextManager["YOLOv9FeatureExtractor"]):
             SessionOptions(device, providers, threads),
             label=str(model.path),
             data_dir=model.path.parent,
+            quietly=True,
         )
         source = ImageInput.of(self._session.get_inputs(), model.path)
         self._input_name, self.dtype, self.fixed_batch = source.name, source.dtype, source.batch
@@ -111,7 +112,8 @@ class YOLOv9FeatureExtractor(AbstractContextManager["YOLOv9FeatureExtractor"]):
         height = self.input_size_hw[0]
         self.strides: tuple[float, ...] = tuple(height / shape[1] for shape in self.map_shapes)
         facts = map(describe_layer, self.layers, self.channels, self.strides)
-        logger.info("%s: %s", model.path, ", ".join(facts))
+        place = self._session.get_providers()[0]
+        logger.info("%s on %s: %s", model.path, place, ", ".join(facts))
 
     def __call__(self, images: FloatArray) -> list[FloatArray]:
         """The feature maps, one float32 [B, C, H / stride, W / stride] per layer.
@@ -255,7 +257,9 @@ def _tensor_shapes(
 ) -> tuple[tuple[int, int], dict[str, tuple[int, ...]]]:
     """The input's height and width in a dry run, and the named tensors' shapes."""
     probe = with_shape_outputs(model.data, names)
-    session = open_session(probe, ON_CPU, label=str(model.path), data_dir=model.path.parent)
+    session = open_session(
+        probe, ON_CPU, label=str(model.path), data_dir=model.path.parent, quietly=True
+    )
     source = ImageInput.of(session.get_inputs(), model.path)
     size_hw = source.sized(DEFAULT_SIZE_HW)
     image = np.zeros((source.batch or 1, 3, *size_hw), source.dtype)

@@ -122,7 +122,7 @@ def open_session(
         label: name of a model given as bytes in messages.
         data_dir: folder of the ONNX file of a model given as bytes, where its external weights
             lie and TensorRT engines are cached.
-        quietly: do not log where the session runs, for a file that is open already.
+        quietly: do not log where the session runs: the file is open already, or its user does.
 
     Raises:
         InputError: if the file is missing, empty, truncated or no ONNX model, or the hardware
