@@ -6,11 +6,13 @@ inference never loads torch.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from human_edge_detection.core import lazy_names
 
 if TYPE_CHECKING:
     from human_edge_detection.core.errors import InputError
+    from human_edge_detection.core.images import read_image
     from human_edge_detection.core.structures import Detections, MaskClass
     from human_edge_detection.inference.predictor import MaskPredictor
     from human_edge_detection.masks.instance_masks import InstanceMasks
@@ -25,24 +27,19 @@ __all__ = [
     "MaskPredictor",
     "YOLOv9FeatureExtractor",
     "overlay_masks_on_image",
+    "read_image",
 ]
 
-_HOMES = {
-    "Detections": "core.structures",
-    "InputError": "core.errors",
-    "InstanceMasks": "masks.instance_masks",
-    "MaskClass": "core.structures",
-    "MaskPredictor": "inference.predictor",
-    "YOLOv9FeatureExtractor": "runtime.feature_extractor",
-    "overlay_masks_on_image": "masks.overlay",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'human_edge_detection' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"human_edge_detection.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "Detections": "core.structures",
+        "InputError": "core.errors",
+        "InstanceMasks": "masks.instance_masks",
+        "MaskClass": "core.structures",
+        "MaskPredictor": "inference.predictor",
+        "YOLOv9FeatureExtractor": "runtime.feature_extractor",
+        "overlay_masks_on_image": "masks.overlay",
+        "read_image": "core.images",
+    },
+)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -40,6 +41,24 @@ def usable_cpus() -> int:
     return os.cpu_count() or 1
 
 
+def lazy_names(
+    package: str, homes: Mapping[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """A package's ``__getattr__`` and ``__dir__`` (PEP 562), whose names load on first use.
+
+    Args:
+        package: the package's ``__name__``.
+        homes: the module below the package that each name stands in.
+    """
+
+    def find(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
+
+    return find, lambda: list(importlib.import_module(package).__all__)
+
+
 def version_text() -> str:
     """Name and version of the package, which a bare source tree does not know."""
     from importlib.metadata import PackageNotFoundError, version
@@ -50,22 +69,15 @@ def version_text() -> str:
         return "human-edge-detection, not installed: a source tree"
 
 
-_HOMES = {
-    "AxisTransform": "geometry",
-    "Detections": "structures",
-    "InputError": "errors",
-    "MaskClass": "structures",
-    "ModelSpec": "spec",
-    "RoiSample": "structures",
-    "read_image": "images",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "AxisTransform": "geometry",
+        "Detections": "structures",
+        "InputError": "errors",
+        "MaskClass": "structures",
+        "ModelSpec": "spec",
+        "RoiSample": "structures",
+        "read_image": "images",
+    },
+)

@@ -5,8 +5,9 @@ The names below load on first use.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from human_edge_detection.core import lazy_names
 
 if TYPE_CHECKING:
     from human_edge_detection.data.annotations import Person, Photo
@@ -15,19 +16,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Person", "Photo", "PhotoDataset", "load_photos"]
 
-_HOMES = {
-    "Person": "annotations",
-    "Photo": "annotations",
-    "PhotoDataset": "dataset",
-    "load_photos": "coco_reader",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "Person": "annotations",
+        "Photo": "annotations",
+        "PhotoDataset": "dataset",
+        "load_photos": "coco_reader",
+    },
+)

@@ -6,8 +6,9 @@ name it has.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from human_edge_detection.core import lazy_names
 
 if TYPE_CHECKING:
     from human_edge_detection.evaluation.coco import average_precision
@@ -16,14 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Evaluation", "average_precision", "score"]
 
-_HOMES = {"Evaluation": "evaluate", "average_precision": "coco", "score": "validation"}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {"Evaluation": "evaluate", "average_precision": "coco", "score": "validation"},
+)

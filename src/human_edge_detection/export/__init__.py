@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from human_edge_detection.core import lazy_names
 
 if TYPE_CHECKING:
     from human_edge_detection.export.extractors import open_extractor
@@ -19,20 +20,13 @@ __all__ = [
     "quantized",
 ]
 
-_HOMES = {
-    "export_end_to_end": "head",
-    "export_head": "head",
-    "export_person_model": "person_model",
-    "open_extractor": "extractors",
-    "quantized": "quantize",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "export_end_to_end": "head",
+        "export_head": "head",
+        "export_person_model": "person_model",
+        "open_extractor": "extractors",
+        "quantized": "quantize",
+    },
+)

@@ -6,8 +6,9 @@ that the command line's help stays quick.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from human_edge_detection.core import lazy_names
 
 if TYPE_CHECKING:
     from human_edge_detection.inference.options import PredictOptions
@@ -18,14 +19,7 @@ __all__ = ["SAVE_KINDS", "MaskPredictor", "PredictOptions"]
 SAVE_KINDS = ("overlay", "coco", "labels", "cutouts", "polygons")
 """The result formats that users choose from; ``writers.FORMATS`` holds them."""
 
-_HOMES = {"MaskPredictor": "predictor", "PredictOptions": "options"}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {"MaskPredictor": "predictor", "PredictOptions": "options"},
+)

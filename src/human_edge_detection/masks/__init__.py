@@ -6,8 +6,9 @@ command line's help stays quick.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from human_edge_detection.core import lazy_names
 
 if TYPE_CHECKING:
     from human_edge_detection.masks.fusion import fuse
@@ -19,18 +20,11 @@ __all__ = ["FUSE_RULES", "InstanceMasks", "fuse", "overlay_masks_on_image"]
 FUSE_RULES = ("arbitrate", "max", "mean", "priority")
 """The overlap rules that users choose from, the default first; ``fusion.RULES`` holds them."""
 
-_HOMES = {
-    "InstanceMasks": "instance_masks",
-    "fuse": "fusion",
-    "overlay_masks_on_image": "overlay",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "InstanceMasks": "instance_masks",
+        "fuse": "fusion",
+        "overlay_masks_on_image": "overlay",
+    },
+)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from human_edge_detection.core import lazy_names
 
 if TYPE_CHECKING:
     from human_edge_detection.modeling.heads import build_head
@@ -22,21 +23,14 @@ __all__ = [
     "build_head",
 ]
 
-_HOMES = {
-    "DynamicRoIAlign": "roi_align",
-    "LiteHead": "lite_head",
-    "PersonExtractor": "person_extractor",
-    "ReferenceHead": "reference_head",
-    "RoiMaskLoss": "losses",
-    "build_head": "heads",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "DynamicRoIAlign": "roi_align",
+        "LiteHead": "lite_head",
+        "PersonExtractor": "person_extractor",
+        "ReferenceHead": "reference_head",
+        "RoiMaskLoss": "losses",
+        "build_head": "heads",
+    },
+)

@@ -6,8 +6,9 @@ Runtime, so that the command line's help stays quick.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from human_edge_detection.core import lazy_names
 
 if TYPE_CHECKING:
     from human_edge_detection.runtime.detector import DetectorSession
@@ -29,21 +30,14 @@ __all__ = [
 DETECTOR_LAYOUTS = ("boxes_scores", "wholebody", "end2end", "raw")
 """The detector layouts that users choose from; ``detector_layouts.LAYOUTS`` holds them."""
 
-_HOMES = {
-    "DetectorSession": "detector",
-    "HeadSession": "head",
-    "ModelFiles": "model_files",
-    "SessionOptions": "sessions",
-    "YOLOv9FeatureExtractor": "feature_extractor",
-    "open_session": "sessions",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "DetectorSession": "detector",
+        "HeadSession": "head",
+        "ModelFiles": "model_files",
+        "SessionOptions": "sessions",
+        "YOLOv9FeatureExtractor": "feature_extractor",
+        "open_session": "sessions",
+    },
+)

@@ -5,8 +5,9 @@ The names below load on first use, so that the options alone load no torch.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from human_edge_detection.core import lazy_names
 
 if TYPE_CHECKING:
     from human_edge_detection.training.options import TrainOptions
@@ -16,14 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "TrainOptions", "Trainer", "run_train"]
 
-_HOMES = {"Run": "run", "TrainOptions": "options", "Trainer": "trainer", "run_train": "setup"}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {"Run": "run", "TrainOptions": "options", "Trainer": "trainer", "run_train": "setup"},
+)
