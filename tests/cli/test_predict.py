@@ -306,7 +306,8 @@ def test_a_head_without_boxes_is_one_error_before_the_first_photo(models, photos
     with pytest.raises(InputError, match=r"head\.onnx finds no people by itself: give their boxes"):
         run_predict(alone)
     assert "skipped" not in capsys.readouterr().err
-    assert not list((photos / "out").rglob("*.jpg"))
+    assert {path.name for path in (photos / "out").rglob("*")} == {".predict.jsonl"}
+    assert run_predict(with_boxes(models, photos)) == 0  # the same output, now with boxes
 
 
 def test_boxes_are_not_for_videos(models, photos):

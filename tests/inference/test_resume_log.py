@@ -53,7 +53,10 @@ def test_a_line_cut_off_by_a_crash_does_not_count(tmp_path):
 
 
 def test_other_settings_are_refused_by_flag(tmp_path):
-    ResumeLog(tmp_path, {"--threshold": 0.5, "--fuse": "max"})
+    source = photo(tmp_path, "a.jpg")
+    log = ResumeLog(tmp_path, {"--threshold": 0.4, "--fuse": "max"})
+    log = ResumeLog(tmp_path, {"--threshold": 0.5, "--fuse": "max"})  # nothing was finished before
+    log.add(source, "a", source.stamp(), image_id=1, results=[])
     with pytest.raises(InputError, match=r"--threshold: 0\.5, now 0\.6.*overwrite it"):
         ResumeLog(tmp_path, {"--threshold": 0.6, "--fuse": "max"})
     ResumeLog(tmp_path, {"--threshold": 0.6}, overwrite=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -59,18 +60,19 @@ def _work(
 ) -> int:
     rest = [job for job in jobs if log.finished(job.source) is None]
     tally = Tally()
-    try:
-        if rest:
-            with _open_predictor(options, files) as predictor:
-                if boxes is None and not predictor.finds_people:
-                    raise InputError(
-                        f"--model {files.heads[0]} finds no people by itself: give their boxes "
-                        "with --boxes, or a YOLO export with --detector"
-                    )
+    with ExitStack() as opened:
+        predictor = opened.enter_context(_open_predictor(options, files)) if rest else None
+        if predictor is not None and boxes is None and not predictor.finds_people:
+            raise InputError(
+                f"--model {files.heads[0]} finds no people by itself: give their boxes with "
+                "--boxes, or a YOLO export with --detector"
+            )
+        try:
+            if predictor is not None:
                 PredictRun(options, predictor, boxes, log, tally).work(rest)
-    finally:
-        if any(FORMATS[kind].in_predictions for kind in options.save_kinds):
-            log.write_predictions()
+        finally:
+            if any(FORMATS[kind].in_predictions for kind in options.save_kinds):
+                log.write_predictions()
     old = [fault for job in jobs for fault in (log.finished(job.source) or {}).get("faults", ())]
     return summarise(options, tally, len(jobs) - len(rest), unknown, old)
 

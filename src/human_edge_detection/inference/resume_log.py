@@ -111,7 +111,7 @@ class ResumeLog:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             known = [] if overwrite else self._read_lines()
-            if known:
+            if len(known) > 1:  # settings alone, of a command that failed, bind nobody
                 self._check_settings(known[0], settings)
             self._begin([settings, *known[1:]])
         except OSError as error:
