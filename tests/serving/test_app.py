@@ -360,9 +360,10 @@ def test_health_documents_and_page(predictor: MaskPredictor, tmp_path: Path) -> 
 
 
 def test_without_a_page_the_server_says_how_to_build_it(
-    predictor: MaskPredictor, monkeypatch: pytest.MonkeyPatch
+    predictor: MaskPredictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("human_edge_detection.serving.app.find_page", lambda: None)
+    for name in ("PACKAGED_PAGE", "BUILT_PAGE"):
+        monkeypatch.setattr(f"human_edge_detection.inference.web_page.{name}", tmp_path)
     page, wrong = ask_all(predictor, get("/"), get("/v1/segment"))
     assert "npm run build" in page.text
     problem(wrong, 405, "http")

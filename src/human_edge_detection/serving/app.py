@@ -23,6 +23,7 @@ from starlette.staticfiles import StaticFiles
 
 from human_edge_detection.core.errors import InputError, shown
 from human_edge_detection.inference.predictor import MaskPredictor
+from human_edge_detection.inference.web_page import page_folder
 from human_edge_detection.serving.formats import FormatName
 from human_edge_detection.serving.gate import Gate, Metrics, Places, Problem
 from human_edge_detection.serving.run import ServeOptions
@@ -31,10 +32,6 @@ from human_edge_detection.serving.work import Answer, Given, Job, PhotoWork, Wor
 logger = logging.getLogger(__name__)
 
 SEGMENT, DETECT = "/v1/segment", "/v1/detect"
-BUILD_THE_PAGE = (
-    "This server has no page: build it in a checkout (cd web && npm ci && npm run build) and "
-    "start again, or name its folder with --page. The API is at /docs.\n"
-)
 
 Score = Annotated[float, Query(ge=0, le=1, description="lowest score of a person to be found")]
 Threshold = Annotated[
@@ -185,26 +182,24 @@ def create_app(predictor: MaskPredictor, options: ServeOptions, model: dict[str,
         text = prometheus_client.generate_latest(metrics.registry)
         return Response(text, media_type=prometheus_client.CONTENT_TYPE_LATEST)
 
-    _add_page(app, options.page or find_page())
+    _add_page(app, options.page)
     return app
 
 
-def find_page() -> Path | None:
-    """The folder of the built page, in the package or in a checkout, if there is one."""
-    package = Path(__file__).resolve().parents[1]
-    folders = (package / "web", package.parents[1] / "web" / "dist")
-    return next((folder for folder in folders if (folder / "index.html").is_file()), None)
-
-
 def _add_page(app: FastAPI, folder: Path | None) -> None:
-    if folder is not None:
-        mimetypes.add_type("application/manifest+json", ".webmanifest")
-        app.mount("/", StaticFiles(directory=folder, html=True), name="page")
-        return
+    """Hand out the built page at ``/``, or say how to build it."""
+    try:
+        folder = folder or page_folder()
+    except InputError as error:
+        text = f"{error}; then start the server again. The API is at /docs.\n"
 
-    @app.get("/", response_class=PlainTextResponse, include_in_schema=False)
-    async def no_page() -> str:
-        return BUILD_THE_PAGE
+        @app.get("/", response_class=PlainTextResponse, include_in_schema=False)
+        async def no_page() -> str:
+            return text
+
+        return
+    mimetypes.add_type("application/manifest+json", ".webmanifest")
+    app.mount("/", StaticFiles(directory=folder, html=True), name="page")
 
 
 async def _given(request: Request, max_bytes: int) -> Given:
