@@ -14,7 +14,7 @@ from human_edge_detection.core.options import option_fields, parse
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "ARCHITECTURE.md", *(ROOT / "docs").glob("*.md")])
 SCRIPTS = {"main.py": "train", "validate.py": "validate", "test_pipeline.py": "check"}
 OTHERS = {"pip", "uv", "find", "tensorboard", "curl", "podman"}
-FOREIGN_FLAGS = {
+FOREIGN_FLAGS = {"cases", 
     "no-dev", "group", "no-install-package", "no-sync", "nproc_per_node", "logdir", "help",
 }  # fmt: skip
 """Flags of uv, torchrun and TensorBoard that the text speaks of."""
