@@ -14,10 +14,10 @@ from human_edge_detection.core.options import option_fields, parse
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "ARCHITECTURE.md", *(ROOT / "docs").glob("*.md")])
 SCRIPTS = {"main.py": "train", "validate.py": "validate", "test_pipeline.py": "check"}
 OTHERS = {"pip", "uv", "find", "tensorboard", "curl", "podman"}
-FOREIGN_FLAGS = {"cases", 
-    "no-dev", "group", "no-install-package", "no-sync", "nproc_per_node", "logdir", "help",
+FOREIGN_FLAGS = {
+    "no-dev", "group", "no-install-package", "no-sync", "nproc_per_node", "logdir", "help", "cases",
 }  # fmt: skip
-"""Flags of uv, torchrun and TensorBoard that the text speaks of."""
+"""Flags of uv, torchrun, TensorBoard and pytest that the text speaks of."""
 
 
 def check_command(words: list[str]) -> None:
