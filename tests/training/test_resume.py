@@ -13,8 +13,10 @@ from human_edge_detection.cli import train_main
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.options import changed
 from human_edge_detection.core.spec import ModelSpec
+from human_edge_detection.training.finish import closing_text
 from human_edge_detection.training.options import OutputOptions, TrainOptions
 from human_edge_detection.training.resume import as_trained, set_aside
+from human_edge_detection.training.state import Progress
 from tiny_command import outputs, write_inputs
 
 torch.set_num_threads(1)
@@ -93,6 +95,15 @@ def test_runs_that_are_resumed_or_meet_another_one(
     assert len(list((tmp_path / "checkpoints").glob("checkpoint_epoch_0001*.pth"))) == 1
     assert (moved / "last.pth").read_bytes() == before
     assert f"--resume {moved / 'last.pth'} goes on with that one" in caplog.text
+
+
+def test_the_last_words_warn_of_a_useless_model(inputs: list[str]) -> None:
+    extractor = Path(inputs[inputs.index("--onnx_model") + 1])
+    for score, is_useless in ((0.0, True), (0.5, False)):
+        progress = Progress(epoch=3, best_epoch=2, best_score=score)
+        text = closing_text(progress, 1, "miou", {}, Path("best_model.onnx"), extractor)
+        assert f"trained 2 epochs after 1 before; the best is epoch 2: miou {score:.4f}" in text
+        assert text.startswith("warning: the best model is of no use") == is_useless
 
 
 def test_only_the_checkpoints_of_another_run_are_moved(tmp_path: Path) -> None:

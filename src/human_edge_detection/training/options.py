@@ -22,6 +22,7 @@ from human_edge_detection.core.options import (
 from human_edge_detection.modeling.heads import HEADS
 
 DEFAULT_LR = {name: kind.lr for name, kind in HEADS.items()}
+_RATES = ", ".join(f"{rate:g} for head {name}" for name, rate in DEFAULT_LR.items())
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ class OptimOptions:
     """Optimizer, learning rate, and how a step is computed."""
 
     optimizer: str = option("adamw", "optimizer", choices=("adamw", "adam", "sgd"))
-    lr: float | None = option(None, f"peak learning rate (default: by head, {DEFAULT_LR})")
+    lr: float | None = option(None, f"peak learning rate (default: {_RATES})")
     backbone_lr: float = option(
         3e-4,
         "with --train_extractor, peak learning rate of its parts that were trained elsewhere "
