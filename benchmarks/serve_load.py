@@ -76,12 +76,12 @@ def send_all(server: Served, photos: Sequence[bytes], clients: int) -> tuple[flo
 
 
 def throughput(paths: Sequence[Path], work: Path) -> None:
-    """``predict`` and two kinds of server on the same photos, each twice, in turn."""
+    """``predict`` and two kinds of server on the same photos, each three times, in turn."""
     photos = [path.read_bytes() for path in paths]
     (work / "list").write_text("".join(f"{path}\n" for path in paths))
     speeds: dict[str, list[float]] = {}
     times: dict[str, list[float]] = {}
-    for turn in range(2):
+    for turn in range(3):
         command = [sys.executable, "-m", "human_edge_detection", "predict", "-", "--save", "coco"]
         with open(work / "list") as listed:
             done = subprocess.run(
@@ -101,8 +101,9 @@ def throughput(paths: Sequence[Path], work: Path) -> None:
             speeds.setdefault(name, []).append(len(photos) / seconds)
             times.setdefault(name, []).extend(answer.seconds for answer in answers)
     for name, values in speeds.items():
-        each = np.array(values) / np.array(speeds["predict"])
-        line = f"{name:14} {statistics.mean(values):6.2f} photos/s, {each.mean():.2f} of predict"
+        each = sorted(np.array(values) / np.array(speeds["predict"]))
+        line = f"{name:14} {statistics.mean(values):6.2f} photos/s, {each[1]:.2f} of predict"
+        line += f" ({each[0]:.2f} … {each[2]:.2f})"
         if name in times:
             p50, p95, p99 = np.percentile(times[name], [50, 95, 99])
             line += f", p50 {p50:.3f} s, p95 {p95:.3f}, p99 {p99:.3f}"
@@ -165,9 +166,8 @@ def memory(photos: Sequence[bytes], count: int, work: Path) -> None:
                 statuses.update(pool.map(ask, range(at, at + 4)))
                 if at % 100 == 0:
                     points.append((at, server.metric(RSS) / 1e6))
+                    print(f"  after {at:5} requests {points[-1][1]:6.0f} MB", flush=True)
     table = np.array(points)
-    for at, size in points[:: max(1, len(points) // 12)]:
-        print(f"  after {at:5} requests {size:6.0f} MB")
     late = table[table[:, 0] >= min(500, count // 2)]
     slope = np.polyfit(late[:, 0], late[:, 1], 1)[0] * 1000
     print(
