@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -39,12 +38,11 @@ from human_edge_detection.runtime.sessions import (
     SessionOptions,
     check_size,
     is_map,
+    log_once,
     metadata_of,
     open_session,
     run_session,
 )
-
-logger = logging.getLogger(__name__)
 
 DEFAULT_SCORE = 0.3
 PERSON_NAMES = ("person", "people", "human", "body")
@@ -124,7 +122,7 @@ class DetectorSession(AbstractContextManager["DetectorSession"]):
         self.strides: tuple[float, ...] = tuple(height / item.shape[2] for item in maps)
         size = f"{height}x{self.input_size_hw[1]}"
         place, kind = self._session.get_providers()[0], self.layout.kind
-        logger.info("%s on %s: %s detector at %s", model.path, place, kind, size)
+        log_once(f"{model.path} on {place}: {kind} detector at {size}")
 
     def _read_layout(
         self, arrays: dict[str, FloatArray], wanted: str, person_class: int | None

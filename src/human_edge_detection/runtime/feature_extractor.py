@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -27,11 +26,10 @@ from human_edge_detection.runtime.sessions import (
     SessionOptions,
     check_size,
     is_map,
+    log_once,
     open_session,
     run_session,
 )
-
-logger = logging.getLogger(__name__)
 
 DEFAULT_LAYERS = (
     "segmentation_model_34_Concat_output_0",
@@ -113,7 +111,7 @@ class YOLOv9FeatureExtractor(AbstractContextManager["YOLOv9FeatureExtractor"]):
         self.strides: tuple[float, ...] = tuple(height / shape[1] for shape in self.map_shapes)
         facts = map(describe_layer, self.layers, self.channels, self.strides)
         place = self._session.get_providers()[0]
-        logger.info("%s on %s: %s", model.path, place, ", ".join(facts))
+        log_once(f"{model.path} on {place}: {', '.join(facts)}")
 
     def __call__(self, images: FloatArray) -> list[FloatArray]:
         """The feature maps, one float32 [B, C, H / stride, W / stride] per layer.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -91,6 +92,12 @@ def _with_options(
             yield TENSORRT, tensorrt_options(folder)
         else:
             yield provider
+
+
+@functools.cache
+def log_once(text: str) -> None:
+    """Log a line the first time; several models may open the same network one after the other."""
+    logger.info(text)
 
 
 def _session_options(threads: int | None, data_dir: Path | None) -> Any:
