@@ -158,7 +158,7 @@ def test_image_ids_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
         ('{"images": [{}], "annotations": []}', "'annotations' is empty"),
         (json.dumps(_content([])), "'annotations' is empty"),
         (json.dumps(_content([_person(1)]) | {"images": [{"id": 1}]}), "file_name"),
-        (json.dumps(_content([_person(1, segmentation=[])])), "nobody"),
+        (json.dumps(_content([_person(1, segmentation=[])])), "no person in it"),
         (
             json.dumps(
                 _content([_person(1)])

@@ -73,7 +73,7 @@ def test_training_from_archives_gives_the_same_weights(
         )  # fmt: skip
         assert run_validate(validation) == 0
         results[kind] = json.loads(
-            (tmp_path / kind / "report" / "best_model.pth" / "results.json").read_text()
+            (tmp_path / kind / "report" / "best_model_pth" / "results.json").read_text()
         )
     assert results["folder"] == results["zip"] == results["shards"]
 
