@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -45,18 +45,40 @@ def detector_loss(
         targets: B images' people.
         box_weight: factor of the box term.
     """
+    return summed_costs(candidates, targets, assign, _cross_entropy, box_weight)
+
+
+def _cross_entropy(logits: Tensor, found: Assignment) -> Tensor:
+    return functional.binary_cross_entropy_with_logits(
+        logits, found.quality, found.weight, reduction="sum"
+    )
+
+
+def summed_costs(
+    candidates: Candidates,
+    targets: Sequence[BoxTargets],
+    assign_to: Callable[[Candidates, BoxTargets], Assignment],
+    score_cost: Callable[[Tensor, Assignment], Tensor],
+    box_weight: float,
+) -> DetectorCosts:
+    """The costs of both terms in float32, divided by the summed qualities (at least 1).
+
+    Args:
+        candidates: the detector's output for B images.
+        targets: B images' people.
+        assign_to: assigns one image's candidates to its people.
+        score_cost: the summed cost of one image's logits float [A] under an assignment.
+        box_weight: factor of the box term, (1 - GIoU) weighted by the qualities.
+    """
     with torch.autocast(candidates.boxes.device.type, enabled=False):
         box_sum = score_sum = total = candidates.logits.new_zeros(())
         for boxes, logits, target in zip(candidates.boxes, candidates.logits, targets, strict=True):
             single = Candidates(boxes, logits, candidates.points, candidates.strides)
-            found = assign(single, target)
-            costs = functional.binary_cross_entropy_with_logits(
-                logits, found.quality, found.weight, reduction="sum"
-            )
+            found = assign_to(single, target)
+            score_sum = score_sum + score_cost(logits, found)
             chosen = found.person >= 0
             people = boxes_tensor(target.boxes, boxes)[found.person[chosen]]
             misfit = 1 - generalized_iou(boxes[chosen], people)
-            score_sum = score_sum + costs
             box_sum = box_sum + (misfit * found.quality[chosen]).sum()
             total = total + found.quality.sum()
         norm = total.clamp_min(1.0)

@@ -1,8 +1,8 @@
 """The loss that RTMDet's detector was trained with (Lyu et al., 2022), so that it may go on.
 
-Another rule of who answers for whom would first undo what the published weights know: by the loss
-in ``detector_loss`` their gradients on 28 photos point one way (the mean's norm is 0.94 of the mean
-norm), by this one they are noise (0.24).
+Another assignment of candidates to people would first undo what the published weights know: by the
+loss in ``detector_loss`` their gradients on 28 photos point one way (the mean's norm is 0.94 of the
+mean norm), by this one they are noise (0.24).
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from human_edge_detection.core.structures import BoxTargets
 from human_edge_detection.modeling.detector_loss import (
     Assignment,
     boxes_tensor,
-    generalized_iou,
     negative_weights,
     pairwise_iou,
     points_allowed,
+    summed_costs,
 )
 from human_edge_detection.modeling.person_network import Candidates, DetectorCosts
 
 TOP_POINTS = 13
-"""Candidates of a person whose IoUs are summed to the number of those that answer for it."""
+"""Candidates of a person whose IoUs are summed to the number of those assigned to it."""
 IOU_COST = 3.0
 CENTRE_BASE, FREE_CELLS = 10.0, 3.0
 """A point this many cells from the person's centre costs 1, one cell more ten times as much."""
@@ -39,24 +39,15 @@ def soft_label_loss(
     A score should be the IoU of its box. Both are divided by the people's summed IoUs, at least 1.
 
     Args:
-        candidates: the detector's answer for B images.
+        candidates: the detector's output for B images.
         targets: B images' people.
         box_weight: factor of the box term.
     """
-    with torch.autocast(candidates.boxes.device.type, enabled=False):
-        box_sum = score_sum = total = candidates.logits.new_zeros(())
-        for boxes, logits, target in zip(candidates.boxes, candidates.logits, targets, strict=True):
-            single = Candidates(boxes, logits, candidates.points, candidates.strides)
-            found = assign_softly(single, target)
-            score_sum = score_sum + (quality_focal(logits, found.quality) * found.weight).sum()
-            chosen = found.person >= 0
-            people = boxes_tensor(target.boxes, boxes)[found.person[chosen]]
-            misfit = 1 - generalized_iou(boxes[chosen], people)
-            box_sum = box_sum + (misfit * found.quality[chosen]).sum()
-            total = total + found.quality.sum()
-        norm = total.clamp_min(1.0)
-        box, score = box_sum / norm, score_sum / norm
-        return DetectorCosts(box_weight * box + score, box, score)
+    return summed_costs(candidates, targets, assign_softly, _focal, box_weight)
+
+
+def _focal(logits: Tensor, found: Assignment) -> Tensor:
+    return (quality_focal(logits, found.quality) * found.weight).sum()
 
 
 def quality_focal(logits: Tensor, quality: Tensor) -> Tensor:
