@@ -18,6 +18,7 @@ from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.modeling.weights import save_weights
 from human_edge_detection.runtime.head import HeadSession
 from human_edge_detection.runtime.model_files import EXTRACTOR_NAME, HEAD_NAME
+from human_edge_detection.runtime.onnx_graph import read_model
 from human_edge_detection.runtime.sessions import ON_CPU, SessionOptions
 from human_edge_detection.training.checkpoints import save_checkpoint
 from human_edge_detection.training.finish import predict_command
@@ -52,6 +53,7 @@ def test_exported_head_has_the_promised_inputs_and_facts(tmp_path: Path):
     assert [o.name for o in session.get_outputs()] == ["masks"]
     facts = session.get_modelmeta().custom_metadata_map
     assert facts["format"] == "human_edge_detection.head"
+    assert read_model(path).endswith(facts["sha256"].encode())
     assert json.loads(facts["layers"]) == ["p4", "p8"]
     assert json.loads(facts["strides"]) == [4.0, 8.0]
     assert (facts["head"], facts["geometry"], facts["mask_size"]) == ("lite", "letterbox", "56")

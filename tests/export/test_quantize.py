@@ -17,6 +17,7 @@ from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.export.head import export_head
 from human_edge_detection.export.quantize import Feeds, compare, coordinate_nodes, quantized
 from human_edge_detection.modeling.heads import build_head
+from human_edge_detection.runtime.onnx_graph import read_model
 from people_set import write_people_set
 from stand_in import write_stand_in
 
@@ -116,6 +117,7 @@ def test_command_writes_the_head_or_says_why_not(
         assert "8-bit" in said.out
         facts = {item.key: item.value for item in onnx.load(written).metadata_props}
         assert facts["precision"] == "int8"
+        assert read_model(written).endswith(facts["sha256"].encode())  # its own, not the head's
     else:
         assert "was not written" in said.err
         assert not written.exists()

@@ -249,6 +249,7 @@ def lying_weights(name: str, data: bytes, source: random.Random) -> bytes:
             if choice < 0.7:
                 spec = json.loads(header["__metadata__"]["spec"])
                 facts = {**header["__metadata__"], "spec": mutated_json(spec, source).decode()}
+                facts.pop("sha256", None)  # the lie is to be read, not to be noticed as damage
                 return save(load(data), facts)
             changed = mutated_json(header, source)
             return len(changed).to_bytes(8, "little") + changed + data[8 + length :]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.modeling.weights import read_trained, save_weights
+from human_edge_detection.modeling.weights import WEIGHTS_FORMAT, read_trained, save_weights
 from human_edge_detection.training.checkpoints import save_checkpoint
 from tiny_person import SPEC, new_person_model, write_person_checkpoint
 
@@ -80,3 +83,56 @@ def test_unusable_weights_files_are_told_apart(tmp_path: Path) -> None:
     save_checkpoint(bare, {"spec": SPEC.to_dict()})
     with pytest.raises(InputError, match="lacks weights"):
         read_trained(bare)
+
+
+@pytest.mark.parametrize("name", ["best_model.pth", "model.safetensors"])
+def test_flipped_bits_in_a_file_of_weights_are_noticed(
+    name: str, checkpoint: Path, tmp_path: Path
+) -> None:
+    trained, path = read_trained(checkpoint), tmp_path / name
+    some = {key: value for key, value in trained.weights.items() if key.startswith("head.")}
+    if path.suffix == ".pth":
+        save_checkpoint(path, {"spec": SPEC.to_dict(), "weights": some})
+    else:
+        save_weights(path, some, SPEC)
+    data, bits = path.read_bytes(), next(iter(some.values())).numpy().tobytes()[:64]
+    first, rng = data.index(bits), np.random.default_rng(0)
+    noticed = []
+    for place in [first, first + 63, *rng.integers(len(data), size=60)]:
+        damaged = bytearray(data)
+        damaged[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        try:
+            found = read_trained(path)
+        except InputError as error:
+            assert name in str(error) and "\n" not in str(error)
+            noticed.append(True)
+            continue
+        noticed.append(False)  # a bit that nobody reads: padding, a date
+        assert found.spec == SPEC and found.weights.keys() == some.keys()
+        assert all(torch.equal(value, some[key]) for key, value in found.weights.items())
+    assert noticed[:2] == [True, True] and np.mean(noticed) > 0.9
+    assert all(noticed) or path.suffix == ".pth"
+
+
+def test_files_without_checksum_are_read(checkpoint: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load, save_file
+
+    trained, path = read_trained(checkpoint), tmp_path / "old.safetensors"
+    save_weights(path, trained.weights, trained.spec)
+    facts = {"format": WEIGHTS_FORMAT, "spec": json.dumps(SPEC.to_dict())}
+    save_file(load(path.read_bytes()), path, facts)
+    assert read_trained(path).spec == SPEC
+
+
+def test_records_that_would_unpack_to_more_than_the_file_are_refused(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "bomb.pth"
+    with zipfile.ZipFile(checkpoint) as old, zipfile.ZipFile(path, "w", 8) as new:
+        for record in old.infolist():
+            new.writestr(record.filename, old.read(record))
+    with pytest.raises(
+        InputError, match=r"bomb\.pth cannot be read \(its records are compressed\)"
+    ):
+        read_trained(path)

@@ -10,6 +10,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.runtime import onnx_graph
 from stand_in import write_stand_in
 
@@ -98,3 +99,36 @@ def test_a_cut_off_file_is_noticed(model: bytes, keep: float) -> None:
 def test_other_files_are_noticed(data: bytes) -> None:
     with pytest.raises(onnx_graph.MalformedModel):
         onnx_graph.read_nodes(data)
+
+
+def test_each_flipped_bit_of_a_model_with_checksum_is_noticed(model: bytes, tmp_path: Path) -> None:
+    data, path = onnx_graph.with_checksum(model), tmp_path / "m.onnx"
+    assert onnx_graph.with_checksum(data) == data
+    path.write_bytes(data)
+    assert onnx_graph.read_model(path) == data
+    assert onnx_graph.short_hash(data) == onnx_graph.short_hash(model)
+    rng = np.random.default_rng(0)
+    for place in [
+        0,
+        len(model) - 1,
+        len(data) - 64,
+        len(data) - 1,
+        *rng.integers(len(model), size=99),
+    ]:
+        damaged = bytearray(data)
+        damaged[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"m\.onnx is damaged: .* export it again"):
+            onnx_graph.read_model(path)
+
+
+def test_the_checksum_is_metadata_and_leaves_the_model_as_it_is(model: bytes) -> None:
+    data = onnx_graph.with_checksum(model)
+    loaded = onnx.load_from_string(data)
+    onnx.checker.check_model(loaded)
+    (entry,) = (item for item in loaded.metadata_props if item.key == onnx_graph.CHECKSUM)
+    assert len(entry.value) == 64
+    for a, b in zip(run(data, ["map"]), run(model, ["map"]), strict=True):
+        np.testing.assert_array_equal(a, b)
+    loaded.metadata_props.remove(entry)  # the way out for a model that a tool has changed
+    assert loaded == onnx.load_from_string(model)

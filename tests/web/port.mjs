@@ -3,7 +3,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { load } from "./bundle.mjs";
 
 const port = await load(
-  "boxes", "letterbox", "people", "head", "paste", "arbitrate", "rle", "resize",
+  "boxes", "letterbox", "people", "head", "paste", "arbitrate", "rle", "resize", "loading",
 ); // prettier-ignore
 
 const floats = (text) => new Float32Array(Uint8Array.from(Buffer.from(text, "base64")).buffer);
@@ -46,8 +46,25 @@ const ANSWERS = {
     const counts = port.runLengths(map, label, window, size);
     return { counts, text: port.compress(counts) };
   },
+  async load({ sha, fetched, stored }) {
+    const kept = new Map();
+    const store = {
+      match: async (url) => kept.get(url)?.clone(),
+      put: async (url, response) => void kept.set(url, response),
+      delete: async (url) => kept.delete(url),
+      keys: async () => [...kept.keys()].map((url) => ({ url })),
+    };
+    globalThis.location = { href: "http://here/" };
+    globalThis.caches = { open: async () => store };
+    globalThis.fetch = async () => new Response(bytes(fetched));
+    if (stored) kept.set(`http://here/a.onnx?v=${sha}`, new Response(bytes(stored)));
+    const file = { file: "a.onnx", bytes: 1, sha };
+    const found = await port.loadFiles([file], () => {}).then(([data]) => pack(data), String);
+    return { found, kept: kept.size };
+  },
 };
 
 const questions = JSON.parse(await readFile(process.argv[2], "utf8"));
-const answers = questions.map(({ ask, ...question }) => ANSWERS[ask](question));
+const answers = [];
+for (const { ask, ...question } of questions) answers.push(await ANSWERS[ask](question));
 await writeFile(process.argv[3], JSON.stringify(answers));

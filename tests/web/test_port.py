@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import shutil
 import subprocess
@@ -225,3 +226,16 @@ def test_run_lengths_are_cocos(tmp_path: Path) -> None:
                 }
             )  # fmt: skip
     assert ask(tmp_path, questions) == wanted
+
+
+def test_a_file_that_arrives_or_was_kept_damaged_is_not_used(tmp_path: Path) -> None:
+    whole, damaged = pack(np.arange(99, dtype=np.uint8)), pack(np.zeros(99, np.uint8))
+    sha = hashlib.sha256(bytes(range(99))).hexdigest()[:12]
+    cases = [(whole, None), (damaged, None), (whole, damaged), (damaged, whole)]
+    questions = [
+        {"ask": "load", "sha": sha, "fetched": fetched, "stored": stored}
+        for fetched, stored in cases
+    ]
+    sound = {"found": whole, "kept": 1}
+    refused = {"found": "Error: a.onnx arrived damaged: reload the page", "kept": 0}
+    assert ask(tmp_path, questions) == [sound, refused, refused, sound]

@@ -5,7 +5,7 @@ import type { Size } from "./boxes.ts";
 export interface ModelFile {
   file: string;
   bytes: number;
-  /** Short hash, so that browsers keep a file until it changes. */
+  /** First digits of its SHA-256: browsers keep a file until it changes, and notice damage. */
   sha: string;
 }
 

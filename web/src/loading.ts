@@ -13,12 +13,16 @@ export async function loadFiles(files: ModelFile[], progress: Progress): Promise
   const total = files.reduce((sum, { bytes }) => sum + bytes, 0);
   let loaded = 0;
   const wanted = files.map(({ file, sha }) => new URL(`${file}?v=${sha}`, location.href).href);
-  const load = async (url: string) => {
+  const load = async (url: string, index: number) => {
     const response = (await store?.match(url)) ?? (await fetch(url));
     if (!response.ok) throw new Error(`${url} answered ${response.status}`);
     const kept = store?.put(url, response.clone()).catch(() => undefined); // no room is no error
     const bytes = await readAll(response, (count) => progress((loaded += count), total));
     await kept;
+    if (!(await isWhole(bytes, files[index].sha))) {
+      await store?.delete(url); // reloading the page fetches it again
+      throw new Error(`${files[index].file} arrived damaged: reload the page`);
+    }
     return bytes;
   };
   const found = await Promise.all(wanted.map(load));
@@ -31,6 +35,13 @@ export async function loadFiles(files: ModelFile[], progress: Progress): Promise
 /** Browsers keep nothing for pages that come over plain HTTP from another machine. */
 async function openStore(): Promise<Cache | undefined> {
   return "caches" in globalThis ? caches.open(STORE).catch(() => undefined) : undefined;
+}
+
+/** Whether bytes have a hash; taken as true where browsers compute none, over plain HTTP. */
+async function isWhole(bytes: Uint8Array, sha: string): Promise<boolean> {
+  if (!globalThis.crypto?.subtle) return true;
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes as BufferSource));
+  return [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("").startsWith(sha);
 }
 
 async function readAll(response: Response, count: (bytes: number) => void): Promise<Uint8Array> {

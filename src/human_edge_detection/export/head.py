@@ -22,6 +22,7 @@ from human_edge_detection.export.torch_to_onnx import (
     largest_error,
     origin,
     refuse_errors,
+    serialized,
     torch_to_onnx,
     with_metadata,
 )
@@ -56,7 +57,7 @@ def export_head(head: nn.Module, spec: ModelSpec, path: Path) -> list[ParityChec
         InputError: if the file cannot be written.
         RuntimeError: if ONNX Runtime and torch differ; no file is left.
     """
-    data = head_model(head, spec).SerializeToString()
+    data = serialized(head_model(head, spec))
     checks = check_head(data, head, spec)
     refuse_errors(max(check.error for check in checks), path)
     write_atomically(path, data)
@@ -105,7 +106,7 @@ def export_end_to_end(
     """
     first = onnx.load_model_from_string(select_outputs(read_model(extractor), spec.layers))
     merged = merge(first, head_model(head, spec), spec)
-    data = merged.SerializeToString()
+    data = serialized(merged)
     checks = check_end_to_end(data, extractor, head, spec)
     refuse_errors(max(check.error for check in checks), path)
     write_atomically(path, data)

@@ -17,6 +17,7 @@ from human_edge_detection.export.torch_to_onnx import (
     network_errors,
     origin,
     refuse_errors,
+    serialized,
     torch_to_onnx,
 )
 from human_edge_detection.modeling.person_network import PersonNetwork
@@ -88,7 +89,7 @@ def extractor_bytes(extractor: _Named, size_hw: tuple[int, int]) -> bytes:
             **origin(),
         },
     )
-    return bytes(exported.SerializeToString())
+    return serialized(exported)
 
 
 def report_extractor(path: Path, errors: Mapping[str, float]) -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from human_edge_detection.core.structures import FloatArray
+from human_edge_detection.runtime.onnx_graph import CHECKSUM, with_checksum
 from human_edge_detection.runtime.sessions import ON_CPU, open_session
 
 OPSET = 16
@@ -64,6 +65,14 @@ def with_metadata(model: onnx.ModelProto, metadata: Mapping[str, str]) -> onnx.M
     onnx.helper.set_model_props(model, dict(metadata))
     onnx.checker.check_model(model)
     return model
+
+
+def serialized(model: onnx.ModelProto) -> bytes:
+    """The model as the bytes of a file, with the checksum that is compared when it is opened."""
+    facts = {item.key: item.value for item in model.metadata_props if item.key != CHECKSUM}
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, facts)
+    return with_checksum(model.SerializeToString())
 
 
 def largest_error(found: FloatArray, expected: FloatArray, scale: float = 1.0) -> float:

@@ -6,6 +6,7 @@ are added here, so that another model needs no new build.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -26,7 +27,7 @@ from human_edge_detection.runtime.model_files import (
     INT8_HEAD_NAME,
     WEIGHTS_DIR,
 )
-from human_edge_detection.runtime.onnx_graph import short_hash
+from human_edge_detection.runtime.onnx_graph import read_model
 from human_edge_detection.runtime.sessions import ON_CPU, open_session
 
 PACKAGED_PAGE = Path(__file__).resolve().parents[1] / "web_page"
@@ -135,5 +136,6 @@ def _input_names(session: ort.InferenceSession) -> list[str]:
 
 
 def _file_facts(path: Path) -> dict[str, Any]:
-    data = path.read_bytes()
-    return {"file": f"models/{path.name}", "bytes": len(data), "sha": short_hash(data)}
+    data = read_model(path)
+    digits = hashlib.sha256(data).hexdigest()[:12]
+    return {"file": f"models/{path.name}", "bytes": len(data), "sha": digits}

@@ -5,8 +5,10 @@ A safetensors file holds the weights alone; other tools read it without this pac
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +26,8 @@ from human_edge_detection.modeling.person_networks import new_extractor
 
 WEIGHTS_FORMAT = "human_edge_detection.weights.2"
 CHECKPOINT_FORMAT = "human_edge_detection.checkpoint.2"
+_CHECKSUM = b'"sha256":"'
+"""What comes before the checksum in the header of a safetensors file."""
 WEIGHTS_SUFFIXES = (".pth", ".safetensors")
 SHOWN = 3
 """Names shown of each kind of fault."""
@@ -145,6 +149,8 @@ def load_checkpoint(path: Path) -> Payload:
     if not path.is_file():
         raise InputError(f"checkpoint {path} does not exist: check the path")
     try:
+        if zipfile.is_zipfile(path):  # an older kind of torch's files has no sums
+            _check_records(path)
         payload = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
@@ -163,6 +169,22 @@ def load_checkpoint(path: Path) -> Payload:
             f"(format {CHECKPOINT_FORMAT} expected): train again, or use the version that wrote it"
         )
     return payload
+
+
+def _check_records(path: Path) -> None:
+    """Compare each record of a checkpoint with its CRC-32, which torch writes but does not read.
+
+    Raises:
+        ValueError: if bits have changed, or it was not torch that wrote the file.
+    """
+    with zipfile.ZipFile(path) as file:
+        records = file.infolist()
+        if any(record.compress_type != zipfile.ZIP_STORED for record in records):
+            raise ValueError("its records are compressed")
+        if sum(record.file_size for record in records) > path.stat().st_size:
+            raise ValueError("its records are larger than the file")
+        if (damaged := file.testzip()) is not None:
+            raise ValueError(f"bits of record {one_line(damaged, 80)} have changed")
 
 
 def require(payload: Payload, path: Path, *names: str) -> None:
@@ -204,8 +226,34 @@ def save_weights(
     plain = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     if half:
         plain = {name: v.half() if v.ndim > 1 else v for name, v in plain.items()}
-    facts = {"format": WEIGHTS_FORMAT, "spec": json.dumps(spec.to_dict())}
-    write_atomically(path, save(plain, facts))
+    facts = {"format": WEIGHTS_FORMAT, "spec": json.dumps(spec.to_dict()), "sha256": "0" * 64}
+    data = save(plain, facts)
+    at = data.index(_CHECKSUM) + len(_CHECKSUM)
+    write_atomically(path, data[:at] + _checksum(data, at) + data[at + 64 :])
+
+
+def _checksum(data: bytes, at: int) -> bytes:
+    """The 64 digits of the SHA-256 of all bytes but those where it stands."""
+    digest = hashlib.sha256(memoryview(data)[:at])
+    digest.update(memoryview(data)[at + 64 :])
+    return digest.hexdigest().encode()
+
+
+def _check_bytes(path: Path) -> None:
+    """Compare a safetensors file with its checksum, if it has one.
+
+    Raises:
+        InputError: if its bytes are not those that were written.
+    """
+    data = path.read_bytes()
+    header = int.from_bytes(data[:8], "little")
+    before = data.find(_CHECKSUM, 0, 8 + header)
+    at = before + len(_CHECKSUM)
+    if before >= 0 and data[at : at + 64] != _checksum(data, at):
+        raise InputError(
+            f"weights {path} are damaged: their bytes are not those that were written (SHA-256); "
+            "copy, download or export them again"
+        )
 
 
 def read_weights_file(path: Path) -> tuple[ModelSpec, dict[str, Tensor]]:
@@ -219,6 +267,7 @@ def read_weights_file(path: Path) -> tuple[ModelSpec, dict[str, Tensor]]:
     if not path.is_file():
         raise InputError(f"weights {path} do not exist: check the path")
     try:
+        _check_bytes(path)
         with safe_open(path, "pt") as file:
             facts: dict[str, str] = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}

@@ -16,11 +16,14 @@ from pathlib import Path
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import check_regular
 
-MODEL_GRAPH = 7
+MODEL_GRAPH, MODEL_METADATA = 7, 14
 GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT = 1, 5, 11, 12
 NODE_INPUT, NODE_OUTPUT, NODE_OP_TYPE, NODE_ATTRIBUTE = 1, 2, 4, 5
 ATTRIBUTE_GRAPH, ATTRIBUTE_GRAPHS = 6, 11
 TENSOR_NAME, VALUE_NAME = 8, 1
+
+CHECKSUM = "sha256"
+"""Key of a model's last metadata entry, the SHA-256 of the file's bytes before it."""
 
 DEFAULT_SIZE_HW = (640, 640)
 """Height and width of the images where neither the graph nor the caller sets them."""
@@ -204,16 +207,37 @@ def with_shape_outputs(model: bytes, names: Iterable[str]) -> bytes:
     return _rebuilt(model, b"".join(parts))
 
 
-def short_hash(data: bytes) -> str:
-    """The first 12 hexadecimal digits of the SHA-256 of ``data``."""
-    return hashlib.sha256(data).hexdigest()[:12]
+def _checksum_entry(digits: str) -> bytes:
+    entry = _message(1, CHECKSUM.encode()) + _message(2, digits.encode())
+    return _message(MODEL_METADATA, entry)
+
+
+def _split_checksum(model: bytes) -> tuple[bytes, str]:
+    """The bytes without the checksum at their end, and its 64 digits; "" if there is none."""
+    entry = _checksum_entry("0" * 64)
+    if model[-len(entry) : -64] != entry[:-64]:
+        return model, ""
+    return model[: -len(entry)], model[-64:].decode("ascii", "replace")
+
+
+def with_checksum(model: bytes) -> bytes:
+    """A serialized ONNX model with its checksum, by which :func:`read_model` notices damage."""
+    body, _ = _split_checksum(model)
+    return body + _checksum_entry(hashlib.sha256(body).hexdigest())
+
+
+def short_hash(model: bytes) -> str:
+    """The first 12 hexadecimal digits of a model's SHA-256, the same with and without checksum."""
+    body, digits = _split_checksum(model)
+    return (digits or hashlib.sha256(body).hexdigest())[:12]
 
 
 def read_model(path: Path | str) -> bytes:
-    """The bytes of a model file.
+    """The bytes of a model file, compared with their checksum if they have one.
 
     Raises:
-        InputError: if the file does not exist, is not a regular file, or is empty.
+        InputError: if the file does not exist, is not a regular file, is empty, or differs from
+            what was exported.
     """
     if os.path.exists(path):
         check_regular(Path(path), "model")
@@ -225,6 +249,13 @@ def read_model(path: Path | str) -> bytes:
         raise InputError(f"model {str(path)!r:.300} cannot be read: {error!s:.80}") from error
     if not data:
         raise InputError(f"model {path} is empty: download or export it again")
+    body, digits = _split_checksum(data)
+    if digits and hashlib.sha256(body).hexdigest() != digits:
+        raise InputError(
+            f"model {path} is damaged: its bytes are not those that were exported (SHA-256). "
+            f"Download or export it again; if a tool changed it, remove '{CHECKSUM}' from its "
+            "metadata"
+        )
     return data
 
 
