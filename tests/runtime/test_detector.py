@@ -10,7 +10,12 @@ import pytest
 from analytic_model import write_constant_detector
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.runtime.detector import DetectorSession, holds_detector
-from human_edge_detection.runtime.detector_layouts import class_names, recognise
+from human_edge_detection.runtime.detector_layouts import (
+    Layout,
+    class_names,
+    of_photo,
+    recognise,
+)
 from human_edge_detection.runtime.sessions import ON_CPU, SessionOptions
 
 PHOTO = np.zeros((64, 128, 3), np.uint8)  # letterboxed into 128x128 with 32 rows above
@@ -170,6 +175,17 @@ def test_the_real_whole_body_file_in_one_pass(shared_dir):
     detector = DetectorSession(path, SessionOptions("cpu", threads=1), layers=layers)
     assert detector.input_size_hw == (480, 640)
     assert (detector.channels, detector.strides) == ((32, 80), (4.0, 8.0))
-    people, maps = detector.run(detector.prepare(np.zeros((300, 200, 3), np.uint8)))
+    ((people, maps),) = detector.run([detector.prepare(np.zeros((300, 200, 3), np.uint8))])
     assert len(people) == 0
     assert [item.shape for item in maps] == [(1, 32, 120, 160), (1, 80, 60, 80)]
+
+
+def test_each_photo_gets_its_rows_of_a_pass_over_several() -> None:
+    rows = np.array([[1, 0, 0.9, 1, 2, 3, 4], [0, 0, 0.8, 5, 6, 7, 8]], np.float32)
+    body = Layout("wholebody", ("rows",))
+    assert of_photo(body, [rows], 0, 2)[0].tolist() == [rows[1].tolist()]
+    assert of_photo(body, [rows], 1, 3)[0].tolist() == [rows[0].tolist()]
+    assert of_photo(body, [rows], 2, 3)[0].shape == (0, 7)
+    boxes, scores = np.arange(24.0).reshape(3, 2, 4), np.arange(6.0).reshape(3, 2)
+    own = of_photo(Layout("boxes_scores", ("boxes", "scores")), [boxes, scores], 1, 3)
+    assert own[0].tolist() == [[[8, 9, 10, 11], [12, 13, 14, 15]]] and own[1].tolist() == [[2, 3]]

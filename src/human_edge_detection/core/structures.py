@@ -33,6 +33,18 @@ class MaskClass(IntEnum):
     NON_TARGET = 2
 
 
+def stacked(arrays: Sequence[FloatArray], size: int | None = None) -> FloatArray:
+    """Arrays [1, …] of several photos as one [B, …]; a single one is not copied.
+
+    Args:
+        arrays: at least one.
+        size: B, filled up with zeros; None for the number of arrays.
+    """
+    missing = (size or len(arrays)) - sum(map(len, arrays))
+    parts = [*arrays, np.zeros((missing, *arrays[0].shape[1:]), np.float32)] if missing else arrays
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
 def as_boxes(boxes_xyxy: object, name: str = "boxes_xyxy") -> FloatArray:
     """Boxes as a finite float32 array [N, 4].
 

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from human_edge_detection.core.boxes import box_areas, padded_rois
 from human_edge_detection.core.geometry import AxisTransform
 from human_edge_detection.core.images import EncodedImage
-from human_edge_detection.core.structures import FloatArray, MaskClass
+from human_edge_detection.core.structures import FloatArray, MaskClass, stacked
 from human_edge_detection.masks.paste import paste_at
 from human_edge_detection.runtime.head import HeadSession
+from human_edge_detection.runtime.providers import in_passes, pass_size
 
 
 @dataclass(frozen=True)
@@ -103,26 +104,49 @@ class Member:
     encoder: int
     maps: tuple[int, ...]
 
-    def __call__(self, encoded: EncodedImage, boxes: FloatArray, rois: FloatArray) -> RoiProbs:
-        """The probabilities of the people; those of an empty box are background.
+    def __call__(
+        self,
+        photos: Sequence[EncodedImage],
+        boxes: Sequence[FloatArray],
+        rois: Sequence[FloatArray],
+    ) -> list[RoiProbs]:
+        """The probabilities of each photo's people; those of an empty box are background.
 
         Args:
-            encoded: the photo.
-            boxes: float32 [N, 4] source pixels.
+            photos: any number; on a GPU they pass through the head together.
+            boxes: float32 [N, 4] source pixels of each photo.
             rois: float32 [N, 4] source pixels, the boxes grown by the head's own margin.
         """
-        source, facts = (encoded, *encoded.others)[self.encoder], self.head.facts
-        seen = (box_areas(boxes) > 0) & (box_areas(rois) > 0)
-        inputs = source.prepared.transform.to_input(rois[seen])
-        batch_index = np.zeros((len(inputs), 1), np.float32)
-        features = [source.features[index] for index in self.maps]
-        found = self.head.probabilities(features, np.concatenate([batch_index, inputs], axis=1))
-        if seen.all():
-            return RoiProbs(found, rois)
-        probs = np.zeros((len(boxes), len(MaskClass), facts.mask_size, facts.mask_size), np.float32)
-        probs[:, MaskClass.BACKGROUND] = 1
-        probs[seen] = found
-        return RoiProbs(probs, rois)
+        found: list[RoiProbs] = []
+        for some in in_passes(range(len(photos)), self.head.provider, self.head.batch):
+            sources = [(photos[i], *photos[i].others)[self.encoder] for i in some]
+            seen = [(box_areas(boxes[i]) > 0) & (box_areas(rois[i]) > 0) for i in some]
+            inputs = [
+                _numbered(place, sources[place].prepared.transform.to_input(rois[i][seen[place]]))
+                for place, i in enumerate(some)
+            ]
+            size = pass_size(len(some), self.head.provider)
+            maps = [stacked([source.features[i] for source in sources], size) for i in self.maps]
+            probs = self.head.probabilities(maps, np.concatenate(inputs))
+            parts = np.split(probs, np.cumsum([len(part) for part in inputs])[:-1])
+            for place, i in enumerate(some):
+                found.append(RoiProbs(_with_unseen(parts[place], seen[place]), rois[i]))
+        return found
+
+
+def _numbered(number: int, rois: FloatArray) -> FloatArray:
+    """ROIs float32 [N, 4] with the index of their photo before them, [N, 5]."""
+    return np.insert(rois, 0, number, axis=1)
+
+
+def _with_unseen(probs: FloatArray, seen: NDArray[np.bool_]) -> FloatArray:
+    """Probabilities [K, 3, M, M] of the people seen, as rows of all N; the others' background."""
+    if seen.all():
+        return probs
+    every = np.zeros((len(seen), *probs.shape[1:]), np.float32)
+    every[:, MaskClass.BACKGROUND] = 1
+    every[seen] = probs
+    return every
 
 
 class Ensemble:
@@ -136,20 +160,27 @@ class Ensemble:
         """Use open heads, at least one."""
         self._members = tuple(members)
 
-    def __call__(self, encoded: EncodedImage, boxes: FloatArray) -> RoiProbs:
-        """Mean probabilities of the people in boxes float32 [N, 4], source pixels."""
-        size_hw = encoded.prepared.size_hw
+    def __call__(
+        self, photos: Sequence[EncodedImage], boxes: Sequence[FloatArray]
+    ) -> list[RoiProbs]:
+        """Mean probabilities of the people in each photo's boxes float32 [N, 4], source pixels."""
+        sizes = [photo.prepared.size_hw for photo in photos]
         margins = [member.head.facts.roi_padding for member in self._members]
-        rois = {margin: padded_rois(boxes, margin, size_hw) for margin in dict.fromkeys(margins)}
+        rois = {
+            margin: [padded_rois(own, margin, size) for own, size in zip(boxes, sizes, strict=True)]
+            for margin in dict.fromkeys(margins)
+        }
         found = [
-            member(encoded, boxes, rois[margin])
+            member(photos, boxes, rois[margin])
             for member, margin in zip(self._members, margins, strict=True)
         ]
         if len(found) == 1:
             return found[0]
-        widest = rois[max(margins)]
         side = max(member.head.facts.mask_size for member in self._members)
-        return RoiProbs(mean_probs(found, widest, side), widest)
+        return [
+            RoiProbs(mean_probs(own, widest, side), widest)
+            for *own, widest in zip(*found, rois[max(margins)], strict=True)
+        ]
 
     @property
     def provider(self) -> str:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Protocol
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import EncodedImage, PreparedImage, prepare_image
 from human_edge_detection.core.spec import ExportedSpec
-from human_edge_detection.core.structures import ImageArray
+from human_edge_detection.core.structures import ImageArray, stacked
 from human_edge_detection.inference.ensemble import Ensemble, Member
 from human_edge_detection.runtime.detector import DetectorSession, holds_detector
 from human_edge_detection.runtime.head import HeadSession
 from human_edge_detection.runtime.model_files import ModelFiles, own_extractor
+from human_edge_detection.runtime.providers import in_passes, pass_size
 from human_edge_detection.runtime.sessions import SessionOptions
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ Source = tuple[Path | None, tuple[int, int]]
 
 
 class ImageEncoder(Protocol):
-    """Turns a photo into what a head reads. Its methods may be called from any thread."""
+    """Turns photos into what a head reads. Its methods may be called from any thread."""
 
     @property
     def finds_people(self) -> bool:
@@ -38,8 +39,8 @@ class ImageEncoder(Protocol):
     def prepare(self, image: ImageArray) -> PreparedImage:
         """The photo uint8 [H, W, 3] RGB as the network reads it."""
 
-    def encode(self, prepared: PreparedImage, score: float) -> EncodedImage:
-        """The head's input, with the people of at least ``score`` where the network finds them."""
+    def encode(self, pictures: Sequence[PreparedImage], score: float) -> list[EncodedImage]:
+        """The head's inputs, with the people of at least ``score`` where the network finds them."""
 
     def close(self) -> None:
         """Free the session."""
@@ -58,9 +59,16 @@ class ExtractorEncoder:
         """The photo letterboxed to the extractor's input."""
         return prepare_image(image, self._extractor.input_size_hw)
 
-    def encode(self, prepared: PreparedImage, score: float) -> EncodedImage:
+    def encode(self, pictures: Sequence[PreparedImage], score: float) -> list[EncodedImage]:
         """The feature maps."""
-        return EncodedImage(self._extractor(prepared.tensor), prepared)
+        provider, encoded = self._extractor.provider, []
+        for some in in_passes(pictures, provider, None):
+            size = pass_size(len(some), provider)
+            maps = self._extractor(stacked([picture.tensor for picture in some], size))
+            for number, picture in enumerate(some):
+                own = [item[number : number + 1] for item in maps]
+                encoded.append(EncodedImage(own, picture))
+        return encoded
 
     def close(self) -> None:
         """Free the session."""
@@ -80,10 +88,10 @@ class OnePassEncoder:
         """The photo as the detector reads it."""
         return self._detector.prepare(image)
 
-    def encode(self, prepared: PreparedImage, score: float) -> EncodedImage:
+    def encode(self, pictures: Sequence[PreparedImage], score: float) -> list[EncodedImage]:
         """The feature maps and the people."""
-        people, features = self._detector.run(prepared, score)
-        return EncodedImage(features, prepared, people)
+        found = zip(pictures, self._detector.run(pictures, score), strict=True)
+        return [EncodedImage(maps, picture, people) for picture, (people, maps) in found]
 
     def close(self) -> None:
         """Free the session."""
@@ -103,9 +111,9 @@ class PictureEncoder:
         """The photo letterboxed."""
         return prepare_image(image, self._input_size_hw)
 
-    def encode(self, prepared: PreparedImage, score: float) -> EncodedImage:
-        """The photo's tensor."""
-        return EncodedImage([prepared.tensor], prepared)
+    def encode(self, pictures: Sequence[PreparedImage], score: float) -> list[EncodedImage]:
+        """The photos' tensors."""
+        return [EncodedImage([picture.tensor], picture) for picture in pictures]
 
     def close(self) -> None:
         """Nothing to free."""
@@ -124,17 +132,22 @@ class JoinedEncoders:
         first, *others = (encoder.prepare(image) for encoder in self._encoders)
         return replace(first, others=tuple(others))
 
-    def encode(self, prepared: PreparedImage, score: float) -> EncodedImage:
+    def encode(self, pictures: Sequence[PreparedImage], score: float) -> list[EncodedImage]:
         """The first network's features, with those of the others."""
-        pictures = (prepared, *prepared.others)
-        parts = [e.encode(p, score) for e, p in zip(self._encoders, pictures, strict=True)]
-        people = next((part.people for part in parts if part.people is not None), None)
-        return replace(parts[0], people=people, others=tuple(parts[1:]))
+        rows = zip(*((picture, *picture.others) for picture in pictures), strict=True)
+        parts = [e.encode(row, score) for e, row in zip(self._encoders, rows, strict=False)]
+        return [_joined(own) for own in zip(*parts, strict=True)]
 
     def close(self) -> None:
         """Free the sessions."""
         for encoder in self._encoders:
             encoder.close()
+
+
+def _joined(parts: Sequence[EncodedImage]) -> EncodedImage:
+    """One photo as several networks read it; people are those of the first that finds any."""
+    people = next((part.people for part in parts if part.people is not None), None)
+    return replace(parts[0], people=people, others=tuple(parts[1:]))
 
 
 def open_networks(

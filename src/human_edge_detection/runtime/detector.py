@@ -13,11 +13,12 @@ from human_edge_detection.core.boxes import box_areas, clip_boxes
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.geometry import AxisTransform
 from human_edge_detection.core.images import PreparedImage, prepare_image
-from human_edge_detection.core.structures import Detections, FloatArray, ImageArray
+from human_edge_detection.core.structures import Detections, FloatArray, ImageArray, stacked
 from human_edge_detection.runtime.detector_layouts import (
     WHOLE_BODY_OUTPUT,
     Layout,
     class_names,
+    of_photo,
     person_candidates,
     recognise,
 )
@@ -31,6 +32,7 @@ from human_edge_detection.runtime.onnx_graph import (
     short_hash,
     with_shape_outputs,
 )
+from human_edge_detection.runtime.providers import in_passes, pass_size
 from human_edge_detection.runtime.sessions import (
     ANYWHERE,
     ON_CPU,
@@ -61,6 +63,7 @@ class DetectorSession(AbstractContextManager["DetectorSession"]):
         channels: channels of each of those maps.
         strides: input pixels per map pixel of each of those maps.
         layout: how its outputs are read.
+        provider: the execution provider that it runs on, by ONNX Runtime's name.
         sha: short hash of the model file.
     """
 
@@ -121,8 +124,8 @@ class DetectorSession(AbstractContextManager["DetectorSession"]):
         self.channels: tuple[int, ...] = tuple(item.shape[1] for item in maps)
         self.strides: tuple[float, ...] = tuple(height / item.shape[2] for item in maps)
         size = f"{height}x{self.input_size_hw[1]}"
-        place, kind = self._session.get_providers()[0], self.layout.kind
-        log_once(f"{model.path} on {place}: {kind} detector at {size}")
+        self.provider: str = self._session.get_providers()[0]
+        log_once(f"{model.path} on {self.provider}: {self.layout.kind} detector at {size}")
 
     def _read_layout(
         self, arrays: dict[str, FloatArray], wanted: str, person_class: int | None
@@ -144,34 +147,47 @@ class DetectorSession(AbstractContextManager["DetectorSession"]):
         return prepare_image(image, self.input_size_hw, raw_bgr=self._raw_bgr)
 
     def run(
-        self, prepared: PreparedImage, score: float = DEFAULT_SCORE
-    ) -> tuple[Detections, list[FloatArray]]:
-        """The people, best first, and the feature maps of ``layers``, from one pass.
+        self, pictures: Sequence[PreparedImage], score: float = DEFAULT_SCORE
+    ) -> list[tuple[Detections, list[FloatArray]]]:
+        """Each photo's people, best first, and feature maps of ``layers``, from one pass.
 
         Args:
-            prepared: a photo from :meth:`prepare`.
+            pictures: photos from :meth:`prepare`; on a GPU they pass through the network together.
             score: lowest score of a person.
 
         Returns:
             Detections in source pixels, cut to the photo, and float32 [1, C, h, w] per layer.
         """
-        arrays = self._run(prepared.tensor, [*self.layout.outputs, *self.layers])
-        count = len(self.layout.outputs)
+        names, count = [*self.layout.outputs, *self.layers], len(self.layout.outputs)
+        found = []
+        for some in in_passes(pictures, self.provider, self._input.batch):
+            size = pass_size(len(some), self.provider)
+            arrays = self._run(stacked([picture.tensor for picture in some], size), names)
+            for number, picture in enumerate(some):
+                outputs = of_photo(self.layout, arrays[:count], number, size)
+                maps = [item[number : number + 1] for item in arrays[count:]]
+                found.append((self._people(picture, outputs, score), maps))
+        return found
+
+    def _people(
+        self, prepared: PreparedImage, outputs: list[FloatArray], score: float
+    ) -> Detections:
+        """The people in one photo's outputs."""
         try:
-            boxes, scores = person_candidates(self.layout, arrays[:count], score)
+            boxes, scores = person_candidates(self.layout, outputs, score)
         except (IndexError, TypeError, ValueError) as error:
             if isinstance(error, InputError):
                 raise
-            shapes = ", ".join(str(list(item.shape)) for item in arrays[:count])
+            shapes = ", ".join(str(list(item.shape)) for item in outputs)
             raise InputError(
                 f"detector {self._path} gave outputs of shapes {shapes}, which are no "
                 f"{self.layout.kind} boxes: {error}"
             ) from error
-        return _in_source(boxes, scores, prepared.transform, prepared.size_hw), arrays[count:]
+        return _in_source(boxes, scores, prepared.transform, prepared.size_hw)
 
     def __call__(self, image: ImageArray, score: float = DEFAULT_SCORE) -> Detections:
         """The people in a photo uint8 [H, W, 3] RGB, best first, in its own pixels."""
-        return self.run(self.prepare(image), score)[0]
+        return self.run([self.prepare(image)], score)[0][0]
 
     def _run(self, tensor: FloatArray, names: Sequence[str]) -> list[FloatArray]:
         if self._session is None:

@@ -6,7 +6,7 @@ A new layout is one reading function and one row of :data:`LAYOUTS`.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -153,6 +153,17 @@ def recognise(shapes: Mapping[str, Shape], wanted: str = "auto") -> tuple[str, t
     raise InputError(
         f"its outputs ({found}) cannot be read{asked} as person boxes; known are {known}"
     )
+
+
+def of_photo(
+    layout: Layout, outputs: Sequence[FloatArray], number: int, count: int
+) -> list[FloatArray]:
+    """One photo's part of the outputs of a pass over ``count`` photos, as of a pass of its own."""
+    if count == 1:
+        return list(outputs)
+    if layout.kind == "wholebody":
+        return [outputs[0][outputs[0][:, 0] == number]]
+    return [item[number : number + 1] for item in outputs]
 
 
 def person_candidates(layout: Layout, outputs: list[FloatArray], score: float) -> Candidates:

@@ -60,6 +60,7 @@ class YOLOv9FeatureExtractor(AbstractContextManager["YOLOv9FeatureExtractor"]):
         map_shapes: C, h, w of each map.
         dtype: NumPy type of the images and maps inside the network.
         fixed_batch: how many images the network takes at once; None for any number.
+        provider: the execution provider that it runs on, by ONNX Runtime's name.
     """
 
     def __init__(
@@ -110,8 +111,8 @@ class YOLOv9FeatureExtractor(AbstractContextManager["YOLOv9FeatureExtractor"]):
         height = self.input_size_hw[0]
         self.strides: tuple[float, ...] = tuple(height / shape[1] for shape in self.map_shapes)
         facts = map(describe_layer, self.layers, self.channels, self.strides)
-        place = self._session.get_providers()[0]
-        log_once(f"{model.path} on {place}: {', '.join(facts)}")
+        self.provider: str = self._session.get_providers()[0]
+        log_once(f"{model.path} on {self.provider}: {', '.join(facts)}")
 
     def __call__(self, images: FloatArray) -> list[FloatArray]:
         """The feature maps, one float32 [B, C, H / stride, W / stride] per layer.
@@ -147,9 +148,7 @@ class YOLOv9FeatureExtractor(AbstractContextManager["YOLOv9FeatureExtractor"]):
     @property
     def device_type(self) -> str:
         """Where the network runs, by torch's name: ``cuda`` or ``cpu``."""
-        if self._session is None:
-            raise RuntimeError("the feature extractor is closed")
-        return "cuda" if self._session.get_providers()[0] in (CUDA, TENSORRT) else "cpu"
+        return "cuda" if self.provider in (CUDA, TENSORRT) else "cpu"
 
     def write_maps(self, images: int, maps: Sequence[int], count: int) -> None:
         """Run on the caller's memory, on the network's own device, without copying.

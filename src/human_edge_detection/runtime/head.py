@@ -50,6 +50,7 @@ class HeadSession(AbstractContextManager["HeadSession"]):
     Attributes:
         facts: the spec in the file's metadata.
         provider: the execution provider that it runs on, by ONNX Runtime's name.
+        batch: number of photos whose maps the file takes, where it fixes that, else None.
     """
 
     def __init__(
@@ -76,6 +77,8 @@ class HeadSession(AbstractContextManager["HeadSession"]):
                 "float head that it was made from"
             )
         self._inputs, self._dtype = self._read_signature(session)
+        shapes = [item.shape for item in session.get_inputs() if item.name in self._inputs]
+        self.batch: int | None = next((s[0] for s in shapes if isinstance(s[0], int)), None)
         # TensorRT builds an engine for every new shape, hence only a few numbers of ROIs.
         self._buckets = self.provider == TENSORRT
         on_cpu = self.provider == CPU
@@ -126,8 +129,8 @@ class HeadSession(AbstractContextManager["HeadSession"]):
         """Logits float32 [N, 3, M, M] of the ROIs.
 
         Args:
-            features: one float32 [1, C, h, w] per layer; for an end-to-end file the image
-                float32 [1, 3, H, W].
+            features: one float32 [B, C, h, w] per layer; for an end-to-end file the images
+                float32 [B, 3, H, W].
             rois: float32 [N, 5], batch index and xyxy in input pixels; N may be 0.
             finish: maps the logits of some ROIs to what is returned, of the same shape, in the
                 thread that computed them.

@@ -8,9 +8,9 @@ import functools
 import importlib.util
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import onnxruntime as ort
 
@@ -31,6 +31,7 @@ REMEDIES = {
 }
 ENGINE_FOLDER = "tensorrt_engines"
 
+Photo = TypeVar("Photo")
 Provider = str | tuple[str, dict[str, Any]]
 """An execution provider by ONNX Runtime's name or a short one, alone or with its options."""
 
@@ -182,3 +183,28 @@ def engine_folder(model_hash: str, beside: Path | None) -> Path:
         warn_once(f"{folder} cannot be written ({reason}): TensorRT engines are cached in {own}")
     own.mkdir(parents=True, exist_ok=True)
     return own
+
+
+def in_passes(
+    photos: Sequence[Photo], provider: str, fixed_batch: int | None
+) -> Iterator[Sequence[Photo]]:
+    """The photos in the groups in which they pass through a network.
+
+    On a CPU each passes alone, as is faster, and as 8-bit heads need to round the same way.
+
+    Args:
+        photos: any number.
+        provider: what the network runs on, by ONNX Runtime's name.
+        fixed_batch: number of photos that the network's file fixes, or None.
+    """
+    step = 1 if provider == CPU or fixed_batch is not None else max(len(photos), 1)
+    for at in range(0, len(photos), step):
+        yield photos[at : at + step]
+
+
+def pass_size(count: int, provider: str) -> int:
+    """The number of photos that a pass of ``count`` is filled up to.
+
+    TensorRT builds an engine for every new number, hence only powers of two.
+    """
+    return 1 << (count - 1).bit_length() if provider == TENSORRT else count
