@@ -129,7 +129,7 @@ def test_what_is_no_detector_is_named_with_its_outputs(tmp_path):
 def test_one_pass_yields_features_too(tmp_path):
     rows = [[64, 64, 40, 20, 0.9]]
     detector = open_detector(tmp_path, {"output0": raw(rows)}, layers=("pooled",))
-    people, (pooled,) = detector.run(detector.prepare(np.full((64, 128, 3), 255, np.uint8)))
+    ((people, (pooled,)),) = detector.run([detector.prepare(np.full((64, 128, 3), 255, np.uint8))])
     assert len(people) == 1 and pooled.shape == (1, 3, 32, 32)
     assert pooled[0, :, 16, 16] == pytest.approx(1.0)
     assert (detector.channels, detector.strides) == ((3,), (4.0,))
