@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from human_edge_detection.core.images import read_image
     from human_edge_detection.core.structures import Detections, MaskClass
     from human_edge_detection.inference.predictor import MaskPredictor
+    from human_edge_detection.inference.video_tracker import VideoTracker
     from human_edge_detection.masks.instance_masks import InstanceMasks
     from human_edge_detection.masks.overlay import overlay_masks_on_image
     from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
@@ -25,6 +26,7 @@ __all__ = [
     "InstanceMasks",
     "MaskClass",
     "MaskPredictor",
+    "VideoTracker",
     "YOLOv9FeatureExtractor",
     "overlay_masks_on_image",
     "read_image",
@@ -38,6 +40,7 @@ __getattr__, __dir__ = lazy_names(
         "InstanceMasks": "masks.instance_masks",
         "MaskClass": "core.structures",
         "MaskPredictor": "inference.predictor",
+        "VideoTracker": "inference.video_tracker",
         "YOLOv9FeatureExtractor": "runtime.feature_extractor",
         "overlay_masks_on_image": "masks.overlay",
         "read_image": "core.images",

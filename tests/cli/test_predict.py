@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -280,6 +282,40 @@ def test_a_video_gives_an_overlay_video_and_one_line_a_frame(models, photos):
     assert overlay.get(cv2.CAP_PROP_FRAME_COUNT) == 3
     assert (out / "labels" / "film" / "000006.png").is_file() and leftovers(out) == []
     assert predictions(photos) == []
+
+
+def test_a_video_with_tracks_has_its_numbers_in_every_result(models, photos):
+    pytest.importorskip("trackers")
+    video = photos / "film.mp4"
+    write_video(video, 4)
+    settings = options(
+        models, photos, source=(str(video),), detector=models / "detector.onnx", track=True,
+        save="overlay,coco,labels,cutouts,polygons",
+    )  # fmt: skip
+    assert run_predict(settings) == 0
+    out = photos / "out"
+    lines = [json.loads(line) for line in (out / "video" / "film.jsonl").read_text().splitlines()]
+    assert [[person["track_id"] for person in line["people"]] for line in lines] == [[1]] * 4
+    labels = cv2.imread(str(out / "labels" / "film" / "000003.png"), cv2.IMREAD_UNCHANGED)
+    assert np.unique(labels).tolist() == [0, 1]
+    assert (out / "cutouts" / "film" / "000003" / "001.png").is_file()
+    people = json.loads((out / "polygons" / "film" / "000003.json").read_text())["people"]
+    assert people[0]["track_id"] == 1
+    with pytest.raises(InputError, match="other settings"):
+        run_predict(replace(settings, track=False))
+
+
+def test_tracks_need_a_video_and_the_package(models, photos, monkeypatch):
+    with pytest.raises(InputError, match="--track is for videos, and SOURCE names none"):
+        run_predict(with_boxes(models, photos, track=True))
+    write_video(photos / "film.mp4", 2)
+    monkeypatch.setitem(sys.modules, "trackers", None)
+    settings = options(
+        models, photos, source=(str(photos / "film.mp4"),), detector=models / "detector.onnx",
+        track=True,
+    )  # fmt: skip
+    with pytest.raises(InputError, match="needs the package trackers"):
+        run_predict(settings)
 
 
 def test_damaged_videos(models, photos, capsys):

@@ -75,3 +75,15 @@ def test_letterbox_carries_a_mark_to_where_its_box_goes():
     seen = np.argwhere(boxed[..., 0] > 200)
     np.testing.assert_allclose(seen.min(axis=0), [y1, x1], atol=1)
     np.testing.assert_allclose(seen.max(axis=0) + 1, [y2, x2], atol=1)
+
+
+def test_grid_points_are_the_centres_of_cells_and_sample_reads_there():
+    points = geometry.grid_points(np.float32([10, 0, 14, 3]), (1, 2))
+    np.testing.assert_array_equal(points, [[[11, 1.5], [13, 1.5]]])
+    values = np.float32([[0, 1, 2], [10, 11, 12]])
+    centres = geometry.grid_points(np.float32([0, 0, 3, 2]), (2, 3))
+    np.testing.assert_array_equal(geometry.sample(values, centres), values)
+    between = geometry.sample(values, np.float32([[[1, 1], [-5, 0.5], [9, 9]]]))
+    np.testing.assert_allclose(between, [[5.5, 0, 12]])
+    both = geometry.sample(np.stack([values, -values], axis=2), centres)
+    np.testing.assert_array_equal(both[..., 1], -values)

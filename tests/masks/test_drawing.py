@@ -56,6 +56,9 @@ def test_people_are_tinted_and_outlined_in_their_colours():
         np.testing.assert_array_equal(drawn[3, left], GREY[0, 0])
     assert (drawn != GREY).any(axis=2).sum() == 2 * 64
     assert (GREY == 90).all()
+    numbered = draw_people(GREY, people, alpha=0.5, numbers=(5, 2))
+    np.testing.assert_array_equal(numbered[4, 3], person_colors(5)[4])
+    np.testing.assert_array_equal(numbered[4, 31], colors[1])
 
 
 def test_a_tag_sits_on_the_lower_body():

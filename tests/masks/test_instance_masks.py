@@ -10,6 +10,7 @@ from pycocotools import mask as coco_mask
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.geometry import AxisTransform
 from human_edge_detection.masks import fusion
+from human_edge_detection.masks.drawing import person_colors
 from human_edge_detection.masks.fusion import RULES
 from human_edge_detection.masks.instance_masks import InstanceMasks, cut_out, outlines
 from human_edge_detection.masks.probabilities import softmax
@@ -97,6 +98,35 @@ def test_supervision_gets_boxes_masks_and_scores():
     np.testing.assert_array_equal(detections.mask, people.binary())
     np.testing.assert_allclose(detections.confidence, [0.9, 0.25, 0.5])
     np.testing.assert_array_equal(detections.xyxy, people.boxes_xyxy)
+    assert detections.tracker_id is None
+    tracked = replace(people, track_ids=(7, 2, 4)).to_supervision()
+    np.testing.assert_array_equal(tracked.tracker_id, [7, 2, 4])
+    np.testing.assert_array_equal(tracked[1:2].mask, people.binary()[1:2])
+
+
+def test_supervision_without_compact_masks_gets_dense_ones(monkeypatch):
+    supervision = pytest.importorskip("supervision")
+    monkeypatch.delattr(supervision, "CompactMask", raising=False)
+    people = some_people()
+    mask = people.to_supervision().mask
+    assert isinstance(mask, np.ndarray)
+    np.testing.assert_array_equal(mask, people.binary())
+
+
+def test_track_ids_number_people_in_every_result():
+    people = some_people(track_ids=(9, 3, 5))
+    plain = replace(people, track_ids=())
+    labels = people.label_map()
+    assert plain.numbers == (1, 2, 3) and people.numbers == (9, 3, 5)
+    np.testing.assert_array_equal(labels == 9, plain.label_map() == 1)
+    np.testing.assert_array_equal(labels == 3, plain.label_map() == 2)
+    np.testing.assert_array_equal(people.binary(), plain.binary())
+    assert [result["track_id"] for result in people.to_coco()] == [9, 3, 5]
+    assert "track_id" not in plain.to_coco()[0]
+    image = np.full((*SIZE_HW, 3), 100, np.uint8)
+    drawn = people.overlay(image, numbers=False, alpha=1)
+    y, x = np.argwhere(labels == 9)[0]
+    np.testing.assert_array_equal(drawn[y, x], person_colors(9)[8])
 
 
 def test_without_supervision_the_error_says_what_to_install(monkeypatch):
@@ -141,6 +171,9 @@ def test_nobody():
         ("rois_xyxy", np.zeros((2, 4)), "rois_xyxy must have 3 rows"),
         ("scores", np.ones(4), "scores must have 3 rows"),
         ("ids", (1,), "ids must be empty or 3 long"),
+        ("track_ids", (1, 2), "track_ids must be empty or 3 different numbers over 0"),
+        ("track_ids", (1, 2, 2), "track_ids must be empty or 3 different numbers over 0"),
+        ("track_ids", (0, 1, 2), "track_ids must be empty or 3 different numbers over 0"),
         ("fuse", "best", "fuse must be one of arbitrate"),
     ],
 )

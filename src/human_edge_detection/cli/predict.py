@@ -104,6 +104,8 @@ def plan(sources: list[Source], boxes: BoxFile | None, options: PredictOptions) 
         stem = source.path.stem
         wanted = int(stem) if stem.isdecimal() and len(stem) < MAX_DIGITS else number
         jobs.append(Job(source, key, wanted))
+    if options.track and not any(job.source.is_video for job in jobs):
+        raise InputError("--track is for videos, and SOURCE names none: leave it out for photos")
     if not jobs:
         raise InputError(
             f"--boxes {options.boxes} names none of the {len(sources)} photos, the first of which "
@@ -123,7 +125,7 @@ def _settings(options: PredictOptions, files: ModelFiles) -> dict[str, Any]:
     """Everything that the results depend on, as text that a message can show."""
     settings: dict[str, Any] = {
         "--" + name: getattr(options, name)
-        for name in ("threshold", "score", "fuse", "draw_boxes", "every", "person_class")
+        for name in ("threshold", "score", "fuse", "draw_boxes", "every", "track", "person_class")
     }
     settings["--save"] = ",".join(sorted(options.save_kinds))
     for flag, paths in (("--model", files.heads), ("--extractor", files.extractors)):

@@ -151,6 +151,37 @@ def crop_mask(mask: NDArray[np.generic], roi_xyxy: FloatArray, size: int) -> Flo
     return np.asarray(rows @ window @ columns.T, np.float32)
 
 
+def grid_points(region_xyxy: FloatArray, size_hw: tuple[int, int]) -> FloatArray:
+    """The centres ``x, y`` of a region's cells, float32 [h, w, 2], in the region's frame.
+
+    Args:
+        region_xyxy: float [4].
+        size_hw: its cells along y and x.
+    """
+    low, high = np.asarray(region_xyxy[:2], np.float64), np.asarray(region_xyxy[2:], np.float64)
+    ys, xs = (
+        low[axis] + (np.arange(count) + 0.5) * (high[axis] - low[axis]) / count
+        for axis, count in ((1, size_hw[0]), (0, size_hw[1]))
+    )
+    return np.stack(np.meshgrid(xs, ys), axis=-1).astype(np.float32)
+
+
+def sample(values: FloatArray, points_xy: FloatArray) -> FloatArray:
+    """Values at any points of their own frame, interpolated linearly; the nearest outside.
+
+    Args:
+        values: float32 [h, w] or [h, w, C] of the cells, C up to 4.
+        points_xy: float32 [H, W, 2], where cell ``i`` covers ``[i, i + 1)``.
+
+    Returns:
+        float32 [H, W] or [H, W, C].
+    """
+    places = np.asarray(points_xy - np.float32(0.5), np.float32)
+    xs, ys = (np.ascontiguousarray(places[..., axis]) for axis in (0, 1))
+    border = cv2.BORDER_REPLICATE
+    return np.asarray(cv2.remap(values, xs, ys, cv2.INTER_LINEAR, borderMode=border), np.float32)
+
+
 def roi_bounds(roi_xyxy: FloatArray, size_hw: tuple[int, int]) -> tuple[int, int, int, int]:
     """The whole pixels that a ROI's mask is pasted to; none for an empty or reversed ROI."""
     x1, y1, x2, y2 = all_roi_bounds(np.asarray(roi_xyxy)[None], size_hw)[0].tolist()

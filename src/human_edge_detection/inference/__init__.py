@@ -13,13 +13,14 @@ from human_edge_detection.core import lazy_names
 if TYPE_CHECKING:
     from human_edge_detection.inference.options import PredictOptions
     from human_edge_detection.inference.predictor import MaskPredictor
+    from human_edge_detection.inference.video_tracker import VideoTracker
 
-__all__ = ["SAVE_KINDS", "MaskPredictor", "PredictOptions"]
+__all__ = ["SAVE_KINDS", "MaskPredictor", "PredictOptions", "VideoTracker"]
 
 SAVE_KINDS = ("overlay", "coco", "labels", "cutouts", "polygons")
 """The result formats that users choose from; ``writers.FORMATS`` holds them."""
 
 __getattr__, __dir__ = lazy_names(
     __name__,
-    {"MaskPredictor": "predictor", "PredictOptions": "options"},
+    {"MaskPredictor": "predictor", "PredictOptions": "options", "VideoTracker": "video_tracker"},
 )

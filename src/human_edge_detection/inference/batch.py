@@ -25,6 +25,7 @@ from human_edge_detection.inference.options import PredictOptions
 from human_edge_detection.inference.predictor import MaskPredictor
 from human_edge_detection.inference.resume_log import ResumeLog
 from human_edge_detection.inference.sources import Frame, Source, VideoReader
+from human_edge_detection.inference.video_tracker import VideoTracker
 from human_edge_detection.inference.writers import Output, Picture, open_film, write_picture
 from human_edge_detection.masks.instance_masks import InstanceMasks
 
@@ -139,12 +140,18 @@ class PredictRun:
         log: ResumeLog,
         tally: Tally,
     ) -> None:
-        """Use open resources; nothing runs yet."""
+        """Use open resources; nothing runs yet.
+
+        Raises:
+            InputError: videos cannot be tracked here.
+        """
         self._options, self._predictor, self._boxes = options, predictor, boxes
         self._log, self._tally = log, tally
         self._output = Output(
             options.output, options.save_kinds, options.threshold, options.draw_boxes
         )
+        if options.track:
+            VideoTracker(predictor)  # raises before the first file if a package is missing
 
     def work(self, jobs: list[Job]) -> None:
         """Process all files; one that fails, for whatever reason, is recorded and skipped.
@@ -235,9 +242,10 @@ class PredictRun:
         stamp, fault, done = source.stamp(), None, 0
         with VideoReader(source.path, options.max_pixels) as reader:
             name, _ = self._log.claim(source, None)
-            total = -(-reader.count // options.every) or None
+            fps, total = reader.fps / options.every, -(-reader.count // options.every) or None
+            tracker = VideoTracker(self._predictor, fps, options.score) if options.track else None
             with (
-                open_film(self._output, name, reader.fps / options.every) as add,
+                open_film(self._output, name, fps) as add,
                 BackgroundWriter(1) as writer,
                 tqdm(total=total, unit="images", desc=one_line(source.name, 60),
                      dynamic_ncols=True, disable=None) as bar,
@@ -246,8 +254,12 @@ class PredictRun:
                     if isinstance(frame, Exception):
                         fault = frame
                         break
-                    masks = self._segment(Photo(frame[0].image, frame[1]))
-                    writer.submit(partial(add, frame[0], masks))
+                    shown, prepared = frame
+                    if tracker is not None:
+                        masks = tracker.segment(shown.image, prepared=prepared)
+                    else:
+                        masks = self._segment(Photo(shown.image, prepared))
+                    writer.submit(partial(add, shown, masks))
                     self._tally.count(len(masks))
                     done += 1
                     bar.update()

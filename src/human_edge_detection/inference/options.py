@@ -55,6 +55,9 @@ class PredictOptions:
     draw_boxes: bool = option(False, "draw the person boxes in the overlay too")
     recursive: bool = option(False, "look into folders below folders too")
     every: int = option(1, "of a video, use every N-th frame")
+    track: bool = option(
+        False, "through a video, give each person one number and a mask that does not flicker"
+    )
     max_pixels: int = option(
         MAX_PIXELS, "a photo or video of more pixels is skipped, before it is decoded"
     )

@@ -245,8 +245,8 @@ def label_image(masks: InstanceMasks, threshold: float) -> NDArray[np.uint16]:
     Raises:
         InputError: there are more people than 16 bits can number.
     """
-    if len(masks) > np.iinfo(np.uint16).max:
-        raise InputError(f"the photo has {len(masks)} people: 16-bit labels end before")
+    if (most := max(masks.numbers, default=0)) > np.iinfo(np.uint16).max:
+        raise InputError(f"the photo has a person of number {most}: 16-bit labels end before")
     return masks.label_map(threshold).astype(np.uint16)
 
 
@@ -257,7 +257,7 @@ def _write_labels(output: Output, picture: Picture) -> None:
 
 def _write_cutouts(output: Output, picture: Picture) -> None:
     cutouts = picture.masks.cutouts(picture.image, output.threshold)
-    for number, cutout in enumerate(cutouts, start=1):
+    for number, cutout in zip(picture.masks.numbers, cutouts, strict=True):
         if cutout.size:
             save_image(_path(output, "cutouts", f"{picture.name}/{number:03}", ".png"), cutout)
 
@@ -273,6 +273,8 @@ def polygon_results(masks: InstanceMasks, threshold: float) -> Results:
         }
         if masks.ids:
             fields["annotation_id"] = masks.ids[person]
+        if masks.track_ids:
+            fields["track_id"] = masks.track_ids[person]
         people.append(fields)
     return people
 

@@ -46,6 +46,7 @@ def draw_people(
     texts: Sequence[str] = (),
     boxes_xyxy: FloatArray | None = None,
     color: tuple[int, int, int] | None = None,
+    numbers: Sequence[int] = (),
 ) -> ImageArray:
     """The image with every person tinted, outlined and tagged, uint8 [H, W, 3].
 
@@ -57,10 +58,11 @@ def draw_people(
         texts: what to write on each person, or () for nothing.
         boxes_xyxy: float32 [N, 4] boxes to draw in the people's colours, or None.
         color: one RGB colour for all; None for a colour per person.
+        numbers: a number from 1 per person, which chooses the colour; () for 1, 2 ….
     """
     canvas = image.copy()
     count = len(boxes_xyxy) if boxes_xyxy is not None else max(len(texts), 1)
-    colors = _colors(count, color)
+    colors = _PALETTE[np.subtract(numbers, 1) % PALETTE_SIZE] if numbers else _colors(count, color)
     width = line_width(image.shape[:2])
     tags: list[Tag] = []
     for person, (mask, bounds) in enumerate(people):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from human_edge_detection.core import geometry
-from human_edge_detection.core.errors import InputError, check_number
+from human_edge_detection.core.errors import check_number
 from human_edge_detection.core.structures import (
     Bounds,
     FloatArray,
@@ -40,6 +40,8 @@ class InstanceMasks:
         scores: float32 [N] in 0…1; ones if empty.
         fuse: the rule for pixels that several ROIs cover, one of ``fusion.RULES``.
         ids: ids of the people, for instance of their annotations; () if they have none.
+        track_ids: a number over 0 per person, the same through all frames of a film; () for a
+            photo. Label maps, colours and texts show it instead of the person's place ``i + 1``.
     """
 
     probs: NDArray[np.floating]
@@ -49,6 +51,7 @@ class InstanceMasks:
     scores: FloatArray = field(default_factory=lambda: np.zeros(0, np.float32))
     fuse: str = "arbitrate"
     ids: tuple[int, ...] = ()
+    track_ids: tuple[int, ...] = ()
     _fused: dict[float, LabelMap] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -72,6 +75,11 @@ class InstanceMasks:
             object.__setattr__(self, name, value)
         if self.ids and len(self.ids) != count:
             raise ValueError(f"ids must be empty or {count} long, but got {len(self.ids)}")
+        tracks = self.track_ids
+        if tracks and not (len(tracks) == count == len(set(tracks)) and min(tracks) > 0):
+            raise ValueError(
+                f"track_ids must be empty or {count} different numbers over 0, but got {tracks}"
+            )
         from human_edge_detection.masks.fusion import RULES  # loaded with the first result
 
         if self.fuse not in RULES:
@@ -81,12 +89,20 @@ class InstanceMasks:
         """Number of people."""
         return len(self.probs)
 
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Each person's number in label maps and pictures: the track's, else ``i + 1``."""
+        return self.track_ids or tuple(range(1, len(self) + 1))
+
     def label_map(self, threshold: float = 0.5) -> LabelMap:
-        """The owner of every pixel, int32 [H, W]: 0 background, ``i + 1`` person ``i``.
+        """The owner of every pixel, int32 [H, W]: 0 background, else one of ``numbers``.
 
         A copy, so it may be changed.
         """
-        return self._owners(threshold).copy()
+        owners = self._owners(threshold)
+        if not self.track_ids:
+            return owners.copy()
+        return np.array([0, *self.track_ids], np.int32)[owners]
 
     def _owners(self, threshold: float) -> LabelMap:
         """The kept label map, computed anew for another threshold; not to be changed."""
@@ -137,7 +153,8 @@ class InstanceMasks:
     ) -> list[dict[str, object]]:
         """COCO results, one per person, with compressed RLE.
 
-        ``bbox`` is the person's box as given, xywh; ``annotation_id`` is set where ids are known.
+        ``bbox`` is the person's box as given, xywh; ``annotation_id`` and ``track_id`` are set
+        where they are known.
         """
         from human_edge_detection.core.rle import encode_window  # loaded with the first result
 
@@ -149,6 +166,8 @@ class InstanceMasks:
                 result["file_name"] = file_name
             if self.ids:
                 result["annotation_id"] = int(self.ids[person])
+            if self.track_ids:
+                result["track_id"] = int(self.track_ids[person])
             result |= {
                 "category_id": category_id,
                 "bbox": [x1, y1, round(x2 - x1, 3), round(y2 - y1, 3)],
@@ -159,19 +178,16 @@ class InstanceMasks:
         return results
 
     def to_supervision(self, threshold: float = 0.5) -> supervision.Detections:
-        """``supervision.Detections`` with boxes, masks, scores and class 0."""
-        try:
-            from supervision import Detections
-        except ImportError as error:
-            raise InputError(
-                "to_supervision() needs the package supervision: pip install supervision"
-            ) from error
-        return Detections(
-            xyxy=self.boxes_xyxy,
-            mask=self.binary(threshold),
-            confidence=self.scores,
-            class_id=np.zeros(len(self), int),
-        )
+        """``supervision.Detections`` with boxes, masks, scores, class 0, and tracks as tracker ids.
+
+        The masks are a ``CompactMask`` where supervision has one, else bool [N, H, W].
+
+        Raises:
+            InputError: the package is missing.
+        """
+        from human_edge_detection.masks.detections import as_detections  # needs supervision
+
+        return as_detections(self, threshold)
 
     def polygons(self, threshold: float = 0.5, tolerance: float = 0.5) -> list[list[FloatArray]]:
         """Each person's outer rings, float32 [P, 2] xy source pixels, the largest first.
@@ -205,20 +221,21 @@ class InstanceMasks:
             image: uint8 [H, W, 3] RGB, the one that the masks belong to; not changed.
             threshold: least probability of ownership.
             alpha: opacity of the tint, 0…1.
-            numbers: write each person's number, ``i + 1`` as in the label map.
+            numbers: write each person's number, as in the label map.
             boxes: draw the people's boxes too.
             tags: texts to write instead of the numbers, one per person.
         """
         from human_edge_detection.masks.drawing import draw_people  # drawing loads on first use
 
         self._check_image(image)
-        texts = list(tags) or [str(person + 1) for person in range(len(self))]
+        texts = list(tags) or [str(number) for number in self.numbers]
         return draw_people(
             image,
             self.iter_binary(threshold),
             alpha=alpha,
             texts=texts if numbers or tags else (),
             boxes_xyxy=self.boxes_xyxy if boxes else None,
+            numbers=self.track_ids,
         )
 
     def _check_image(self, image: ImageArray) -> None:

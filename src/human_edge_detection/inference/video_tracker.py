@@ -1,0 +1,145 @@
+"""The people of a film: one number each, and masks that do not flicker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from human_edge_detection.core.boxes import check_boxes, check_ids, check_scores
+from human_edge_detection.core.errors import InputError, check_number
+from human_edge_detection.core.images import PreparedImage, check_image
+from human_edge_detection.core.structures import FloatArray, ImageArray
+from human_edge_detection.inference.predictor import MaskPredictor
+from human_edge_detection.masks.carry import CarriedEvidence
+from human_edge_detection.masks.instance_masks import InstanceMasks
+from human_edge_detection.runtime.detector import DEFAULT_SCORE
+
+FAINT_SCORE = 0.1
+"""Detections of lower scores continue nobody's track."""
+
+
+class VideoTracker:
+    """One number and one steady mask per person, through the frames of one film in their order.
+
+    ByteTrack, of the package ``trackers``, finds each person again by box and movement; a person
+    who was hidden for less than a second keeps the number. Detections that are too faint for a new
+    person continue one who is known.
+
+    Example::
+
+        with MaskPredictor() as predictor:
+            tracker = VideoTracker(predictor, fps=25)
+            for frame in frames:  # uint8 [H, W, 3] RGB
+                masks = tracker.segment(frame)
+                masks.track_ids  # (1, 2, 5): the people's numbers
+    """
+
+    def __init__(
+        self, predictor: MaskPredictor, fps: float = 30.0, score: float = DEFAULT_SCORE
+    ) -> None:
+        """Start before the first frame; another film needs a new tracker.
+
+        Args:
+            predictor: makes the masks; the tracker does not close it.
+            fps: frames per second of what :meth:`segment` is given.
+            score: lowest score of a person who was not seen before.
+
+        Raises:
+            InputError: the package ``trackers`` is missing, or a number cannot be used.
+        """
+        check_number("score", score)
+        self._predictor, self._score = predictor, score
+        self._tracks = _Tracks(fps, score)
+        self._carried = CarriedEvidence()
+
+    def segment(
+        self,
+        frame: ImageArray,
+        *,
+        prepared: PreparedImage | None = None,
+        boxes_xyxy: FloatArray | Sequence[Sequence[float]] | None = None,
+        scores: FloatArray | Sequence[float] | None = None,
+        ids: Sequence[int] | None = None,
+    ) -> InstanceMasks:
+        """The masks of the people in the next frame, by rising number, with ``track_ids``.
+
+        People fainter than ``score`` who continue nobody's track are left out.
+
+        Args:
+            frame: uint8 [H, W, 3] RGB.
+            prepared: the same frame from ``MaskPredictor.prepare``, if that was done already.
+            boxes_xyxy: float [N, 4], pixels of the frame, instead of the detector's.
+            scores: float [N], with ``boxes_xyxy``; ones if not given.
+            ids: one per box, with ``boxes_xyxy``, carried through.
+
+        Raises:
+            InputError: there are no boxes and the model has no detector.
+        """
+        predictor, lowest = self._predictor, min(self._score, FAINT_SCORE)
+        encoded = predictor.encode(prepared or predictor.prepare(frame), lowest)
+        if boxes_xyxy is None:
+            people = predictor.people(check_image(frame), encoded, lowest)
+            boxes, sure = people.boxes_xyxy, people.scores
+        else:
+            boxes = check_boxes(boxes_xyxy)
+            sure = check_scores(scores, len(boxes))
+        own_ids = check_ids(ids, len(boxes))
+        numbers = self._tracks.update(boxes, sure)
+        rows = np.argsort(numbers, kind="stable")[np.count_nonzero(numbers == 0) :]
+        chosen = [own_ids[row] for row in rows] if own_ids else None
+        masks = predictor.decode(encoded, boxes[rows], sure[rows], chosen)
+        return self._carried.mix(frame, replace(masks, track_ids=tuple(numbers[rows].tolist())))
+
+
+class _Tracks:
+    """ByteTrack with numbers from 1 on that people have from their first frame on."""
+
+    def __init__(self, fps: float, score: float) -> None:
+        try:
+            from trackers import ByteTrackTracker
+        except ImportError as error:
+            raise InputError(
+                "tracking people through a video needs the package trackers: "
+                "pip install 'human-edge-detection[track]'"
+            ) from error
+        check_number("fps", fps)
+        if fps <= 0:
+            raise InputError(f"fps must be over 0, but got {fps}")
+        self._tracker: Any = ByteTrackTracker(
+            frame_rate=fps, track_activation_threshold=score, high_conf_det_threshold=score,
+            minimum_consecutive_frames=1,
+        )  # fmt: skip
+        self._numbers: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+        self._count = 0
+
+    def update(self, boxes_xyxy: FloatArray, scores: FloatArray) -> NDArray[np.int64]:
+        """The number of the person in each box of the next frame, int64 [N]; 0 for none."""
+        from supervision import Detections
+
+        rows = np.arange(len(boxes_xyxy))
+        found = self._tracker.update(
+            Detections(xyxy=boxes_xyxy, confidence=scores, data={"row": rows})
+        )
+        numbers = np.zeros(len(boxes_xyxy), np.int64)
+        by_id = {track.tracker_id: track for track in self._tracker.tracks}
+        for row, tracker_id in zip(found.data.get("row", ()), found.tracker_id, strict=True):
+            if tracker_id >= 0:
+                numbers[row] = self._number(by_id[tracker_id])
+        # A person's first frame: ByteTrack gives an id with the second, and holds the box till then
+        for track in self._tracker.tracks:
+            if track.tracker_id < 0:
+                distance = np.abs(boxes_xyxy - track.get_state_bbox()).max(axis=1)
+                row = int(np.where(numbers == 0, distance, np.inf).argmin())
+                numbers[row] = self._number(track)
+        return numbers
+
+    def _number(self, track: Any) -> int:
+        if track not in self._numbers:
+            self._count += 1
+            self._numbers[track] = self._count
+        return self._numbers[track]
