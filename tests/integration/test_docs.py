@@ -11,13 +11,17 @@ from doc_commands import HAS_BASH, ROOT, commands_of, program_of, shell_blocks
 from human_edge_detection.cli import COMMANDS, load
 from human_edge_detection.core.options import option_fields, parse
 
-DOCUMENTS = sorted([ROOT / "README.md", ROOT / "ARCHITECTURE.md", *(ROOT / "docs").glob("*.md")])
+DOCUMENTS = [
+    *(ROOT / f"{name}.md" for name in ("ARCHITECTURE", "CONTRIBUTING", "README")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 SCRIPTS = {"main.py": "train", "validate.py": "validate", "test_pipeline.py": "check"}
-OTHERS = {"pip", "uv", "find", "tensorboard", "curl", "podman"}
+OTHERS = {"pip", "uv", "uvx", "find", "tensorboard", "curl", "podman"}
 FOREIGN_FLAGS = {
     "no-dev", "group", "no-install-package", "no-sync", "nproc_per_node", "logdir", "help", "cases",
+    "strict",
 }  # fmt: skip
-"""Flags of uv, torchrun, TensorBoard and pytest that the text speaks of."""
+"""Flags of uv, torchrun, TensorBoard, pytest and mypy that the text speaks of."""
 
 
 def check_command(words: list[str]) -> None:
@@ -31,7 +35,7 @@ def check_command(words: list[str]) -> None:
     if program in SCRIPTS or program == "human-edge-detection":
         command = SCRIPTS.get(program) or arguments.pop(0)
         parse(load(COMMANDS[command][0]), "", arguments)
-    elif program == "pytest":
+    elif program in ("pytest", "bash"):
         assert all((ROOT / name).exists() for name in arguments)
     elif program.endswith(".py"):
         source = (ROOT / program).read_text("utf-8")

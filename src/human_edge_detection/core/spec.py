@@ -139,7 +139,7 @@ class ModelSpec:
             ) from error
 
     def to_metadata(self, *, end_to_end: bool = False) -> dict[str, str]:
-        """The facts as ONNX metadata of an exported head or end-to-end file."""
+        """The facts as ONNX metadata of an exported head, or, ``end_to_end``, of a whole file."""
         own = {k: v for k, v in self.to_dict().items() if k not in NOT_IN_METADATA}
         values = {
             "format": END_TO_END_FORMAT if end_to_end else HEAD_FORMAT,

@@ -70,6 +70,9 @@ class Detections:
     Attributes:
         boxes_xyxy: float32 [N, 4], end-exclusive, source pixels.
         scores: float32 [N] in 0…1; ones if none are given.
+
+    Raises:
+        ValueError: if a shape is another or a coordinate is not finite.
     """
 
     boxes_xyxy: FloatArray

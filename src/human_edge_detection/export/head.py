@@ -53,6 +53,11 @@ def export_head(head: nn.Module, spec: ModelSpec, path: Path) -> list[ParityChec
     output is ``masks`` float32 [N, 3, M, M], logits. B, N, h and w are free. With a small branch
     the ROIs that :func:`are_small` names go to ``small_rois``, and their masks are the last ones.
 
+    Args:
+        head: trained, as :func:`build_head` makes it of ``spec``.
+        spec: its geometry, which becomes the file's metadata.
+        path: the file to write.
+
     Raises:
         InputError: if the file cannot be written.
         RuntimeError: if ONNX Runtime and torch differ; no file is left.
@@ -99,6 +104,12 @@ def export_end_to_end(
 
     Inputs are ``images`` float32 [B, 3, H, W] RGB 0-1, B as the extractor has it, and ``rois``
     float32 [N, 5]; output is ``masks`` float32 [N, 3, M, M], logits.
+
+    Args:
+        head: trained, as :func:`build_head` makes it of ``spec``.
+        spec: its geometry, which becomes the file's metadata.
+        extractor: the ONNX file of the network that the head was trained on.
+        path: the file to write.
 
     Raises:
         InputError: if the extractor cannot be read or the file cannot be written.

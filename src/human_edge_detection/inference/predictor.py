@@ -32,6 +32,9 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
     The probabilities of several models are averaged; a model with a smaller margin around the box
     counts within that margin alone. A network that several of them read runs once a photo.
 
+    In all methods an image is uint8 [H, W, 3] RGB, and ``score`` the lowest score, 0…1, of a person
+    that is found; what is no such image or number raises ``InputError``.
+
     Threads: :meth:`set_image` and :meth:`predict` share the image that was set, so they belong to
     one thread. All other methods keep nothing between calls and may be called by any number of
     threads at once.
@@ -123,13 +126,13 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
         return self._encoder.prepare(check_image(image))
 
     def encode(self, prepared: PreparedImage, score: float = DEFAULT_SCORE) -> EncodedImage:
-        """The photo's feature maps for :meth:`decode`, and its people where one pass finds both."""
+        """The maps of a ``prepared`` photo for :meth:`decode`, and people if found with them."""
         return self.encode_many([prepared], score)[0]
 
     def encode_many(
         self, pictures: Sequence[PreparedImage], score: float = DEFAULT_SCORE
     ) -> list[EncodedImage]:
-        """What :meth:`encode` returns for each of several photos, of any sizes.
+        """What :meth:`encode` returns for each of several ``pictures``, of any sizes.
 
         On a GPU they pass through the network together, on a CPU, where that is no faster, in turn.
         """
@@ -149,7 +152,7 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
             encoded: a photo from :meth:`encode`.
             boxes_xyxy: float [N, 4], pixels of the photo, end-exclusive; N may be 0. A box that
                 is empty or lies outside the photo gets an empty mask, so that rows stay aligned.
-            scores: float [N]; ones if not given.
+            scores: float [N] in 0…1; ones if not given.
             ids: any numbers of yours, one per box, carried through.
 
         Raises:
@@ -171,7 +174,7 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
 
         Args:
             encoded: photos from :meth:`encode` or :meth:`encode_many`.
-            boxes_xyxy: for each photo float [N, 4]; N may be 0.
+            boxes_xyxy: for each photo float [N, 4], its pixels; N may be 0.
             scores: for each photo float [N] or None.
             ids: for each photo any numbers of yours, one per box, or None.
 
@@ -246,7 +249,7 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
 
         Args:
             image: uint8 [H, W, 3] RGB.
-            score: lowest score of a person that the detector finds.
+            score: lowest score, 0…1, of a person that the detector finds.
             prepared: the same photo from :meth:`prepare`, if another thread did that already.
             boxes_xyxy: float [N, 4], pixels of the photo, instead of the detector's.
             scores: float [N], with ``boxes_xyxy``; ones if not given.

@@ -47,7 +47,7 @@ class VideoTracker:
         Args:
             predictor: makes the masks; the tracker does not close it.
             fps: frames per second of what :meth:`segment` is given.
-            score: lowest score of a person who was not seen before.
+            score: lowest score, 0…1, of a person who was not seen before.
 
         Raises:
             InputError: the package ``trackers`` is missing, or a number cannot be used.

@@ -56,7 +56,7 @@ def draw_people(
             taken one at a time.
         alpha: opacity of the tint, 0…1.
         texts: what to write on each person, or () for nothing.
-        boxes_xyxy: float32 [N, 4] boxes to draw in the people's colours, or None.
+        boxes_xyxy: float32 [N, 4] in pixels, to draw in the people's colours, or None.
         color: one RGB colour for all; None for a colour per person.
         numbers: a number from 1 per person, which chooses the colour; () for 1, 2 ….
     """

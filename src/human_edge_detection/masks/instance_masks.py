@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 class InstanceMasks:
     """The people of one image: class probabilities at ROI resolution, and where they lie.
 
-    The label map is computed on first use and kept for the last threshold, four bytes a pixel.
+    The label map is computed on first use and kept for the last threshold, four bytes a pixel. In
+    all methods ``threshold`` is the least probability, 0…1, of a pixel that has an owner.
 
     Attributes:
         probs: float16 or float32 [N, 3, M, M], classes as in ``MaskClass``.
@@ -42,6 +43,11 @@ class InstanceMasks:
         ids: ids of the people, for instance of their annotations; () if they have none.
         track_ids: a number over 0 per person, the same through all frames of a film; () for a
             photo. Label maps, colours and texts show it instead of the person's place ``i + 1``.
+
+    Raises:
+        ValueError: shapes or counts do not fit each other, ``fuse`` is no rule, or an image that a
+            method is given has another size or type.
+        InputError: a method's ``threshold`` is no finite number, or it needs a missing package.
     """
 
     probs: NDArray[np.floating]
@@ -122,8 +128,8 @@ class InstanceMasks:
         """Each person's mask in turn, cut to the pixels of its ROI.
 
         Yields:
-            bool [h, w], and the window ``x1, y1, x2, y2`` of the image that it fills (empty for a
-            person outside).
+            mask bool [h, w], and the window ``x1, y1, x2, y2`` of the image that it fills (empty
+            for a person outside).
         """
         check_number("threshold", threshold)
         windows = geometry.all_roi_bounds(self.rois_xyxy, self.size_hw)
@@ -153,8 +159,8 @@ class InstanceMasks:
     ) -> list[dict[str, object]]:
         """COCO results, one per person, with compressed RLE.
 
-        ``bbox`` is the person's box as given, xywh; ``annotation_id`` and ``track_id`` are set
-        where they are known.
+        ``image_id``, ``file_name`` and ``category_id`` are written into each result. ``bbox`` is
+        the person's box as given, xywh; ``annotation_id`` and ``track_id`` are set where known.
         """
         from human_edge_detection.core.rle import encode_window  # loaded with the first result
 

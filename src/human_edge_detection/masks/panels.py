@@ -50,6 +50,9 @@ def panel(
 
     Returns:
         uint8 [H', W', 3].
+
+    Raises:
+        ValueError: if a box or ROI is no finite [N, 4].
     """
     photo = image.copy()
     colors = np.tile(np.array(BOX_COLOR, np.uint8), (len(boxes_xyxy), 1))

@@ -212,9 +212,14 @@ class LiteHead(nn.Module):
         return apart[torch.argsort(order)]
 
     def apart(self, features: Sequence[Tensor], rois: Tensor, small_rois: Tensor) -> Tensor:
-        """Logits float [N + S, 3, M, M] of ``rois`` [N, 5], then of ``small_rois`` [S, 5].
+        """Logits float [N + S, 3, M, M] of ``rois``, then of ``small_rois``.
 
         The second trunk computes those of the small ones, of half the bins and scaled up.
+
+        Args:
+            features: one float [B, C, h, w] per layer.
+            rois: float32 [N, 5], ``batch_idx, x1, y1, x2, y2`` in input pixels; N may be 0.
+            small_rois: float32 [S, 5], the same for the ROIs that :func:`are_small` names.
         """
         assert self.small is not None
         maps = self.neck(features)

@@ -68,5 +68,5 @@ class DynamicRoIAlign(nn.Module):
         self.spatial_scale = spatial_scale
 
     def forward(self, features: Tensor, rois: Tensor) -> Tensor:
-        """See :func:`roi_align`."""
+        """The bins of the ROIs, float [N, C, bins_y, bins_x]; see :func:`roi_align`."""
         return roi_align(features, rois, self.output_size, self.spatial_scale)

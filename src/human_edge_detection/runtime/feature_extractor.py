@@ -82,7 +82,7 @@ class YOLOv9FeatureExtractor(AbstractContextManager["YOLOv9FeatureExtractor"]):
                 ONNX Runtime's names or ``tensorrt``, ``cuda``, ``cpu``, each alone or with its
                 options. Those that cannot work here are left out with a warning.
             layers: tensors to return; None or empty for the first known name.
-            image_size_hw: the images' size; None for the model's own, or 640x640.
+            image_size_hw: height and width of the images; None for the model's own, or 640x640.
             threads: CPU threads of one operation; None for ONNX Runtime's choice.
 
         Raises:
@@ -119,6 +119,9 @@ class YOLOv9FeatureExtractor(AbstractContextManager["YOLOv9FeatureExtractor"]):
 
         Args:
             images: float32 [B, 3, H, W] RGB 0-1, of the size ``input_size_hw``; B may be 0.
+
+        Raises:
+            ValueError: the images have another shape.
         """
         wanted = (3, *self.input_size_hw)
         if images.ndim != 4 or images.shape[1:] != wanted:
@@ -158,6 +161,9 @@ class YOLOv9FeatureExtractor(AbstractContextManager["YOLOv9FeatureExtractor"]):
             maps: address of each layer's [count, C, H / stride, W / stride] of the same type,
                 which are overwritten.
             count: number of images; the network's own where it takes a fixed one.
+
+        Raises:
+            RuntimeError: the extractor is closed.
         """
         if self._session is None:
             raise RuntimeError("the feature extractor is closed")

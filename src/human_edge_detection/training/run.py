@@ -254,7 +254,14 @@ class Run:
         self.folder.save(LAST, payload)
 
     def finish(self, log: TrainLog) -> int:
-        """Draw and export the best checkpoint and print the next command; return 0."""
+        """Draw and export the best checkpoint and print the next command; return 0.
+
+        Args:
+            log: where the pictures are kept too.
+
+        Raises:
+            InputError: there is no best checkpoint, because no validation gave a value.
+        """
         best, photos = self.folder.best, self.validator.dataset.photos
         if not best.exists():
             raise InputError(

@@ -131,7 +131,7 @@ class Trainer:
             self.stopwatch.advise(is_cached=not self.dataset.with_images, at_end=at_end)
 
     def loader(self, progress: Progress) -> DataLoader[Batch]:
-        """The batches of the present epoch that are still to come.
+        """The batches of the present epoch that are still to come after ``progress``.
 
         It is the same loader every time: its workers live as long as the trainer. Workers that are
         forked later share the memory of training, and each page written from then on is copied.
@@ -151,7 +151,7 @@ class Trainer:
         return self._loader
 
     def learning_rate(self, progress: Progress) -> float:
-        """The rate of the next step.
+        """The rate of the next step after ``progress``.
 
         Counted by epochs: a resumed run may have more photos an epoch than the one before.
         """
