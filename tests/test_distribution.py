@@ -78,5 +78,5 @@ def test_the_sdist_holds_what_the_tests_need_and_nothing_built(tmp_path: Path) -
         "README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md",
         "PKG-INFO", ".gitignore",
     }  # fmt: skip
-    assert {"src", "tests", "docs", "CONTRIBUTING.md", "CITATION.cff"} <= tops
+    assert {"src", "tests", "docs", "examples", "CONTRIBUTING.md", "CITATION.cff"} <= tops
     assert not [name for name in names if "node_modules" in name or "__pycache__" in name]

@@ -13,6 +13,7 @@ from human_edge_detection.core.options import option_fields, parse
 
 DOCUMENTS = [
     *(ROOT / f"{name}.md" for name in ("ARCHITECTURE", "CONTRIBUTING", "README")),
+    ROOT / "examples" / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 SCRIPTS = {"main.py": "train", "validate.py": "validate", "test_pipeline.py": "check"}
