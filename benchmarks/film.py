@@ -249,9 +249,9 @@ def main() -> None:
                     score.add(frame, masks.binary(), numbers)
                     pictures.append(masks.overlay(frame.image))
                 print(f"{number} {name:14} {score.row()}", flush=True)
-                strips.append(np.hstack(pictures[10:14]))
+                strips.append(np.hstack(pictures[9::8][:4]))
             if arguments.pictures is not None:
-                save_image(arguments.pictures / f"clip_{number}.jpg", np.vstack(strips))
+                save_image(arguments.pictures / f"clip_{number}.png", np.vstack(strips))
 
 
 if __name__ == "__main__":

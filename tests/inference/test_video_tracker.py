@@ -62,6 +62,18 @@ def test_who_was_hidden_keeps_the_number_and_who_is_faint_needs_one(predictor: M
         np.testing.assert_allclose(masks.scores, np.float32(scores[:2]))
 
 
+def test_a_doubtful_second_box_steals_no_number(predictor: MaskPredictor):
+    pytest.importorskip("trackers")
+    boxes, image = walkers(8)
+    tracker = VideoTracker(predictor, fps=10)
+    for frame, people in enumerate(boxes):
+        second = people[:1] + np.float32([4, -2, 8, 2])  # as good as the first, or better
+        given = np.concatenate([people, second])
+        masks = tracker.segment(image, boxes_xyxy=given, scores=[0.8, 0.4, 0.6])
+        assert masks.track_ids == (1, 2), frame
+        np.testing.assert_array_equal(masks.boxes_xyxy, people)
+
+
 def test_the_detector_finds_the_people(predictor: MaskPredictor):
     pytest.importorskip("trackers")
     image, mask = draw_person((128, 128), (20, 20, 100, 110))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SAVE_KINDS", "MaskPredictor", "PredictOptions", "VideoTracker"]
 
-SAVE_KINDS = ("overlay", "coco", "labels", "cutouts", "polygons")
+SAVE_KINDS = ("overlay", "coco", "labels", "cutouts", "polygons", "label_studio")
 """The result formats that users choose from; ``writers.FORMATS`` holds them."""
 
 __getattr__, __dir__ = lazy_names(

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from human_edge_detection.core.boxes import check_boxes, check_ids, check_scores
+from human_edge_detection.core.boxes import box_iou, check_boxes, check_ids, check_scores
 from human_edge_detection.core.errors import InputError, check_number
 from human_edge_detection.core.images import PreparedImage, check_image
 from human_edge_detection.core.structures import FloatArray, ImageArray
@@ -22,13 +22,19 @@ from human_edge_detection.runtime.detector import DEFAULT_SCORE
 FAINT_SCORE = 0.1
 """Detections of lower scores continue nobody's track."""
 
+SURE_SCORE = 0.7
+"""From here on a detection begins a track also where it overlaps a surer one."""
+
+LEAST_OVERLAP = 0.2
+"""IoU from which a detection may be a surer one's second box, which would steal its number."""
+
 
 class VideoTracker:
     """One number and one steady mask per person, through the frames of one film in their order.
 
     ByteTrack, of the package ``trackers``, finds each person again by box and movement; a person
     who was hidden for less than a second keeps the number. Detections that are too faint for a new
-    person continue one who is known.
+    person, or may be the second box of a surer one, continue people who are known.
 
     Example::
 
@@ -47,7 +53,8 @@ class VideoTracker:
         Args:
             predictor: makes the masks; the tracker does not close it.
             fps: frames per second of what :meth:`segment` is given.
-            score: lowest score, 0…1, of a person who was not seen before.
+            score: lowest score, 0…1, of a person who was not seen before; 0.7 for one whose box
+                overlaps that of a surer one.
 
         Raises:
             InputError: the package ``trackers`` is missing, or a number cannot be used.
@@ -68,7 +75,7 @@ class VideoTracker:
     ) -> InstanceMasks:
         """The masks of the people in the next frame, by rising number, with ``track_ids``.
 
-        People fainter than ``score`` who continue nobody's track are left out.
+        Detections that neither begin nor continue a track are left out.
 
         Args:
             frame: uint8 [H, W, 3] RGB.
@@ -110,8 +117,9 @@ class _Tracks:
         check_number("fps", fps)
         if fps <= 0:
             raise InputError(f"fps must be over 0, but got {fps}")
+        self._score = score
         self._tracker: Any = ByteTrackTracker(
-            frame_rate=fps, track_activation_threshold=score, high_conf_det_threshold=score,
+            frame_rate=fps, track_activation_threshold=0.5, high_conf_det_threshold=0.5,
             minimum_consecutive_frames=1,
         )  # fmt: skip
         self._numbers: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
@@ -121,9 +129,9 @@ class _Tracks:
         """The number of the person in each box of the next frame, int64 [N]; 0 for none."""
         from supervision import Detections
 
-        rows = np.arange(len(boxes_xyxy))
+        rows, begins = np.arange(len(boxes_xyxy)), self._may_begin(boxes_xyxy, scores)
         found = self._tracker.update(
-            Detections(xyxy=boxes_xyxy, confidence=scores, data={"row": rows})
+            Detections(xyxy=boxes_xyxy, confidence=begins.astype(np.float32), data={"row": rows})
         )
         numbers = np.zeros(len(boxes_xyxy), np.int64)
         by_id = {track.tracker_id: track for track in self._tracker.tracks}
@@ -137,6 +145,12 @@ class _Tracks:
                 row = int(np.where(numbers == 0, distance, np.inf).argmin())
                 numbers[row] = self._number(track)
         return numbers
+
+    def _may_begin(self, boxes_xyxy: FloatArray, scores: FloatArray) -> NDArray[np.bool_]:
+        """Whether each detection may begin a track; the others are ByteTrack's faint ones."""
+        surer = scores[None] > scores[:, None]
+        overlaps = ((box_iou(boxes_xyxy, boxes_xyxy) >= LEAST_OVERLAP) & surer).any(axis=1)
+        return (scores >= self._score) & ((scores >= SURE_SCORE) | ~overlaps)
 
     def _number(self, track: Any) -> int:
         if track not in self._numbers:

@@ -23,6 +23,8 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import replacing, write_atomically
 from human_edge_detection.core.images import save_image
 from human_edge_detection.core.structures import ImageArray
+from human_edge_detection.inference.label_studio import task_of
+from human_edge_detection.inference.movie import open_movie
 from human_edge_detection.inference.sources import Frame
 from human_edge_detection.masks.instance_masks import InstanceMasks
 
@@ -170,52 +172,10 @@ def _overlay_film(output: Output, name: str, fps: float) -> Iterator[AddPicture]
             even = cv2.copyMakeBorder(shown, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
             if not write:
                 size_wh = (even.shape[1], even.shape[0])
-                write.append(stack.enter_context(_movie(path, fps, size_wh)))
+                write.append(stack.enter_context(open_movie(path, fps, size_wh)))
             write[0](np.asarray(even, np.uint8))
 
         yield add
-
-
-@contextmanager
-def _movie(
-    path: Path, fps: float, size_wh: tuple[int, int]
-) -> Iterator[Callable[[ImageArray], None]]:
-    """The function that adds a frame uint8 [H, W, 3] RGB of even sides to an MP4 file.
-
-    Raises:
-        InputError: if it cannot be written whole. OpenCV reports no full disk, so it is read again.
-    """
-    with replacing(path) as unfinished:
-        movie = cv2.VideoWriter(str(unfinished), cv2.VideoWriter.fourcc(*"mp4v"), fps, size_wh)
-        if not movie.isOpened():
-            raise InputError(f"{path} cannot be written as a video of {size_wh[0]}x{size_wh[1]}")
-        count = 0
-
-        def write(frame: ImageArray) -> None:
-            nonlocal count
-            if frame.shape[1::-1] != size_wh:
-                raise InputError(f"{path}: frame {count} is of another size than the first")
-            movie.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-            count += 1
-
-        try:
-            yield write
-        finally:
-            movie.release()
-        if not _holds_frames(unfinished, count):
-            raise InputError(f"{path} cannot be written whole: is the disk full?")
-
-
-def _holds_frames(path: Path, count: int) -> bool:
-    """Whether a video has ``count`` frames, of which the last can be decoded."""
-    capture = cv2.VideoCapture(str(path))
-    try:
-        if not capture.isOpened() or int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) != count:
-            return False
-        capture.set(cv2.CAP_PROP_POS_FRAMES, count - 1)
-        return bool(capture.grab())
-    finally:
-        capture.release()
 
 
 def _coco_results(output: Output, picture: Picture) -> Results:
@@ -287,11 +247,20 @@ def _write_polygons(output: Output, picture: Picture) -> None:
     write_atomically(path, json.dumps(content).encode())
 
 
+def _write_label_studio(output: Output, picture: Picture) -> None:
+    if picture.file_name is None:
+        raise InputError("--save label_studio is for photos: a video's frames are no files")
+    task = task_of(picture.masks, picture.file_name, output.threshold)
+    path = _path(output, "label_studio", picture.name, ".json")
+    write_atomically(path, json.dumps(task).encode())
+
+
 FORMATS = {
     "overlay": Format(_write_overlay, _overlay_film),
     "coco": Format(_coco_results, _coco_film, in_predictions=True),
     "labels": Format(_write_labels),
     "cutouts": Format(_write_cutouts),
     "polygons": Format(_write_polygons),
+    "label_studio": Format(_write_label_studio),
 }
 """Value of ``--save`` → how it is written."""

@@ -1,0 +1,1 @@
+"""What other tools load: functions by their interfaces, results in their files."""
