@@ -17,7 +17,7 @@ DOCUMENTS = [
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 SCRIPTS = {"main.py": "train", "validate.py": "validate", "test_pipeline.py": "check"}
-OTHERS = {"pip", "uv", "uvx", "find", "tensorboard", "curl", "podman"}
+OTHERS = {"pip", "uv", "uvx", "find", "tensorboard", "curl", "podman", "cvat-cli"}
 FOREIGN_FLAGS = {
     "no-dev", "group", "no-install-package", "no-sync", "nproc_per_node", "logdir", "help", "cases",
     "strict",

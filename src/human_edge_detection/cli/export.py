@@ -36,6 +36,11 @@ class ExportOptions:
     image_size: tuple[int, int] | None = option(
         None, "height and width of the network's input (default: as trained)"
     )
+    one_input: bool = option(
+        False,
+        "a head with a trunk for small people takes all people by one input, for engines that "
+        "refuse inputs without rows; each person costs both trunks",
+    )
     web: Path | None = option(
         None,
         f"with '{BUILTIN}', folder of a static page that cuts people out in the browser; "
@@ -47,8 +52,8 @@ class ExportOptions:
         if self.web:
             if str(self.checkpoint) != BUILTIN:
                 raise InputError(f"--web {self.web} takes the model that ships: export {BUILTIN}")
-            for name in ("output", "output_dir", "onnx_model", "image_size"):
-                if getattr(self, name) is not None:
+            for name in ("output", "output_dir", "onnx_model", "image_size", "one_input"):
+                if getattr(self, name) not in (None, False):
                     raise InputError(f"--{name} does not go with --web {self.web}: leave it out")
             return
         if self.output and self.output_dir:
@@ -71,6 +76,7 @@ def run_export(options: ExportOptions) -> int:
         print(f"  python -m http.server --directory {options.web} 8000")
         return 0
     from human_edge_detection.export.head import export_end_to_end, export_head, report
+    from human_edge_detection.export.one_input import with_one_input
     from human_edge_detection.export.person_model import export_pair
     from human_edge_detection.modeling.weights import read_trained
 
@@ -86,14 +92,16 @@ def run_export(options: ExportOptions) -> int:
                     f"--{name} does not go with {trained.path}, whose extractor was trained "
                     f"along: it becomes {EXTRACTOR_NAME} and {HEAD_NAME} in --output_dir"
                 )
-        export_pair(trained, folder)
+        export_pair(trained, folder, options.one_input)
         return 0
     output = options.output or folder / f"{checkpoint.stem}.onnx"
-    head = trained.model()["head"]
+    head, spec = trained.model()["head"], trained.spec
+    if options.one_input:
+        head, spec = with_one_input(head, spec)
     if options.onnx_model is None:
-        report(output, export_head(head, trained.spec, output))
+        report(output, export_head(head, spec, output))
     else:
-        report(output, export_end_to_end(head, trained.spec, options.onnx_model, output))
+        report(output, export_end_to_end(head, spec, options.onnx_model, output))
     return 0
 
 

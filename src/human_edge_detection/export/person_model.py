@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from human_edge_detection.core.files import write_atomically
 from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.export.head import ParityCheck, export_head, report
+from human_edge_detection.export.one_input import with_one_input
 from human_edge_detection.export.torch_to_onnx import (
     OPSET,
     network_errors,
@@ -27,13 +28,14 @@ from human_edge_detection.runtime.onnx_graph import short_hash
 
 
 def export_person_model(
-    model: nn.ModuleDict, spec: ModelSpec, folder: Path
+    model: nn.ModuleDict, spec: ModelSpec, folder: Path, one_input: bool = False
 ) -> tuple[dict[str, float], list[ParityCheck]]:
     """Write both files into a folder; return the extractor's errors and the head's comparisons.
 
     The extractor reads ``images`` float32 [B, 3, H, W] RGB 0-1 of ``spec.image_size`` and gives
     the maps of ``spec.layers`` and, with a detector, ``boxes`` [B, A, 4] xyxy in input pixels and
-    ``scores`` [B, A], with nothing suppressed.
+    ``scores`` [B, A], with nothing suppressed. With ``one_input`` the head takes all people by one
+    input, as of :mod:`one_input`.
 
     Raises:
         InputError: if a file cannot be written.
@@ -45,13 +47,20 @@ def export_person_model(
     errors = network_errors(extractor, data, extractor.names, spec.image_size)
     refuse_errors(max(errors.values()), folder / EXTRACTOR_NAME)
     write_atomically(folder / EXTRACTOR_NAME, data)
-    known = replace(spec, extractor_sha=short_hash(data))
-    return errors, export_head(model["head"], known, folder / HEAD_NAME)
+    head, known = model["head"], replace(spec, extractor_sha=short_hash(data))
+    if one_input:
+        head, known = with_one_input(head, known)
+    return errors, export_head(head, known, folder / HEAD_NAME)
 
 
-def export_pair(trained: TrainedWeights, folder: Path) -> tuple[Path, Path]:
-    """Write a person model's two files and print the comparisons; return head and extractor."""
-    errors, checks = export_person_model(trained.model(), trained.spec, folder)
+def export_pair(
+    trained: TrainedWeights, folder: Path, one_input: bool = False
+) -> tuple[Path, Path]:
+    """Write a person model's two files and print the comparisons; return head and extractor.
+
+    ``one_input`` is of :mod:`one_input`: the head takes all people by one input.
+    """
+    errors, checks = export_person_model(trained.model(), trained.spec, folder, one_input)
     head, extractor = folder / HEAD_NAME, folder / EXTRACTOR_NAME
     report_extractor(extractor, errors)
     report(head, checks)
