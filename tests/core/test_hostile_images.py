@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.errors import InputError, TooManyPixels
 from human_edge_detection.core.images import encode_image, read_image, read_size
 
 EPS = (
@@ -81,6 +81,14 @@ def test_the_limit_is_the_callers(read: object) -> None:
         read(data, max_pixels=199)  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("read", READERS)
+def test_a_side_is_bounded_too(read: object) -> None:
+    assert read(saved("PNG", (65_500, 1))) is not None  # type: ignore[operator]
+    for size in ((65_501, 1), (1, 65_501)):
+        with pytest.raises(TooManyPixels, match=f"{size[0]}x{size[1]} pixels, more than 65500 on"):
+            read(saved("PNG", size), max_pixels=10**9)  # type: ignore[operator]
+
+
 def test_a_raised_limit_is_above_pillows_own(monkeypatch: pytest.MonkeyPatch) -> None:
     data = saved("PNG", (50, 50))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
@@ -113,11 +121,12 @@ def test_the_header_says_the_size_that_the_pixels_have(kind: str, orientation: i
 
 
 def test_a_picture_too_long_for_its_format_is_refused() -> None:
-    wide = np.zeros((1, 65_536), np.uint8)
+    wide = np.zeros((1, 65_501), np.uint8)
     for suffix in (".jpg", ".webp"):
-        with pytest.raises(InputError, match=r"pixels a side, not 65536x1: use \.png"):
+        with pytest.raises(InputError, match=r"pixels a side, not 65501x1: use \.png"):
             encode_image(wide, suffix)
     assert len(encode_image(wide, ".png")) > 0
+    assert read_size(encode_image(wide[:, :65_500], ".jpg")) == (1, 65_500)
 
 
 def test_each_cut_of_a_photo_is_an_error_or_a_picture() -> None:

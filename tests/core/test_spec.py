@@ -127,7 +127,8 @@ def test_a_spec_that_is_no_mapping_is_refused(values: Any) -> None:
         {"mask_size": "55"}, {"mask_size": "1e9"}, {"mask_size": "0"}, {"mask_size": "2000000"},
         {"small_side": "NaN"}, {"small_side": '"9"'}, {"small_side": "-Infinity"},
         {"roi_padding": "NaN"}, {"roi_padding": "wide"}, {"strides": "[4.0]"},
-        {"strides": "[1e400, 8]"}, {"image_size": "[0, 0]"}, {"image_size": "[" * 100_000},
+        {"strides": "[1e400, 8]"}, {"image_size": "[0, 0]"},
+        {"image_size": "[4097, 4096]"}, {"image_size": "[" * 100_000},
         {"channels": "{}"}, {"geometry": "stretch"}, {"layers": "[[1]]"},
     ],
 )  # fmt: skip

@@ -117,3 +117,28 @@ def test_a_run_killed_and_then_stopped_ends_where_the_straight_one_did(
     wanted = load_checkpoint(tmp_path / "straight" / "checkpoints" / "last.pth")
     for name in ("weights", "ema", "ema_step", "optimizer", "progress"):
         assert same(ended[name], wanted[name]), name
+
+
+LIES: dict[str, Any] = {
+    "progress": [None, 5, {}, {"epoch": 1}, "all numbers text"], "optimizer": [None, {}, []],
+    "weights": [None, {}, {"head.x": 5}], "ema": [5, {}, {"head.x": 5}], "torch_rng": [None, "x"],
+    "spec": [None, {}], "ema_step": [None],
+}  # fmt: skip
+
+
+def test_a_checkpoint_that_lies_is_refused_in_one_line(
+    tmp_path: Path, no_handover: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [*write_inputs(tmp_path, 2), "--ema", "0.9", *outputs(tmp_path / "run")]
+    assert train_main([*flags, "--epochs", "1"]) == 0
+    last = tmp_path / "run" / "checkpoints" / "last.pth"
+    sound = load_checkpoint(last)
+    for key, value in [(key, value) for key, values in LIES.items() for value in values]:
+        if value == "all numbers text":
+            value = dict.fromkeys(sound["progress"], "1")
+        torch.save({**sound, key: value}, last)
+        capsys.readouterr()
+        more = ["--resume_epochs", "1"] if key == "progress" else ["--epochs", "2"]
+        assert train_main([*flags, *more, "--resume", str(last)]) == 2, (key, value)
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert error.startswith("error: ") and "last.pth" in error and len(error) < 600, error

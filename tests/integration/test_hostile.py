@@ -202,6 +202,23 @@ def test_a_faulty_photo_is_named_by_its_id_and_skipped(
         assert "ann.json: 4 of 20 photos are faulty" in refusal(capsys, name, ann)
 
 
+def test_a_file_name_may_lie_in_folders_below(tmp_path: Path) -> None:
+    """COCO's own names have none, many other sets' have; one that leaves the folder is no name."""
+    annotations = content(12)
+    (tmp_path / "train/day 1").mkdir(parents=True)
+    for image in annotations["images"]:
+        image["file_name"] = f"./train/day 1/{image['file_name']}"
+        Image.new("RGB", (SIZE[1], SIZE[0])).save(tmp_path / image["file_name"])
+    annotations["images"][3]["file_name"] = str(tmp_path / "train/day 1/3.png")
+    ann = written(tmp_path / "ann.json", annotations)
+    photos, faults = load_photos(ann, tmp_path)
+    assert len(photos) == 11 and all(photo.file.exists() for photo in photos)
+    (fault,) = faults
+    assert fault.text.endswith("write it relative to that folder")
+    stored, _ = load_photos(ann, PhotoStore([tmp_path]))
+    assert [photo.file.read()[:4] for photo in stored] == [b"\x89PNG"] * 11
+
+
 @pytest.mark.parametrize(
     ("change", "kind"),
     [

@@ -6,11 +6,7 @@ import io
 import json
 import os
 import random
-import signal
-import subprocess
-import sys
 import tarfile
-import time
 import zipfile
 from pathlib import Path
 
@@ -24,7 +20,6 @@ from PIL import Image
 from analytic_model import draw_person, write_constant_detector, write_extractor, write_head
 from human_edge_detection.cli import main
 from human_edge_detection.inference import resume_log, writers
-from tiny_command import ENVIRONMENT
 
 BOX = [10, 10, 40, 50]
 
@@ -363,38 +358,6 @@ def test_one_run_for_an_output(models, place, capsys):
     partial.touch()
     assert found(models, "p.png") == 0
     assert not partial.exists() and not Path("o/out", resume_log.LOCK_NAME).exists()
-
-
-def results() -> dict[str, bytes]:
-    """All files of the output but the log, whose lines come in the order of the threads."""
-    paths = [path for path in Path("o/out").rglob("*") if path.is_file()]
-    return {str(path): path.read_bytes() for path in paths if path.name != resume_log.LOG_NAME}
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_a_killed_run_ends_like_one_that_was_not(models, place, seed):
-    damaged_photos(Path("in"), 60, 1000)
-    kinds = ("--save", "overlay,coco,labels,cutouts,polygons")
-    detector = ("--detector", models / "detector.onnx")
-    words = arguments(models, "in", *kinds, *detector)
-    assert main(words) == 0
-    straight = results()
-    rng = random.Random(seed)
-    Path("o").rename("straight")
-    command = [sys.executable, "-m", "human_edge_detection", *words]
-    code = subprocess.DEVNULL
-    for kind in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
-        run = subprocess.Popen(command, env=ENVIRONMENT, stdout=code, stderr=code)
-        end = time.monotonic() + 20
-        wanted = rng.randrange(1, 55)
-        while run.poll() is None and time.monotonic() < end:
-            if len(list(Path("o/out/overlay").glob("p*.jpg"))) >= wanted:
-                run.send_signal(kind)
-                break
-            time.sleep(0.002)
-        run.wait(20)
-    assert main(words) == 0
-    assert results() == straight
 
 
 def lying_detector(path: Path, kind: int, shape: list[object], body: str = "Identity") -> None:

@@ -64,6 +64,8 @@ def test_a_person_model_works_at_multiples_of_32(checkpoint: Path) -> None:
     assert trained.at_size((32, 128)).spec.image_size == (32, 128)
     with pytest.raises(InputError, match="image_size 100 96 does not fit .* multiples of 32"):
         trained.at_size((100, 96))
+    with pytest.raises(InputError, match="image_size .3200, 6400. is too large for a model"):
+        trained.at_size((3200, 6400))
 
 
 def test_unusable_weights_files_are_told_apart(tmp_path: Path) -> None:

@@ -44,6 +44,16 @@ def test_what_is_logged_is_read(tmp_path: Path) -> None:
         assert read_curves(log.csv_path) == wanted
 
 
+def test_a_run_that_goes_on_drops_what_was_written_after_its_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text(ROWS + "val,2,miou,0.3\nval,2,iou")  # a full disk cut the last line off
+    with TrainLog(tmp_path) as log:
+        log.forget_after({"train": 2, "val": 1})
+        assert path.read_text() == ROWS
+        log.forget_after({"train": 1, "val": 1})
+        assert path.read_text() == "".join(ROWS.splitlines(keepends=True)[:3])
+
+
 def test_losses_of_both_sets_share_a_chart_and_the_rate_has_its_own() -> None:
     one, two = {1: 1.0}, {1: 2.0}
     curves = {"train/total": one, "train/ce": one, "train/lr": one, "val/loss": two,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_PIXELS",
+    "MAX_SIDE",
     "AxisTransform",
     "Detections",
     "InputError",
@@ -32,6 +33,9 @@ __all__ = [
 
 MAX_PIXELS = 80_000_000
 """Pixels of the largest photo that is decoded by default: 2 GiB with all working copies."""
+
+MAX_SIDE = 65_500
+"""Longest side in pixels of a photo: what a JPEG file can hold, and so an overlay."""
 
 
 def usable_cpus() -> int:

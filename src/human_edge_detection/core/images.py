@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
-from human_edge_detection.core import MAX_PIXELS
+from human_edge_detection.core import MAX_PIXELS, MAX_SIDE
 from human_edge_detection.core.errors import InputError, TooManyPixels
 from human_edge_detection.core.files import check_regular, write_atomically
 from human_edge_detection.core.geometry import PAD_VALUE, AxisTransform, letterbox
@@ -35,16 +35,12 @@ _DECODE_ERRORS = (
 """Exceptions of Pillow's decoders on damaged files."""
 
 _UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
 _WRITTEN = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
-_MAX_SIDE = {"JPEG": 65_535, "WEBP": 16_383}
+_LONGEST = {"JPEG": MAX_SIDE, "WEBP": 16_383}
 """Longest side in pixels that each format can hold; PNG's limit is beyond any memory."""
 
 _pillow_limit = threading.Lock()
@@ -71,7 +67,7 @@ def read_image(file: Path | str | bytes | ImageFile, *, max_pixels: int = MAX_PI
 
     Raises:
         InputError: if the file is missing, is not a regular file, is no image of these kinds, has
-            too many pixels (``TooManyPixels``), or ends too early.
+            too many pixels or a side of more than 65,500 (``TooManyPixels``), or ends too early.
     """
     with _opened(file, max_pixels) as image:
         image.load()
@@ -102,18 +98,21 @@ def read_size(
 
 @contextlib.contextmanager
 def _opened(file: Path | str | bytes | ImageFile, max_pixels: int) -> Iterator[Image.Image]:
-    """The picture with its header read and its number of pixels checked.
+    """The picture with its header read and its size checked.
 
     Whatever Pillow raises, here or in the block, becomes an ``InputError`` that names the file.
     """
     try:
         with _header(file, max_pixels) as image:
             width, height = image.size
+            facts = f"{_name(file)} has {width}x{height} pixels, more than"
             if width * height > max_pixels:
                 raise TooManyPixels(
-                    f"{_name(file)} has {width}x{height} pixels, more than max_pixels "
-                    f"{max_pixels}: scale it down, or raise the limit if you trust it"
+                    f"{facts} max_pixels {max_pixels}: scale it down, or raise the limit if you "
+                    "trust it"
                 )
+            if max(width, height) > MAX_SIDE:
+                raise TooManyPixels(f"{facts} {MAX_SIDE} on a side: scale it down, or cut it")
             yield image
     except InputError:
         raise
@@ -215,7 +214,7 @@ def encode_image(array: NDArray[np.generic], suffix: str) -> bytes:
         raise InputError(f"'{suffix}' files hold no transparency: use .png")
     if array.dtype == np.uint16 and kind != "PNG":
         raise InputError(f"'{suffix}' files hold no 16-bit values: use .png")
-    if max(array.shape[:2]) > (most := _MAX_SIDE.get(kind, 1 << 31)):
+    if max(array.shape[:2]) > (most := _LONGEST.get(kind, 1 << 31)):
         height, width = array.shape[:2]
         raise InputError(
             f"'{suffix}' files hold {most} pixels a side, not {width}x{height}: use .png"

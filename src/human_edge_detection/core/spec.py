@@ -18,8 +18,8 @@ END_TO_END_FORMAT = "human_edge_detection.end_to_end"
 SMALL_CELLS = 1.25
 """Largest side of a small ROI in cells of the finest map, for each of ``roi_size`` bins."""
 
-MAX_IMAGE_SIDE, MAX_ROI_SIZE, MAX_CHANNELS = 16384, 512, 1 << 16
-"""Bounds of what a file may ask for: beyond them its arrays would not fit into memory."""
+MAX_IMAGE_SIDE, MAX_IMAGE_PIXELS, MAX_ROI_SIZE, MAX_CHANNELS = 16384, 1 << 24, 512, 1 << 16
+"""Bounds of what a file may ask for: an image of 4096x4096 is 0.2 GB of floats."""
 MAX_PADDING = 10.0
 STRIDE_TOLERANCE = 0.01
 """Largest relative difference of two strides that count as equal.
@@ -131,7 +131,7 @@ class ModelSpec:
             shown = sorted(map(str, wrong))
             raise InputError(f"model {path} does not fit this version: {shown} differ")
         try:
-            return _checked(cls(**{name: _plain(value) for name, value in values.items()}))
+            return checked(cls(**{name: _plain(value) for name, value in values.items()}))
         except (ValueError, TypeError, OverflowError) as error:
             raise InputError(
                 f"model {path} has facts that cannot be used ({one_line(str(error), 200)}): the "
@@ -230,8 +230,8 @@ def _plain(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _checked(spec: Own) -> Own:
-    """The spec itself.
+def checked(spec: Own) -> Own:
+    """The spec itself, if a model can be like that.
 
     Raises:
         ValueError: if a fact is of the wrong kind or beyond its bounds.
@@ -243,7 +243,8 @@ def _checked(spec: Own) -> Own:
         "channels": _all_in(spec.channels, int, 1, MAX_CHANNELS),
         "strides": _all_in(spec.strides, float, 1e-3, MAX_IMAGE_SIDE),
         "image_size": _all_in(spec.image_size, int, 1, MAX_IMAGE_SIDE)
-        and len(spec.image_size) == 2,
+        and len(spec.image_size) == 2
+        and spec.image_size[0] * spec.image_size[1] <= MAX_IMAGE_PIXELS,
         "roi_size": _all_in([spec.roi_size], int, 1, MAX_ROI_SIZE),
         "roi_padding": _all_in([spec.roi_padding], float, 0, MAX_PADDING),
         "extractor_sha": isinstance(spec.extractor_sha, str),

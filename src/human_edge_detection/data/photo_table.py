@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from human_edge_detection.core import MAX_PIXELS
+from human_edge_detection.core import MAX_PIXELS, MAX_SIDE
 from human_edge_detection.core.errors import InputError, shown
 from human_edge_detection.core.files import plain_name
 from human_edge_detection.core.structures import FloatArray
@@ -26,8 +26,6 @@ from human_edge_detection.data.annotations import Person, Photo
 from human_edge_detection.data.photos import PhotoStore
 
 IntArray = NDArray[np.int64]
-MAX_SIDE = 100_000
-"""Longest side in pixels of a photo: what is computed per row or column has to fit into memory."""
 
 
 class PackedTexts:
@@ -119,7 +117,10 @@ def _name_fault(name: object) -> str:
             return ""
     except InputError:
         pass
-    return f"file_name {shown(name)} is not a name below the folder of the photos"
+    return (
+        f"file_name {shown(name)} is not a name below the folder of the photos: write it relative "
+        "to that folder"
+    )
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,15 @@ from human_edge_detection.export.torch_to_onnx import (
     TOLERANCE,
     largest_error,
     origin,
+    parsed,
     refuse_errors,
     serialized,
     torch_to_onnx,
     with_metadata,
 )
+from human_edge_detection.runtime.feature_extractor import choose_layers
 from human_edge_detection.runtime.head import head_feeds
-from human_edge_detection.runtime.onnx_graph import read_model, select_outputs
+from human_edge_detection.runtime.onnx_graph import ModelFile, read_model, select_outputs
 from human_edge_detection.runtime.sessions import ON_CPU, open_session
 
 
@@ -115,7 +117,8 @@ def export_end_to_end(
         InputError: if the extractor cannot be read or the file cannot be written.
         RuntimeError: if ONNX Runtime and torch differ; no file is left.
     """
-    first = onnx.load_model_from_string(select_outputs(read_model(extractor), spec.layers))
+    file = ModelFile.read(extractor)
+    first = parsed(select_outputs(file.data, choose_layers(file, spec.layers)), extractor)
     merged = merge(first, head_model(head, spec), spec)
     data = serialized(merged)
     checks = check_end_to_end(data, extractor, head, spec)

@@ -25,6 +25,7 @@ from human_edge_detection.core.spec import HEAD_FORMAT, ExportedSpec
 from human_edge_detection.core.structures import FloatArray, MaskClass
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.export.int8_graph import in_int8_forms
+from human_edge_detection.export.torch_to_onnx import parsed
 from human_edge_detection.inference.predictor import MaskPredictor
 from human_edge_detection.masks.probabilities import softmax
 from human_edge_detection.runtime.head import head_feeds
@@ -124,7 +125,7 @@ def read_float_head(path: Path) -> onnx.ModelProto:
     Raises:
         InputError: if the file is no exported head, or has been quantized already.
     """
-    model = onnx.load_model_from_string(read_model(path))
+    model = parsed(read_model(path), path)
     facts = {item.key: item.value for item in model.metadata_props}
     if facts.get("format") != HEAD_FORMAT:
         raise InputError(f"model {path} is not an exported head: pass checkpoints/best_model.onnx")

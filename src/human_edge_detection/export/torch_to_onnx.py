@@ -14,6 +14,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.runtime.onnx_graph import CHECKSUM, with_checksum
 from human_edge_detection.runtime.sessions import ON_CPU, open_session
@@ -65,6 +66,20 @@ def with_metadata(model: onnx.ModelProto, metadata: Mapping[str, str]) -> onnx.M
     onnx.helper.set_model_props(model, dict(metadata))
     onnx.checker.check_model(model)
     return model
+
+
+def parsed(data: bytes, path: Path) -> onnx.ModelProto:
+    """The model of a file's bytes.
+
+    Raises:
+        InputError: if they are none.
+    """
+    try:
+        return onnx.load_model_from_string(data)
+    except Exception as error:  # protobuf's decoder fails in many ways
+        raise InputError(
+            f"model {path} is not a whole ONNX file ({error}): download or export it again"
+        ) from error
 
 
 def serialized(model: onnx.ModelProto) -> bytes:

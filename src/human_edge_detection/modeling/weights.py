@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from human_edge_detection.core.errors import InputError, one_line
 from human_edge_detection.core.files import write_atomically
-from human_edge_detection.core.spec import ModelSpec
+from human_edge_detection.core.spec import ModelSpec, checked
 from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.modeling.person_network import MULTIPLE
 from human_edge_detection.modeling.person_networks import new_extractor
@@ -73,7 +74,10 @@ class TrainedWeights:
                 f"image_size {image_size[0]} {image_size[1]} does not fit {self.path}: "
                 f"use multiples of {MULTIPLE}"
             )
-        return replace(self, spec=replace(self.spec, image_size=image_size))
+        try:
+            return replace(self, spec=checked(replace(self.spec, image_size=image_size)))
+        except ValueError as error:
+            raise InputError(f"{error} is too large for a model: choose a smaller one") from error
 
     def model(self) -> nn.ModuleDict:
         """``head`` and, if it is inside, ``extractor``, in evaluation mode on the CPU.
@@ -153,12 +157,13 @@ def load_checkpoint(path: Path) -> Payload:
             _check_records(path)
         payload = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        code = re.search(r"GLOBAL ([\w.]+)", str(error))  # torch adds how to run it anyway
         raise InputError(
-            f"checkpoint {path} is refused: it holds more than tensors and plain values "
-            f"({str(error).splitlines()[0]}); use one written by main.py"
+            f"checkpoint {path} is refused: it holds more than tensors and plain values"
+            f"{f', it names the code {code[1]}' if code else ''}; use one written by main.py"
         ) from error
     except Exception as error:  # a damaged file makes the unpickler fail in any way
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0].split(".  (")[0]
         raise InputError(
             f"checkpoint {path} cannot be read ({reason}): it was cut short or is another kind "
             "of file; use an earlier checkpoint"

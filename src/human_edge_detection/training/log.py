@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch.utils.tensorboard import SummaryWriter
 
+from human_edge_detection.core.files import write_atomically
 from human_edge_detection.core.structures import ImageArray, MaskClass
 from human_edge_detection.evaluation.metrics import IntArray
 from human_edge_detection.modeling.losses import COSTS
@@ -67,6 +68,19 @@ class TrainLog(AbstractContextManager["TrainLog"]):
                 writer.writerow(["group", "epoch", "name", "value"])
             writer.writerows([group, epoch, name, f"{v:.6g}"] for name, v in values.items())
 
+    def forget_after(self, last: Mapping[str, int]) -> None:
+        """Drop the rows of ``metrics.csv`` that a run wrote after the checkpoint it goes on from.
+
+        Args:
+            last: of each group, the last epoch that the checkpoint has.
+        """
+        if self.writer is None or not self.csv_path.exists():
+            return
+        lines = self.csv_path.read_text().splitlines(keepends=True)
+        kept = [line for line in lines if _is_known(line, last)]
+        if kept != lines:
+            write_atomically(self.csv_path, "".join(kept).encode())
+
     def __exit__(self, *error: object) -> None:
         """Close it."""
         self.close()
@@ -75,6 +89,15 @@ class TrainLog(AbstractContextManager["TrainLog"]):
         """Write what is still buffered."""
         if self.writer is not None:
             self.writer.close()
+
+
+def _is_known(line: str, last: Mapping[str, int]) -> bool:
+    """Whether a line is whole and of no later epoch."""
+    group, _, rest = line.partition(",")
+    epoch = rest.partition(",")[0]
+    if not line.endswith("\n") or line.count(",") != 3:
+        return False
+    return group not in last or (epoch.isdigit() and int(epoch) <= last[group])
 
 
 def read_curves(csv_path: Path) -> dict[str, Curve]:

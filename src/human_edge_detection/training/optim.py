@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -105,6 +105,18 @@ class MovingAverage:
         self.decay = decay
         self.step = 0
         self.weights = {k: v.detach().clone() for k, v in model.state_dict().items()}
+
+    def restore(self, weights: Mapping[str, Tensor], step: int) -> None:
+        """Go on from the averages of a checkpoint.
+
+        Raises:
+            ValueError: if they are of another model.
+        """
+        own = self.weights
+        found = {name: value.to(own[name].device) for name, value in weights.items()}
+        if {k: v.shape for k, v in found.items()} != {k: v.shape for k, v in own.items()}:
+            raise ValueError("its moving averages are of another model")
+        self.weights, self.step = found, int(step)
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:

@@ -55,7 +55,10 @@ def lengthened(options: TrainOptions, payload: Payload, path: Path) -> TrainOpti
     if not options.start.resume_epochs:
         return options
     require(payload, path, "progress")
-    return changed(options, epochs=payload["progress"]["epoch"] + options.start.resume_epochs)
+    progress = payload["progress"]
+    if not isinstance(progress, dict) or type(progress.get("epoch")) is not int:
+        raise InputError(f"checkpoint {path} lacks the number of its epochs: use --epochs")
+    return changed(options, epochs=progress["epoch"] + options.start.resume_epochs)
 
 
 def as_trained(options: TrainOptions, spec: ModelSpec, path: Path) -> TrainOptions:

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.errors import InputError, one_line
 from human_edge_detection.core.options import at_most_cpus
 from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.core.structures import FloatArray
@@ -167,9 +167,12 @@ class Run:
         require(payload, path, "weights", "optimizer", "progress", "torch_rng", "ema", "options")
         try:
             self.trainer.restore(payload)
-        except (RuntimeError, ValueError) as error:
-            raise InputError(f"--resume {path} does not fit this run: {error}") from error
-        self.progress = Progress.restored(payload, self.loop.batch_size * self.processes.count)
+            self.progress = Progress.restored(payload, self.loop.batch_size * self.processes.count)
+        except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+            reason = f"{type(error).__name__} {error}"
+            raise InputError(
+                f"--resume {path} does not fit this run: {one_line(reason, 300)}"
+            ) from error
         if is_longer:
             self.progress.waited = 0
         if not self.folder.best.exists():  # the best model of another folder cannot be exported
@@ -187,6 +190,7 @@ class Run:
         self.folder.clear_leftovers()
         is_writer = self.processes.is_first
         with TrainLog(self.output.log_dir, is_writer) as log, stop_on_signals() as stop:
+            log.forget_after({"train": self.began, "val": self.progress.validated})
             while not self.processes.any(stop):
                 if self._is_due():
                     self._validate_epoch(log, stop)
@@ -265,8 +269,8 @@ class Run:
         best, photos = self.folder.best, self.validator.dataset.photos
         if not best.exists():
             raise InputError(
-                f"{best} is not there: no validation gave a {self.metric}; are there people with "
-                "masks in --val_ann?"
+                f"{best} is not there: no validation gave a {self.metric} (are there people with "
+                "masks in --val_ann?), or it could not be written (is the disk full?)"
             )
         weights = take_best(self.model, self.spec, best)
         evaluation = self.validator.scores(processes=ALONE)  # the others have left

@@ -13,7 +13,7 @@ import torch
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.options import option_values
-from human_edge_detection.core.spec import ModelSpec
+from human_edge_detection.core.spec import ModelSpec, checked
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.augment import Augmentation
 from human_edge_detection.data.dataset import PhotoDataset
@@ -26,7 +26,7 @@ from human_edge_detection.modeling.person_extractor import PersonExtractor
 from human_edge_detection.modeling.person_network import PersonNetwork
 from human_edge_detection.modeling.person_networks import is_published, network_of
 from human_edge_detection.modeling.rtm_extractor import RtmExtractor
-from human_edge_detection.modeling.weights import TrainedWeights, load_checkpoint
+from human_edge_detection.modeling.weights import TrainedWeights, load_checkpoint, require
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 from human_edge_detection.training.advice import low_rate, tiny_people
 from human_edge_detection.training.distributed import ALONE, Processes, joined_processes
@@ -77,6 +77,7 @@ def assemble(options: TrainOptions, processes: Processes, opened: ExitStack) -> 
     if payload is not None and resume is not None:
         if options.start.init_from:
             LOG.info("resuming %s: --init_from applied to the start of that run", resume)
+        require(payload, resume, "spec")
         options = lengthened(options, payload, resume)
         spec = ModelSpec.from_dict(payload["spec"], resume)
         options = as_trained(options, spec, resume)
@@ -229,8 +230,12 @@ def make_spec(
     source: YOLOv9FeatureExtractor | type[PersonNetwork],
     weights: Sequence[float],
 ) -> ModelSpec:
-    """The spec of a new model over the maps of ``source``, frozen or trained along."""
-    return ModelSpec(
+    """The spec of a new model over the maps of ``source``, frozen or trained along.
+
+    Raises:
+        InputError: if a number is beyond what files of models may hold.
+    """
+    spec = ModelSpec(
         head=options.head,
         layers=source.layers,
         channels=source.channels,
@@ -243,6 +248,10 @@ def make_spec(
         widths=options.head_widths,
         small_branch=options.small_branch,
     )
+    try:
+        return checked(spec)
+    except ValueError as error:
+        raise InputError(f"a model cannot have {error}: choose another value") from error
 
 
 def like_start(spec: ModelSpec, start: ModelSpec) -> ModelSpec:

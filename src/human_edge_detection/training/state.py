@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
+from human_edge_detection.core.errors import shown
+
 Costs = dict[str, Tensor]
 """The loss of a step as ``total``, and its terms, scalars."""
 SCORE_KEY = "best_miou"
@@ -42,8 +44,14 @@ class Progress:
         """The progress of a checkpoint, its batches counted in batches of ``photos_a_batch``.
 
         Photos that no whole number of such batches covers are trained on once more.
+
+        Raises:
+            ValueError: if a number is none; other exceptions if it is no progress at all.
         """
         values = dict(payload["progress"])
+        for name, value in values.items():
+            if type(value) is not int and not (name == SCORE_KEY and isinstance(value, float)):
+                raise ValueError(f"progress {name} is {shown(value)}")
         progress = cls(best_score=values.pop(SCORE_KEY), **values)
         before = payload.get("photos_a_batch", photos_a_batch)
         progress.batches = progress.batches * before // photos_a_batch

@@ -291,8 +291,7 @@ class Trainer:
         if state["ema"] is None:  # switched on by this run
             self.average = MovingAverage(self.model, self.optim.ema)
         else:
-            self.average.weights = {k: v.to(self.device) for k, v in state["ema"].items()}
-            self.average.step = state["ema_step"]
+            self.average.restore(state["ema"], state["ema_step"])
 
 
 def _in_groups(batches: Iterator[Batch], count: int) -> Iterator[list[Batch]]:
