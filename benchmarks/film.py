@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +141,7 @@ class Score:
         self._numbers: dict[int, int] = {}
         self._last: tuple[Shown, dict[int, NDArray[np.bool_]]] | None = None
 
-    def add(self, shown: Shown, masks: NDArray[np.bool_], numbers: list[int]) -> None:
+    def add(self, shown: Shown, masks: NDArray[np.bool_], numbers: Sequence[int]) -> None:
         """Compare a frame's masks with its people, and with the frame before."""
         people = len(shown.moves)
         rows, here = matches(masks, shown.owners, people), {}
@@ -182,18 +182,13 @@ class Score:
         return f"{self.switches:9d} {changed:11.2f} % {np.mean(self.iou):8.4f}"
 
 
-Way = Iterator[tuple[InstanceMasks, list[int]]]
-"""Each frame's masks and their people's numbers."""
-
-
-def by_place(shown: list[Shown], predictor: MaskPredictor) -> Way:
+def by_place(shown: list[Shown], predictor: MaskPredictor) -> Iterator[InstanceMasks]:
     """Masks of each frame alone, numbered by their place, as without `--track`."""
     for frame in shown:
-        masks = predictor.segment(frame.image)
-        yield masks, list(masks.numbers)
+        yield predictor.segment(frame.image)
 
 
-def frame_by_frame(shown: list[Shown], predictor: MaskPredictor) -> Way:
+def frame_by_frame(shown: list[Shown], predictor: MaskPredictor) -> Iterator[InstanceMasks]:
     """Masks of each frame alone; a person has the number of whoever was there a frame before."""
     count, before, numbers = 0, np.zeros((0, 4), np.float32), []
     for frame in shown:
@@ -208,15 +203,14 @@ def frame_by_frame(shown: list[Shown], predictor: MaskPredictor) -> Way:
                 count += 1
                 found[person] = count
         before, numbers = masks.boxes_xyxy, found
-        yield masks, found
+        yield replace(masks, track_ids=tuple(found))
 
 
-def with_tracks(shown: list[Shown], predictor: MaskPredictor) -> Way:
+def with_tracks(shown: list[Shown], predictor: MaskPredictor) -> Iterator[InstanceMasks]:
     """Masks and numbers of ``VideoTracker``."""
     tracker = VideoTracker(predictor, fps=25)
     for frame in shown:
-        masks = tracker.segment(frame.image)
-        yield masks, list(masks.track_ids)
+        yield tracker.segment(frame.image)
 
 
 WAYS = {"by place": by_place, "frame by frame": frame_by_frame, "--track": with_tracks}
@@ -245,8 +239,8 @@ def main() -> None:
             strips = []
             for name, way in WAYS.items():
                 score, pictures = Score(), []
-                for frame, (masks, numbers) in zip(shown, way(shown, predictor), strict=True):
-                    score.add(frame, masks.binary(), numbers)
+                for frame, masks in zip(shown, way(shown, predictor), strict=True):
+                    score.add(frame, masks.binary(), masks.numbers)
                     pictures.append(masks.overlay(frame.image))
                 print(f"{number} {name:14} {score.row()}", flush=True)
                 strips.append(np.hstack(pictures[9::8][:4]))

@@ -60,7 +60,8 @@ def test_the_metadata_names_what_was_tried(wheel: ZipFile) -> None:
     assert facts["Requires-Python"] == ">=3.10"
     versions = [text.rpartition(" :: ")[2] for text in facts.get_all("Classifier", [])]
     assert [text for text in versions if text.startswith("3.")] == ["3.10", "3.11", "3.12", "3.13"]
-    assert {"train", "serve", "supervision"} <= set(facts.get_all("Provides-Extra", []))
+    extras = set(facts.get_all("Provides-Extra", []))
+    assert {"train", "serve", "supervision", "track", "cvat"} <= extras
     assert f"version: {facts['Version']}\n" in (ROOT / "CITATION.cff").read_text("utf-8")
     bare = [text for text in facts.get_all("Requires-Dist", []) if "extra ==" not in text]
     assert len(bare) == 7 and not any("torch" in text for text in bare)
@@ -73,10 +74,11 @@ def test_the_sdist_holds_what_the_tests_need_and_nothing_built(tmp_path: Path) -
         names = [name.partition("/")[2] for name in archive.getnames()]
     tops = {name.split("/")[0] for name in names}
     assert tops <= {
-        "src", "tests", "docs", "examples", "release", "web", "main.py", "validate.py",
-        "test_pipeline.py", "pyproject.toml", "zensical.toml", "CITATION.cff", "LICENSE",
-        "README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md",
+        "src", "tests", "docs", "examples", "integrations", "release", "web", "main.py",
+        "validate.py", "test_pipeline.py", "pyproject.toml", "zensical.toml", "CITATION.cff",
+        "LICENSE", "README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md",
         "PKG-INFO", ".gitignore",
     }  # fmt: skip
-    assert {"src", "tests", "docs", "examples", "CONTRIBUTING.md", "CITATION.cff"} <= tops
+    assert {"src", "tests", "docs", "examples", "integrations", "CITATION.cff"} <= tops
+    assert "CONTRIBUTING.md" in tops
     assert not [name for name in names if "node_modules" in name or "__pycache__" in name]

@@ -62,6 +62,18 @@ def test_who_was_hidden_keeps_the_number_and_who_is_faint_needs_one(predictor: M
         np.testing.assert_allclose(masks.scores, np.float32(scores[:2]))
 
 
+def test_who_is_seen_once_leaves_the_others_alone(predictor: MaskPredictor):
+    pytest.importorskip("trackers")
+    boxes, image = walkers(4)
+    tracker = VideoTracker(predictor, fps=10)
+    seen = [slice(0, 2), slice(0, 1), slice(0, 1), slice(0, 2)]
+    found = [
+        tracker.segment(image, boxes_xyxy=people[rows]).track_ids
+        for people, rows in zip(boxes, seen, strict=True)
+    ]
+    assert found == [(1, 2), (1,), (1,), (1, 3)]
+
+
 def test_a_doubtful_second_box_steals_no_number(predictor: MaskPredictor):
     pytest.importorskip("trackers")
     boxes, image = walkers(8)

@@ -140,7 +140,7 @@ class _Tracks:
                 numbers[row] = self._number(by_id[tracker_id])
         # A person's first frame: ByteTrack gives an id with the second, and holds the box till then
         for track in self._tracker.tracks:
-            if track.tracker_id < 0:
+            if track.tracker_id < 0 and track.time_since_update == 0:
                 distance = np.abs(boxes_xyxy - track.get_state_bbox()).max(axis=1)
                 row = int(np.where(numbers == 0, distance, np.inf).argmin())
                 numbers[row] = self._number(track)
