@@ -37,4 +37,4 @@ def main(photos: str, annotations: str, folder: str, *further: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main(*sys.argv[1:]) if len(sys.argv) > 3 else __doc__)

@@ -120,6 +120,15 @@ def test_train_on_own_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert len(json.loads(Path("mine/val.json").read_text())["images"]) == 1
 
 
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: str(path.stem))
+def test_a_script_without_arguments_tells_its_use(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [str(path)])
+    with pytest.raises(SystemExit, match=r": [A-Z]+ [A-Z]+"):
+        runpy.run_path(str(path), run_name="__main__")
+
+
 def test_the_page_names_every_script() -> None:
     text = (EXAMPLES / "README.md").read_text("utf-8")
     scripts = {path.name for path in EXAMPLES.glob("*.py")}
