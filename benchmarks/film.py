@@ -243,7 +243,7 @@ def main() -> None:
                     score.add(frame, masks.binary(), masks.numbers)
                     pictures.append(masks.overlay(frame.image))
                 print(f"{number} {name:14} {score.row()}", flush=True)
-                strips.append(np.hstack(pictures[9::8][:4]))
+                strips.append(np.hstack(pictures[:: max(1, len(pictures) // 4)][:4]))
             if arguments.pictures is not None:
                 save_image(arguments.pictures / f"clip_{number}.png", np.vstack(strips))
 
