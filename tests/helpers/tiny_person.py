@@ -9,15 +9,12 @@ from torch import nn
 
 from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.modeling.heads import build_head
-from human_edge_detection.modeling.person_extractor import (
-    CHANNELS,
-    LAYERS,
-    STRIDES,
-    PersonExtractor,
-)
+from human_edge_detection.modeling.person_extractor import PersonExtractor
 from human_edge_detection.training.checkpoints import save_checkpoint
 
-SPEC = ModelSpec("lite", LAYERS, CHANNELS, STRIDES, image_size=(96, 64))
+SPEC = ModelSpec(
+    "lite", PersonExtractor.layers, PersonExtractor.channels, PersonExtractor.strides, (96, 64)
+)
 
 
 def new_person_model(spec: ModelSpec = SPEC, *, with_detector: bool = True) -> nn.ModuleDict:

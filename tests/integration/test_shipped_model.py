@@ -97,7 +97,7 @@ def check_folder(folder: Path) -> None:
     assert trained.spec.image_size == facts.image_size
     images = np.random.default_rng(0).random((1, 3, *facts.image_size), np.float32)
     session = ort.InferenceSession(folder / EXTRACTOR_NAME, providers=["CPUExecutionProvider"])
-    found = session.run(["stride4", "stride8", "boxes", "scores"], {"images": images})
+    found = session.run([*facts.layers, "boxes", "scores"], {"images": images})
     with torch.no_grad():
         maps, people = trained.model()["extractor"](torch.from_numpy(images))
     for array, wanted in zip(found, (*maps, people.boxes, people.logits.sigmoid()), strict=True):
@@ -119,7 +119,7 @@ def test_the_files_that_ship_keep_their_promises() -> None:
 
 
 def test_the_licences_are_there_in_either_state() -> None:
-    assert "ML Illustrated" in (WEIGHTS_DIR / "NOTICE.md").read_text()
+    assert "RTMDet-nano" in (WEIGHTS_DIR / "NOTICE.md").read_text()
     text = (WEIGHTS_DIR / "LICENSE-APACHE-2.0.txt").read_text()
     assert "Version 2.0, January 2004" in text and "END OF TERMS AND CONDITIONS" in text
 

@@ -17,12 +17,11 @@ from human_edge_detection.core.images import save_image
 from human_edge_detection.core.options import changed
 from human_edge_detection.export.person_model import export_person_model
 from human_edge_detection.inference.predictor import MaskPredictor
-from human_edge_detection.modeling.person_extractor import (
-    LAYERS,
-    new_person_extractor,
-)
+from human_edge_detection.modeling.initial import new_model
+from human_edge_detection.modeling.person_extractor import PersonExtractor
+from human_edge_detection.modeling.weights import TrainedWeights, read_trained
 from human_edge_detection.runtime.head import HeadSession
-from human_edge_detection.runtime.model_files import EXTRACTOR_NAME, HEAD_NAME
+from human_edge_detection.runtime.model_files import EXTRACTOR_NAME, HEAD_NAME, shipped_weights
 from human_edge_detection.training.finish import predict_command
 from human_edge_detection.training.inputs import PhotoSets
 from human_edge_detection.training.optim import make_optimizer
@@ -39,29 +38,18 @@ def model() -> nn.ModuleDict:
     return new_person_model()
 
 
-@torch.no_grad()
-def test_maps_and_candidates_have_the_promised_shapes(model: nn.ModuleDict) -> None:
-    maps, found = model["extractor"](torch.rand(2, 3, 96, 64))
-    assert [tuple(m.shape) for m in maps] == [(2, 32, 24, 16), (2, 64, 12, 8)]
-    count = 12 * 8 + 6 * 4 + 3 * 2
-    assert found.boxes.shape == (2, count, 4)
-    assert found.logits.shape == (2, count)
-    assert (found.boxes[..., 2:] > found.boxes[..., :2]).all()
-    assert found.points[0].tolist() == [4, 4]
-    assert found.points[-1].tolist() == [48, 80]
+def test_a_fresh_head_stands_on_the_shipped_extractor() -> None:
+    model = new_model(SPEC, with_extractor=True, with_detector=False)
+    shipped = read_trained(shipped_weights()).weights
+    assert model["extractor"].detector is None
+    for name, value in model["extractor"].state_dict().items():
+        assert torch.equal(value, shipped[f"extractor.{name}"])
 
 
-@torch.no_grad()
-def test_untrained_detector_is_sure_of_nothing(model: nn.ModuleDict) -> None:
-    scores = model["extractor"](torch.rand(1, 3, 64, 64))[1].logits.sigmoid()
-    assert scores.max() < 0.1
-
-
-def test_imagenet_weights_fill_the_backbone() -> None:
-    extractor = new_person_extractor(with_detector=False)
-    assert extractor.detector is None
-    assert len(extractor.backbone.blocks) == 14
-    assert extractor.backbone.stem.norm.running_var.std() > 0
+def test_another_extractor_is_refused_with_a_way_out(model: nn.ModuleDict, tmp_path: Path) -> None:
+    spec = replace(SPEC, layers=("stride4", "stride8"), channels=(32, 64), strides=(4.0, 8.0))
+    with pytest.raises(InputError, match=r"old\.pth holds an extractor of maps stride4 stride8"):
+        TrainedWeights(tmp_path / "old.pth", spec, model.state_dict()).model()
 
 
 def test_exported_files_answer_batches_like_torch(
@@ -71,7 +59,7 @@ def test_exported_files_answer_batches_like_torch(
     images = np.random.default_rng(1).random((3, 3, 96, 64), np.float32)
     found = dict(
         zip(
-            ["stride4", "stride8", "boxes", "scores"],
+            [*PersonExtractor.layers, "boxes", "scores"],
             session.run(None, {"images": images}),
             strict=True,
         )
@@ -81,14 +69,14 @@ def test_exported_files_answer_batches_like_torch(
     np.testing.assert_allclose(found["stride4"], maps[0].numpy(), atol=1e-4)
     np.testing.assert_allclose(found["boxes"], candidates.boxes.numpy(), rtol=1e-4, atol=1e-2)
     facts = HeadSession(person_folder / HEAD_NAME).facts
-    assert facts.layers == LAYERS
+    assert facts.layers == PersonExtractor.layers
     assert facts.image_size == (96, 64)
 
 
 def test_a_sure_detector_is_not_taken_for_a_wrong_one(tmp_path: Path) -> None:
     trained = new_person_model()
-    for score in trained["extractor"].detector.score:
-        torch.nn.init.constant_(score.bias, -15.0)  # noise looks like nobody at all
+    for level in trained["extractor"].detector.levels:
+        torch.nn.init.constant_(level.score.bias, -15.0)  # noise looks like nobody at all
     errors, _ = export_person_model(trained, SPEC, tmp_path)
     assert errors["scores"] < 1e-6
 

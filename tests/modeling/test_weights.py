@@ -34,7 +34,7 @@ def test_a_checkpoint_brings_extractor_and_detector_back(checkpoint: Path) -> No
 
 def test_a_part_of_the_weights_is_refused(checkpoint: Path) -> None:
     trained = read_trained(checkpoint)
-    some = {k: v for k, v in trained.weights.items() if "pyramid" not in k}
+    some = {k: v for k, v in trained.weights.items() if "neck" not in k}
     with pytest.raises(InputError, match="another model"):
         replace(trained, weights=some).model()
 

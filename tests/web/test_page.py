@@ -50,7 +50,7 @@ def write_photos(folder: Path, crowd: np.ndarray, inside: tuple[float, float]) -
 @pytest.fixture(scope="module")
 def expected() -> tuple[np.ndarray, np.ndarray]:
     """A drawn crowd and Python's label map of it."""
-    crowd, _, _ = draw_crowd(21, (480, 640), 6)
+    crowd, _, _ = draw_crowd(12, (480, 640), 4)
     with MaskPredictor(device="cpu") as predictor:
         return crowd, predictor.segment(crowd).label_map()
 

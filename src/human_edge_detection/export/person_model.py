@@ -21,10 +21,12 @@ from human_edge_detection.export.torch_to_onnx import (
     serialized,
     torch_to_onnx,
 )
-from human_edge_detection.modeling.person_network import PersonNetwork
+from human_edge_detection.modeling.person_extractor import PersonExtractor
 from human_edge_detection.modeling.weights import TrainedWeights
 from human_edge_detection.runtime.model_files import EXTRACTOR_NAME, HEAD_NAME
 from human_edge_detection.runtime.onnx_graph import short_hash
+
+ORIGIN = "RTMDet-nano for people (OpenMMLab, Apache-2.0), trained further on people"
 
 
 def export_person_model(
@@ -42,10 +44,7 @@ def export_person_model(
         RuntimeError: if ONNX Runtime and torch differ.
     """
     model = model.cpu().eval()
-    extractor = _Named(model["extractor"]).eval()  # type: ignore[arg-type]
-    data = extractor_bytes(extractor, spec.image_size)
-    errors = network_errors(extractor, data, extractor.names, spec.image_size)
-    refuse_errors(max(errors.values()), folder / EXTRACTOR_NAME)
+    data, errors = checked_extractor(model["extractor"], spec.image_size, folder / EXTRACTOR_NAME)
     write_atomically(folder / EXTRACTOR_NAME, data)
     head, known = model["head"], replace(spec, extractor_sha=short_hash(data))
     if one_input:
@@ -70,7 +69,7 @@ def export_pair(
 class _Named(nn.Module):
     """The extractor with its outputs in the order of the file's names."""
 
-    def __init__(self, extractor: PersonNetwork) -> None:
+    def __init__(self, extractor: PersonExtractor) -> None:
         super().__init__()
         self.extractor = extractor
         detects = extractor.detector is not None
@@ -81,6 +80,21 @@ class _Named(nn.Module):
         if candidates is None:
             return tuple(maps)
         return (*maps, candidates.boxes, candidates.logits.sigmoid())
+
+
+def checked_extractor(
+    extractor: nn.Module, size_hw: tuple[int, int], path: Path
+) -> tuple[bytes, dict[str, float]]:
+    """A :class:`PersonExtractor` as the content of ``path``, and its errors against torch by name.
+
+    Raises:
+        RuntimeError: if ONNX Runtime and torch differ.
+    """
+    named = _Named(extractor).eval()  # type: ignore[arg-type]
+    data = extractor_bytes(named, size_hw)
+    errors = network_errors(named, data, named.names, size_hw)
+    refuse_errors(max(errors.values()), path)
+    return data, errors
 
 
 def extractor_bytes(extractor: _Named, size_hw: tuple[int, int]) -> bytes:
@@ -94,7 +108,7 @@ def extractor_bytes(extractor: _Named, size_hw: tuple[int, int]) -> bytes:
         {name: {0: "batch"} for name in names},
         {
             "format": "human_edge_detection.extractor",
-            "weights": extractor.extractor.origin,
+            "weights": ORIGIN,
             **origin(),
         },
     )

@@ -13,11 +13,17 @@ from human_edge_detection.core.options import BUILTIN
 from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.modeling.lite_head import LITE_WIDTHS
-from human_edge_detection.modeling.person_networks import begin, is_published, new_extractor
+from human_edge_detection.modeling.person_extractor import PersonExtractor
 from human_edge_detection.modeling.weights import TrainedWeights, load_weights, read_trained
 from human_edge_detection.runtime.model_files import shipped_weights
 
+PUBLISHED_SUFFIX = ".onnx"
 TRUNK, SMALL_TRUNK = "head.trunk.", "head.small."
+
+
+def is_published(init_from: str | None) -> bool:
+    """Whether ``init_from`` names a network published as ONNX, an extractor without a head."""
+    return init_from is not None and Path(init_from).suffix == PUBLISHED_SUFFIX
 
 
 def find_start(init_from: str | None) -> TrainedWeights | None:
@@ -43,23 +49,33 @@ def new_model(
 
     Args:
         spec: the head.
-        start: weights to start from; None for fresh ones over those trained elsewhere.
+        start: weights to start from; None for a fresh head over the shipped extractor.
         with_extractor: the extractor is trained along.
         with_detector: so is a detector on its pyramid.
-        init_from: where it names a published network, the extractor begins with that.
+        init_from: without a start, the published network that the extractor begins with instead.
 
     Raises:
-        InputError: if the weights are of another model, or ImageNet's are not installed.
+        InputError: if the weights are of another model.
     """
     model = nn.ModuleDict({"head": build_head(spec)})
     if with_extractor:
-        extractor = new_extractor(spec.layers, with_detector)
-        if start is None:
-            begin(extractor, init_from)
-        model["extractor"] = extractor
+        extractor = model["extractor"] = PersonExtractor(with_detector)
+        if start is None and init_from is not None:
+            extractor.begin_with(Path(init_from))
+        elif start is None:
+            _begin_as_shipped(extractor)
     if start is not None:
         fill(model, spec, start)
     return model
+
+
+def _begin_as_shipped(extractor: PersonExtractor) -> None:
+    """Fill the extractor with the shipped person model's weights."""
+    path = shipped_weights()
+    part = nn.ModuleDict({"extractor": extractor})
+    names = tuple(part.state_dict())
+    given = {name: value for name, value in read_trained(path).weights.items() if name in names}
+    load_weights(part, given, path)
 
 
 def fill(model: nn.ModuleDict, spec: ModelSpec, start: TrainedWeights) -> None:

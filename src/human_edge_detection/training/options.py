@@ -79,7 +79,7 @@ class ExtractorOptions:
         least=0,
     )
     train_extractor: bool = option(
-        False, f"train the small network of '--onnx_model {BUILTIN}' along with the head"
+        False, f"train the extractor of '--onnx_model {BUILTIN}' along with the head"
     )
     train_detector: bool = option(
         False,
@@ -103,7 +103,7 @@ class ExtractorOptions:
             return
         if self.onnx_model not in (None, BUILTIN):
             raise InputError(
-                f"--train_extractor trains the built-in network, but --onnx_model names "
+                f"--train_extractor trains the built-in extractor, but --onnx_model names "
                 f"{self.onnx_model}: use --onnx_model {BUILTIN}"
             )
         if self.cache_features or self.layers:
@@ -261,7 +261,7 @@ class StartOptions:
         None,
         "weights to start a new run from (.pth, .safetensors), without their optimizer and "
         f"epochs, '{BUILTIN}' for the model that ships, or with --train_extractor the ONNX file of "
-        "RTMDet-nano for people, whose network is then trained",
+        "RTMDet-nano for people, with which the extractor then begins",
     )
     resume: str | None = option(None, "checkpoint to resume, or 'auto' for the last one")
     resume_epochs: int = option(

@@ -12,7 +12,7 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.options import changed
 from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.modeling.lite_head import LITE_WIDTHS
-from human_edge_detection.modeling.person_networks import network_of
+from human_edge_detection.modeling.person_extractor import PersonExtractor
 from human_edge_detection.modeling.weights import Payload, require
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 from human_edge_detection.runtime.model_files import EXTRACTOR_NAME, HEAD_NAME
@@ -110,9 +110,9 @@ def check_extractor(spec: ModelSpec, extractor: YOLOv9FeatureExtractor | None, p
         InputError: naming what differs.
     """
     if extractor is None:
-        if network_of(spec.layers) is None:
+        if spec.layers != PersonExtractor.layers:
             raise InputError(
-                f"checkpoint {path} was trained on a frozen extractor: leave out --train_extractor"
+                f"checkpoint {path} was trained on another extractor: leave out --train_extractor"
             )
         return
     spec.check_fits(

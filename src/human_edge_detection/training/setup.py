@@ -23,9 +23,6 @@ from human_edge_detection.modeling.features import BoundFeatures, FeatureSource,
 from human_edge_detection.modeling.initial import find_start, new_model
 from human_edge_detection.modeling.losses import COSTS, RoiMaskLoss
 from human_edge_detection.modeling.person_extractor import PersonExtractor
-from human_edge_detection.modeling.person_network import PersonNetwork
-from human_edge_detection.modeling.person_networks import is_published, network_of
-from human_edge_detection.modeling.rtm_extractor import RtmExtractor
 from human_edge_detection.modeling.weights import TrainedWeights, load_checkpoint, require
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 from human_edge_detection.training.advice import low_rate, tiny_people
@@ -35,7 +32,6 @@ from human_edge_detection.training.inputs import PhotoSets, find_photos, repeat_
 from human_edge_detection.training.options import (
     AugmentOptions,
     ModelOptions,
-    StartOptions,
     TrainOptions,
 )
 from human_edge_detection.training.process import keep_freed_memory
@@ -95,8 +91,8 @@ def assemble(options: TrainOptions, processes: Processes, opened: ExitStack) -> 
     if payload is not None and resume is not None:
         check_extractor(spec, extractor, resume)
     else:
-        source = person_network(options.start, start) if extractor is None else extractor
-        spec = make_spec(options.model, source, class_weights(options, photos.train))
+        weights = class_weights(options, photos.train)
+        spec = make_spec(options.model, extractor or PersonExtractor, weights)
         if start is not None:
             spec = like_start(spec, start.spec)
     photos = PhotoSets(repeat_crowds(photos.train, options.data.repeat_crowds), photos.val)
@@ -137,7 +133,7 @@ def make_run(
         init_from=options.start.init_from,
     )  # fmt: skip
     for part in model.values():
-        if isinstance(part, PersonNetwork) and options.optim.backbone_lr == 0:
+        if isinstance(part, PersonExtractor) and options.optim.backbone_lr == 0:
             part.freeze()
     if extractor is None:
         features = val_features = trained_features(model["extractor"], device)
@@ -218,16 +214,9 @@ def class_weights(options: TrainOptions, photos: Sequence[Photo]) -> tuple[float
     return find_class_weights(options.data.data_stats, photos, options.model.roi_padding)
 
 
-def person_network(options: StartOptions, start: TrainedWeights | None) -> type[PersonNetwork]:
-    """The kind of extractor that a new run trains: that of ``--init_from``, else the first one."""
-    if is_published(options.init_from):
-        return RtmExtractor
-    return (start and network_of(start.spec.layers)) or PersonExtractor
-
-
 def make_spec(
     options: ModelOptions,
-    source: YOLOv9FeatureExtractor | type[PersonNetwork],
+    source: YOLOv9FeatureExtractor | type[PersonExtractor],
     weights: Sequence[float],
 ) -> ModelSpec:
     """The spec of a new model over the maps of ``source``, frozen or trained along.

@@ -15,9 +15,10 @@ from torch.utils.data import DataLoader
 
 from human_edge_detection.core.options import at_most_cpus
 from human_edge_detection.data.dataset import PhotoDataset, ReadablePhotos
+from human_edge_detection.modeling.detector_loss import detector_loss
 from human_edge_detection.modeling.features import Batch, FeatureSource, collate, network_images
 from human_edge_detection.modeling.losses import COSTS, RoiMaskLoss
-from human_edge_detection.modeling.person_network import Candidates
+from human_edge_detection.modeling.rtmdet import Candidates
 from human_edge_detection.training.advice import Stopwatch
 from human_edge_detection.training.amp import BadSteps, Precision
 from human_edge_detection.training.display import EpochDisplay, Pace
@@ -209,7 +210,7 @@ class Trainer:
         costs: Costs = dict(masks)
         if candidates is not None and self.detector_weight is not None:
             people = [sample.people for sample in batch.samples if sample.people is not None]
-            found = self.model["extractor"].detector_costs(candidates, people)
+            found = detector_loss(candidates, people)
             costs["total"] = masks["total"] + self.detector_weight * share * found.total
             costs |= {"box": share * found.box, "score": share * found.score}
         return costs

@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from human_edge_detection.modeling.cspnext import STAGE_CHANNELS, ConvSilu, CspLayer, Separable
-from human_edge_detection.modeling.person_network import (
-    DETECTOR_STRIDES,
-    Candidates,
-    grid_points,
-)
 
 PYRAMID_CHANNELS = STAGE_CHANNELS[1:]
+DETECTOR_STRIDES = (8, 16, 32)
 DETECTOR_WIDTH = 64
 DETECTOR_DEPTH = 2
+
+
+class Candidates(NamedTuple):
+    """A box at every point of the detector's grids.
+
+    Attributes:
+        boxes: float32 [B, A, 4] xyxy, input pixels.
+        logits: float32 [B, A]; their sigmoid is the score.
+        points: float32 [A, 2], x and y of each point, input pixels.
+        strides: float32 [A], distance between the points of the same grid.
+    """
+
+    boxes: Tensor
+    logits: Tensor
+    points: Tensor
+    strides: Tensor
+
+
+def grid_points(height: int, width: int, stride: int) -> Tensor:
+    """The cells' upper left corners float32 [height * width, 2], x and y in input pixels."""
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    return torch.stack([x, y], dim=2).reshape(-1, 2).float() * stride
 
 
 class PathPyramid(nn.Module):
@@ -90,9 +110,9 @@ class RtmDetector(nn.Module):
             self.stems, self.levels, maps, DETECTOR_STRIDES, strict=True
         ):
             answers.append(level(stem(x)))
-            corners = grid_points(int(x.shape[2]), int(x.shape[3]), stride) - stride / 2
-            points.append(corners.to(x.device))
-            strides.append(points[-1].new_full((len(corners),), float(stride)))
+            corners = grid_points(int(x.shape[2]), int(x.shape[3]), stride).to(x.device)
+            points.append(corners)
+            strides.append(corners.new_full((len(corners),), float(stride)))
         where, scale = torch.cat(points), torch.cat(strides)
         logits = torch.cat([answer[0] for answer in answers], dim=1)
         reach = torch.cat([answer[1] for answer in answers], dim=1) * scale[:, None]

@@ -19,12 +19,12 @@ from human_edge_detection.export.person_model import export_person_model
 from human_edge_detection.inference.predictor import MaskPredictor
 from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.modeling.initial import find_start, new_model
-from human_edge_detection.modeling.rtm_extractor import (
+from human_edge_detection.modeling.person_extractor import (
     DEVIATION_RGB,
     MEAN_RGB,
-    RtmExtractor,
+    PersonExtractor,
 )
-from human_edge_detection.modeling.rtm_weights import (
+from human_edge_detection.modeling.rtmdet_weights import (
     ConvWeights,
     fill_convolutions,
     read_convolutions,
@@ -35,14 +35,14 @@ from human_edge_detection.training.checkpoints import save_checkpoint
 from human_edge_detection.training.inputs import PhotoSets
 from human_edge_detection.training.optim import make_optimizer
 from human_edge_detection.training.options import TrainOptions
-from human_edge_detection.training.setup import make_run, person_network
+from human_edge_detection.training.setup import make_run
 from human_edge_detection.training.state import Means
 from tiny_run import AMOUNT, write_photos
 
 torch.set_num_threads(1)
 
 SPEC = ModelSpec(
-    "lite", RtmExtractor.layers, RtmExtractor.channels, RtmExtractor.strides, (96, 64),
+    "lite", PersonExtractor.layers, PersonExtractor.channels, PersonExtractor.strides, (96, 64),
     small_branch=True,
 )  # fmt: skip
 MAPS = ("onnx::Conv_752", "onnx::Conv_811", "onnx::Conv_1001", "onnx::Conv_1039", "onnx::Conv_1077")
@@ -60,7 +60,7 @@ def published(shared_dir: Path) -> Path:
 @pytest.fixture(scope="module")
 def model() -> nn.ModuleDict:
     torch.manual_seed(0)
-    return nn.ModuleDict({"head": build_head(SPEC), "extractor": RtmExtractor()}).eval()
+    return nn.ModuleDict({"head": build_head(SPEC), "extractor": PersonExtractor()}).eval()
 
 
 @pytest.mark.parametrize("shape", [(2, 64, 96), (1, 320, 416), (1, 192, 32)])
@@ -72,7 +72,7 @@ def test_maps_scores_and_boxes_are_those_of_the_published_file(
     del file.graph.output[:]
     names = [*MAPS, LOGITS, BOXES]
     file.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
-    extractor = RtmExtractor().eval()
+    extractor = PersonExtractor().eval()
     extractor.begin_with(published)
     images = np.random.default_rng(0).random((shape[0], 3, *shape[1:]), np.float32)
     plain = (255 * images.transpose(0, 2, 3, 1) - MEAN_RGB) / DEVIATION_RGB
@@ -109,7 +109,7 @@ def test_another_network_is_refused_by_what_it_has(tmp_path: Path, person_folder
     with pytest.raises(InputError, match="not a whole ONNX file"):
         read_convolutions(tmp_path / "cut.onnx")
     with pytest.raises(InputError, match=r"norms folded|convolutions instead of"):
-        RtmExtractor().begin_with(person_folder / "person_extractor.onnx")
+        PersonExtractor().begin_with(person_folder / "person_extractor.onnx")
     given = ConvWeights(torch.zeros(8, 3, 3, 3), torch.zeros(8))
     with pytest.raises(InputError, match=r"convolution 0 has the shape \[8, 3, 3, 3\]"):
         fill_convolutions([nn.Conv2d(3, 4, 3)], [given], tmp_path)
@@ -120,7 +120,6 @@ def test_a_run_begins_with_the_published_file(published: Path) -> None:
         TrainOptions(), train_extractor=True, train_detector=True, init_from=str(published)
     )
     assert find_start(options.start.init_from) is None
-    assert person_network(options.start, None) is RtmExtractor
     model = new_model(SPEC, with_extractor=True, with_detector=True, init_from=str(published))
     first = read_convolutions(published)[0].weight
     assert torch.equal(model["extractor"].backbone.stem[0].conv.weight, first.flip(1))
@@ -159,7 +158,7 @@ def test_frozen_parts_stay_and_others_learn(tmp_path: Path, backbone_lr: float) 
     costs = [trainer.train_step([batch], Means(), run.progress) for _ in range(8)]
     assert costs[-1]["ce"] < costs[0]["ce"]
     after = trainer.model.state_dict()
-    published = tuple(f"extractor.{part}." for part in RtmExtractor.pretrained)
+    published = tuple(f"extractor.{part}." for part in PersonExtractor.pretrained)
     moved = [
         k for k, v in after.items() if k.startswith(published) and not torch.equal(v, before[k])
     ]
@@ -174,9 +173,7 @@ def test_checkpoint_opens_and_its_files_predict(model: nn.ModuleDict, tmp_path: 
     path = tmp_path / "best_model.pth"
     save_checkpoint(path, {"spec": SPEC.to_dict(), "weights": model.state_dict()})
     trained = read_trained(path)
-    assert isinstance(trained.model()["extractor"], RtmExtractor)
-    options = changed(TrainOptions(), train_extractor=True, init_from=str(path))
-    assert person_network(options.start, trained) is RtmExtractor
+    assert isinstance(trained.model()["extractor"], PersonExtractor)
     errors, _ = export_person_model(trained.model(), SPEC, tmp_path)
     assert max(errors.values()) < 1e-4
     with MaskPredictor(tmp_path / HEAD_NAME, device="cpu") as predictor:
