@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
+from analytic_model import write_head
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.runtime import providers as runtime
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
@@ -205,3 +206,16 @@ def test_a_session_on_tensorrt_says_where_its_engines_are(
 def test_threads_do_not_wait_busily_for_the_next_run(model: Path) -> None:
     options = open_session(model, ON_CPU).get_session_options()
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_head_leaves_out_the_layout_that_fails_without_rows(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    monkeypatch.setattr("human_edge_detection.runtime.sessions.EMPTY_FAILS", fails)
+    level = ort.GraphOptimizationLevel
+    head = open_session(write_head(tmp_path / "head.onnx"), ON_CPU).get_session_options()
+    wanted = level.ORT_ENABLE_EXTENDED if fails else level.ORT_ENABLE_ALL
+    assert head.graph_optimization_level == wanted
+    network = open_session(model, ON_CPU).get_session_options()
+    assert network.graph_optimization_level == level.ORT_ENABLE_ALL
