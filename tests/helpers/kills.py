@@ -45,12 +45,15 @@ class Counts:
         trials: runs that were killed and ended.
         pairs: runs beside which a second one was started in the same output.
         faults: what was wrong.
+        longest: seconds after which a run is killed at the latest. It follows the runs, so that
+            some three are killed for each that ends.
     """
 
     kills: dict[str, int] = field(default_factory=dict)
     trials: int = 0
     pairs: int = 0
     faults: list[str] = field(default_factory=list)
+    longest: float = 0.0
 
     @property
     def killed(self) -> int:
@@ -230,14 +233,12 @@ def files_of(folder: Path, hidden: bool = False) -> dict[str, bytes]:
     }
 
 
-def pair(
-    kind: Predict, place: Path, longest: float, rng: random.Random, counts: Counts
-) -> list[str]:
+def pair(kind: Predict, place: Path, rng: random.Random, counts: Counts) -> list[str]:
     """Two runs in one output, one of them killed; what either does but work or refuse."""
     counts.pairs += 1
     logs = [place / "first.txt", place / "second.txt"]
     children = [fork(kind.call(place), log) for log in logs]
-    time.sleep(rng.uniform(0, longest))
+    time.sleep(rng.uniform(0, counts.longest))
     victim = rng.choice(children)
     codes = {victim: wait(victim, 0)}
     if codes[victim] is None:
@@ -251,22 +252,25 @@ def pair(
     return found
 
 
-def trial(kind: Training | Predict, place: Path, straight: Path, longest: float, number: int,
-          seed: int, counts: Counts) -> list[str]:  # fmt: skip
+def trial(
+    kind: Training | Predict, place: Path, straight: Path, number: int, seed: int, counts: Counts
+) -> list[str]:
     """Kill one run again and again, let it end, and compare; what was wrong."""
     rng = random.Random(f"{seed} {number}")
     found, before = [], dict[str, Any]()
     if isinstance(kind, Predict) and number % 5 == 0:
-        found += pair(kind, place, longest, rng, counts) + kind.faults(place, before)
+        found += pair(kind, place, rng, counts) + kind.faults(place, before)
     for attempt in range(MOST_KILLS + 1):
         child = fork(kind.call(place), place / f"{attempt:02}.txt")
-        moment = rng.uniform(0, longest) if attempt < MOST_KILLS else 600
+        moment = rng.uniform(0, counts.longest) if attempt < MOST_KILLS else 600
         if (code := wait(child, moment)) is not None:
             if code != 0:
                 found.append(f"attempt {attempt} ended with {code}")
             break
         counts.kill(child, rng.choice(kind.signals))
+        counts.longest *= 1.05
         found += kind.faults(place, before)
+    counts.longest *= 0.85
     found += kind.faults(place, before) + kind.differences(place, straight)
     return found
 
@@ -285,14 +289,14 @@ def run(name: str, kills: int, seed: int, folder: Path) -> Counts:
     if (code := wait(fork(kind.call(straight), straight / "log.txt"), 600)) != 0:
         text = (straight / "log.txt").read_text()
         raise SystemExit(f"the straight run ended with {code}: {text}")
-    longest = time.monotonic() - start
+    counts.longest = counts.longest or time.monotonic() - start
     if isinstance(kind, Predict):
         kind.results = files_of(straight / "output")
     while counts.killed < kills:
         place = base / f"trial-{counts.trials}"
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir()
-        if found := trial(kind, place, straight, longest, counts.trials, seed, counts):
+        if found := trial(kind, place, straight, counts.trials, seed, counts):
             counts.faults += [f"{place}: {fault}" for fault in found]
         else:
             shutil.rmtree(place)
