@@ -39,6 +39,7 @@ def fork(call: Callable[[], int | None], log: Path) -> int:
     try:
         with contextlib.suppress(AttributeError):
             os.setpgid(0, 0)  # an interrupt from the keyboard is the parent's alone
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
         handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         os.dup2(handle, 1)
         os.dup2(handle, 2)

@@ -164,8 +164,8 @@ def load_checkpoint(path: Path) -> Payload:
     except pickle.UnpicklingError as error:
         code = re.search(r"GLOBAL ([\w.]+)", str(error))  # torch adds how to run it anyway
         raise InputError(
-            f"checkpoint {path} is refused: it holds more than tensors and plain values"
-            f"{f', it names the code {code[1]}' if code else ''}; use one written by main.py"
+            f"checkpoint {path} is refused: it holds more than tensors and plain values, "
+            f"{f'the code {code[1]}' if code else 'or is none'}; use one written by main.py"
         ) from error
     except Exception as error:  # a damaged file makes the unpickler fail in any way
         reason = (str(error) or type(error).__name__).splitlines()[0].split(".  (")[0]
