@@ -24,6 +24,7 @@ class _Padded(nn.Module):
         return functional.pad(x, (0, 1, 0, 1))
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_the_next_exporter_stays_above_the_promised_opset() -> None:
     with warnings.catch_warnings():

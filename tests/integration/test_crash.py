@@ -85,6 +85,7 @@ def same(one: Any, other: Any) -> bool:
     return torch.equal(one, other) if isinstance(one, torch.Tensor) else bool(one == other)
 
 
+@pytest.mark.thorough
 def test_a_run_killed_and_then_stopped_ends_where_the_straight_one_did(
     tmp_path: Path, no_handover: None
 ) -> None:

@@ -105,6 +105,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.thorough
 def test_a_run_under_torchrun_writes_once_and_scores_as_one_process_does(
     tmp_path: Path, no_handover: None
 ) -> None:

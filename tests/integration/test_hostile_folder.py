@@ -13,7 +13,7 @@ from tiny_command import ENVIRONMENT
 SCRIPT = Path(__file__).resolve().parents[1] / "helpers" / "every_command.py"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.shared
 @pytest.mark.skipif(sys.platform != "linux", reason="forks after everything is imported")
 def test_hostile_files_through_every_command(shared_dir: Path) -> None:

@@ -15,7 +15,7 @@ from tiny_command import ENVIRONMENT
 SCRIPT = Path(__file__).resolve().parents[1] / "helpers" / "kills.py"
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.thorough,
     pytest.mark.skipif(os.name != "posix", reason="processes are killed as POSIX does it"),
 ]
 

@@ -73,6 +73,7 @@ def run(words: list[str]) -> None:
         assert cli.main(arguments + SMALL.get(arguments[0], [])) == int(findings), words
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not HAS_BASH, reason="needs bash")
 def test_the_recipes_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -117,6 +117,14 @@ def test_flipped_bits_in_a_file_of_weights_are_noticed(
     assert all(noticed) or path.suffix == ".pth"
 
 
+def test_the_same_weights_make_the_same_file(checkpoint: Path, tmp_path: Path) -> None:
+    trained = read_trained(checkpoint)
+    save_weights(tmp_path / "a.safetensors", trained.weights, trained.spec)
+    data = (tmp_path / "a.safetensors").read_bytes()
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    assert list(header["__metadata__"]) == ["format", "spec", "sha256"]
+
+
 def test_files_without_checksum_are_read(checkpoint: Path, tmp_path: Path) -> None:
     from safetensors.torch import load, save_file
 

@@ -54,6 +54,16 @@ def test_a_run_that_goes_on_drops_what_was_written_after_its_checkpoint(tmp_path
         assert path.read_text() == "".join(ROWS.splitlines(keepends=True)[:3])
 
 
+def test_a_run_that_goes_on_leaves_the_bytes_of_one_that_did_not_stop(tmp_path: Path) -> None:
+    with TrainLog(tmp_path / "a") as log:
+        log.row("train", 1, {"ce": 0.5})
+    whole = (tmp_path / "a" / "metrics.csv").read_bytes()
+    with TrainLog(tmp_path / "a") as log:
+        log.row("train", 2, {"ce": 0.4})
+        log.forget_after({"train": 1})
+    assert (tmp_path / "a" / "metrics.csv").read_bytes() == whole
+
+
 def test_losses_of_both_sets_share_a_chart_and_the_rate_has_its_own() -> None:
     one, two = {1: 1.0}, {1: 2.0}
     curves = {"train/total": one, "train/ce": one, "train/lr": one, "val/loss": two,

@@ -38,6 +38,7 @@ BOX = (200.0, 100.0, 320.0, 400.0)
 Photo = tuple[str, np.ndarray]
 
 pytestmark = [
+    pytest.mark.thorough,
     pytest.mark.skipif(shutil.which("node") is None, reason="needs Node, which is not installed"),
     pytest.mark.skipif(
         not (WEB / "node_modules" / "esbuild").is_dir(),

@@ -26,6 +26,7 @@ WEB = HERE.parents[1] / "web"
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 
 pytestmark = [
+    pytest.mark.thorough,
     pytest.mark.skipif(shutil.which("node") is None, reason="needs Node, which is not installed"),
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
     pytest.mark.skipif(

@@ -237,9 +237,18 @@ def save_weights(
     if half:
         plain = {name: v.half() if v.ndim > 1 else v for name, v in plain.items()}
     facts = {"format": WEIGHTS_FORMAT, "spec": json.dumps(spec.to_dict()), "sha256": "0" * 64}
-    data = save(plain, facts)
+    data = _ordered(save(plain, facts), facts)
     at = data.index(_CHECKSUM) + len(_CHECKSUM)
     write_atomically(path, data[:at] + _checksum(data, at) + data[at + 64 :])
+
+
+def _ordered(data: bytes, facts: Mapping[str, str]) -> bytes:
+    """The file with its facts in this order, which the library draws anew in each process."""
+    size = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:size]) | {"__metadata__": dict(facts)}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at multiples of 8
+    return len(text).to_bytes(8, "little") + text + data[size:]
 
 
 def _checksum(data: bytes, at: int) -> bytes:

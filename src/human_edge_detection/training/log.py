@@ -63,7 +63,7 @@ class TrainLog(AbstractContextManager["TrainLog"]):
             return
         is_new = not self.csv_path.exists()
         with self.csv_path.open("a", newline="") as file:
-            writer = csv.writer(file)
+            writer = csv.writer(file, lineterminator="\n")
             if is_new:
                 writer.writerow(["group", "epoch", "name", "value"])
             writer.writerows([group, epoch, name, f"{v:.6g}"] for name, v in values.items())
