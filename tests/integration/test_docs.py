@@ -36,7 +36,9 @@ def check_command(words: list[str]) -> None:
     if program in SCRIPTS or program == "human-edge-detection":
         command = SCRIPTS.get(program) or arguments.pop(0)
         parse(load(COMMANDS[command][0]), "", arguments)
-    elif program in ("pytest", "bash"):
+    elif program == "bash":
+        assert (ROOT / arguments[0]).is_file()
+    elif program == "pytest":
         assert all((ROOT / name).exists() for name in arguments)
     elif program.endswith(".py"):
         source = (ROOT / program).read_text("utf-8")
