@@ -23,13 +23,8 @@ from human_edge_detection.core.files import write_atomically
 from human_edge_detection.core.options import option_values
 from human_edge_detection.export.person_model import export_pair
 from human_edge_detection.export.torch_to_onnx import git_revision, package_version
-from human_edge_detection.modeling.weights import (
-    Payload,
-    load_checkpoint,
-    read_trained,
-    require,
-    save_weights,
-)
+from human_edge_detection.modeling.weights import Payload, load_checkpoint, read_trained, require
+from human_edge_detection.modeling.weights_file import save_weights
 from human_edge_detection.runtime.head import HeadSession
 from human_edge_detection.runtime.model_files import (
     EXTRACTOR_NAME,

@@ -15,7 +15,7 @@ from human_edge_detection.export import head as export_head_module
 from human_edge_detection.export.head import export_end_to_end, export_head, head_model
 from human_edge_detection.export.torch_to_onnx import TOLERANCE
 from human_edge_detection.modeling.heads import build_head
-from human_edge_detection.modeling.weights import save_weights
+from human_edge_detection.modeling.weights_file import save_weights
 from human_edge_detection.runtime.head import HeadSession
 from human_edge_detection.runtime.model_files import EXTRACTOR_NAME, HEAD_NAME
 from human_edge_detection.runtime.onnx_graph import read_model

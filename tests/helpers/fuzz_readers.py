@@ -145,7 +145,7 @@ def weights() -> Files:
 
     from human_edge_detection.core.spec import ModelSpec
     from human_edge_detection.modeling.heads import build_head
-    from human_edge_detection.modeling.weights import save_weights
+    from human_edge_detection.modeling.weights_file import save_weights
     from human_edge_detection.training.checkpoints import save_checkpoint
 
     spec = ModelSpec("lite", ("a",), (4,), (4.0,), (64, 64), 4)

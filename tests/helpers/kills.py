@@ -108,7 +108,8 @@ class Training:
     def faults(self, folder: Path, before: dict[str, Any]) -> list[str]:
         """What cannot be read, or is lost; ``before`` is the progress after the last kill."""
         from human_edge_detection.core.errors import InputError
-        from human_edge_detection.modeling.weights import load_checkpoint, read_weights_file
+        from human_edge_detection.modeling.weights import load_checkpoint
+        from human_edge_detection.modeling.weights_file import read_weights_file
         from human_edge_detection.runtime.onnx_graph import ModelFile
         from human_edge_detection.training.log import read_curves
 

@@ -24,8 +24,8 @@ from human_edge_detection.modeling.weights import (
     best_weights,
     load_checkpoint,
     read_trained,
-    save_weights,
 )
+from human_edge_detection.modeling.weights_file import save_weights
 from human_edge_detection.runtime.model_files import WEIGHTS_NAME
 from human_edge_detection.training.options import TrainOptions
 from human_edge_detection.training.setup import like_start

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.modeling.weights import WEIGHTS_FORMAT, read_trained, save_weights
+from human_edge_detection.modeling.weights import read_trained
+from human_edge_detection.modeling.weights_file import WEIGHTS_FORMAT, save_weights
 from human_edge_detection.training.checkpoints import save_checkpoint
 from tiny_person import SPEC, new_person_model, write_person_checkpoint
 

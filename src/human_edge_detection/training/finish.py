@@ -19,8 +19,8 @@ from human_edge_detection.modeling.weights import (
     load_checkpoint,
     load_weights,
     read_trained,
-    save_weights,
 )
+from human_edge_detection.modeling.weights_file import save_weights
 from human_edge_detection.runtime.detector import holds_detector
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 from human_edge_detection.runtime.model_files import EXTRACTOR_NAME
