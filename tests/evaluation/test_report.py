@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from math import nan
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from human_edge_detection.core.rle import encode_mask
 from human_edge_detection.data.annotations import Photo, decode_mask
 from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.evaluation.bootstrap import estimate
+from human_edge_detection.evaluation.calibration import Calibration, ScoreRange
 from human_edge_detection.evaluation.coco import average_precision
 from human_edge_detection.evaluation.pictures import choose_photos, write_panels
 from human_edge_detection.evaluation.predictions import (
@@ -54,12 +56,13 @@ def photos(tmp_path: Path) -> list[Photo]:
 @pytest.fixture
 def models(photos: list[Photo]) -> list[ScoredModel]:
     both = []
+    rated = Calibration((ScoreRange(0.8, 0, nan, nan), ScoreRange(0.9, 5, 0.95, 0.8)), 0.15)
     for name, rows in (("first </script>", 10), ("second", 30)):
         given = predictions(photos, rows)
         found = evaluate_predictions(photos, given)
         numbers = estimate(found.scores, 12.0, 20)
         precision = (average_precision(photos, given),)
-        both.append(ScoredModel(name, found, precision, {0.1: numbers}))
+        both.append(ScoredModel(name, found, precision, {0.1: numbers}, rated))
     return both
 
 
@@ -78,6 +81,11 @@ def test_json_tells_the_same_without_pictures(page: Path, models: list[ScoredMod
     for name in ("miou", "target_iou_image", "iou_non_target"):
         assert data["models"][0]["headline"][name][0] == pytest.approx(numbers[name], abs=1e-5)
     assert data["models"][0]["difference"] is None
+    ranges = [
+        {"low": 0.8, "count": 0, "score": None, "right": None},
+        {"low": 0.9, "count": 5, "score": 0.95, "right": 0.8},
+    ]
+    assert data["models"][0]["calibration"] == {"error": 0.15, "ranges": ranges}
     gain = data["models"][1]["difference"]["target_iou_image"]
     assert gain[0] < 0
     assert len(data["person_facts"]) == len(data["models"][1]["iou"]) == data["counted"]

@@ -27,6 +27,7 @@ from human_edge_detection.evaluation.bootstrap import (
     estimate,
     paired_difference,
 )
+from human_edge_detection.evaluation.calibration import Calibration
 from human_edge_detection.evaluation.coco import KINDS, AveragePrecision
 from human_edge_detection.evaluation.evaluate import Evaluation, PersonScore
 from human_edge_detection.evaluation.pictures import choose_people, person_picture
@@ -50,12 +51,14 @@ class ScoredModel:
         evaluation: the scores of every person.
         precision: COCO's numbers, where predictions carry detector boxes or scores.
         jitter: headline numbers with boxes shifted by each amount.
+        calibration: how far scores are probabilities, where predictions carry scores.
     """
 
     name: str
     evaluation: Evaluation
     precision: tuple[AveragePrecision, ...] = ()
     jitter: dict[float, dict[str, Estimate]] = field(default_factory=dict)
+    calibration: Calibration | None = None
 
 
 def best_of(models: Sequence[ScoredModel], best_by: str) -> ScoredModel:
@@ -109,6 +112,7 @@ def _model(model: ScoredModel, first: ScoredModel, rounds: int) -> Json:
         "confusion": model.evaluation.matrix.tolist(),
         "groups": [_group(group) for group in break_down(scores, min_side, rounds)],
         "precision": [_precision(item) for item in model.precision],
+        "calibration": None if model.calibration is None else _calibration(model.calibration),
         "jitter": [
             {"amount": amount, "headline": _estimates(numbers)}
             for amount, numbers in model.jitter.items()
@@ -146,6 +150,14 @@ def _precision(item: AveragePrecision) -> Json:
     ]
     stats = {name: _number(value) for name, value in item.stats.items()}
     return {"kind": KINDS[item.kind], "stats": stats, "curves": curves}
+
+
+def _calibration(found: Calibration) -> Json:
+    ranges = [
+        {"low": r.low, "count": r.count, "score": _number(r.score), "right": _number(r.right)}
+        for r in found.ranges
+    ]
+    return {"error": _number(found.error), "ranges": ranges}
 
 
 def _person(score: PersonScore) -> Json:

@@ -11,6 +11,7 @@ from human_edge_detection.evaluation.bootstrap import (
     estimate,
     paired_difference,
 )
+from human_edge_detection.evaluation.calibration import Calibration
 from human_edge_detection.evaluation.report import ScoredModel, best_of
 
 
@@ -69,11 +70,24 @@ def comparison_text(models: Sequence[ScoredModel], best_by: str) -> str:
         for found in model.precision:
             stats = ", ".join(f"{name} {number_text(v)}" for name, v in found.stats.items())
             text += f"\n{model.name}, {found.kind}: {stats}"
+        if model.calibration is not None:
+            text += f"\n\n{calibration_text(model.name, model.calibration)}"
     if len(models) > 1:
         best = best_of(models, best_by)
         text += f"\nbest by {best_by}: {best.name} "
         text += f"({number_text(best.evaluation.summary()[best_by])})"
     return text
+
+
+def calibration_text(name: str, found: Calibration) -> str:
+    """The reliability table of a model's scores: those in each range, and how many are right."""
+    rows = [
+        [f"from {r.low:.1f}", str(r.count), number_text(r.score, 3), number_text(r.right, 3)]
+        for r in found.ranges
+        if r.count
+    ]
+    table = table_text([f"{name}, score", "predictions", "mean score", "right"], rows)
+    return f"{table}\nexpected calibration error: {number_text(found.error)}"
 
 
 def headline_text(model: ScoredModel, rounds: int) -> str:

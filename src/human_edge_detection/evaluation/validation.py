@@ -17,6 +17,7 @@ from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.dataset import PhotoDataset, ReadablePhotos
 from human_edge_detection.data.statistics import find_class_weights
 from human_edge_detection.evaluation.bootstrap import Estimate, estimate
+from human_edge_detection.evaluation.calibration import calibration
 from human_edge_detection.evaluation.coco import KINDS, average_precision
 from human_edge_detection.evaluation.evaluate import Evaluation, LossParts, evaluate
 from human_edge_detection.evaluation.models import (
@@ -57,7 +58,7 @@ def score(
     predictions = read_predictions(path, photos)
     evaluation = evaluate_predictions(photos, predictions, options.min_side)
     precision = tuple(average_precision(photos, predictions, kind) for kind in KINDS)
-    return ScoredModel(name, evaluation, precision)
+    return ScoredModel(name, evaluation, precision, calibration=calibration(photos, predictions))
 
 
 def score_ensemble(
