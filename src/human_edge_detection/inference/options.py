@@ -10,7 +10,7 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.options import DEVICES, option, require_at_least
 from human_edge_detection.inference import SAVE_KINDS
 from human_edge_detection.masks import FUSE_RULES
-from human_edge_detection.runtime import DETECTOR_LAYOUTS
+from human_edge_detection.runtime import DEFAULT_SCORE, DETECTOR_LAYOUTS
 
 BOX_FORMATS = ("auto", "coco", "coco_results", "csv", "yolo")
 
@@ -48,7 +48,7 @@ class PredictOptions:
     output: Path = option(Path("predictions"), "folder of the results")
     save: str = option("overlay,coco", f"what to write, comma-separated: {','.join(SAVE_KINDS)}")
     threshold: float = option(0.5, "probability from which a pixel belongs to a person")
-    score: float = option(0.3, "lowest score of a person that the detector found")
+    score: float = option(DEFAULT_SCORE, "lowest score of a person that the detector found")
     fuse: str = option(
         "arbitrate", "rule that gives a pixel of several people to one", choices=FUSE_RULES
     )

@@ -13,7 +13,7 @@ from human_edge_detection.core.structures import Detections, FloatArray, ImageAr
 from human_edge_detection.inference.networks import open_networks
 from human_edge_detection.masks import FUSE_RULES
 from human_edge_detection.masks.instance_masks import InstanceMasks
-from human_edge_detection.runtime.detector import DEFAULT_SCORE
+from human_edge_detection.runtime import DEFAULT_SCORE
 from human_edge_detection.runtime.model_files import FileName, ModelFiles, name_files
 from human_edge_detection.runtime.providers import Provider
 from human_edge_detection.runtime.sessions import SessionOptions

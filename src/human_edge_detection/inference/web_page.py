@@ -19,7 +19,8 @@ from human_edge_detection.core.geometry import PAD_VALUE
 from human_edge_detection.core.spec import ExportedSpec
 from human_edge_detection.masks.drawing import PALETTE_SIZE, person_colors
 from human_edge_detection.masks.probabilities import LEAST_PROBABILITY
-from human_edge_detection.runtime.detector import DEFAULT_SCORE, DetectorSession
+from human_edge_detection.runtime import DEFAULT_SCORE
+from human_edge_detection.runtime.detector import DetectorSession
 from human_edge_detection.runtime.detector_layouts import MAX_CANDIDATES, NMS_IOU
 from human_edge_detection.runtime.model_files import (
     EXTRACTOR_NAME,

@@ -1,7 +1,7 @@
 """Everything that opens an ONNX file: sessions, extractor, detector, head.
 
-The names below load on first use; the list of detector layouts needs neither NumPy nor ONNX
-Runtime, so that the command line's help stays quick.
+The names below load on first use; the constants need neither NumPy nor ONNX Runtime, so that the
+command line's help stays quick.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from human_edge_detection.runtime.sessions import SessionOptions, open_session
 
 __all__ = [
+    "DEFAULT_SCORE",
     "DETECTOR_LAYOUTS",
     "DetectorSession",
     "HeadSession",
@@ -26,6 +27,9 @@ __all__ = [
     "YOLOv9FeatureExtractor",
     "open_session",
 ]
+
+DEFAULT_SCORE = 0.3
+"""Lowest score of a person that a detector found, wherever none is given."""
 
 DETECTOR_LAYOUTS = ("boxes_scores", "wholebody", "end2end", "raw")
 """The detector layouts that users choose from; ``detector_layouts.LAYOUTS`` holds them."""

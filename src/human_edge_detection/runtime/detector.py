@@ -14,6 +14,7 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.geometry import AxisTransform
 from human_edge_detection.core.images import PreparedImage, prepare_image
 from human_edge_detection.core.structures import Detections, FloatArray, ImageArray, stacked
+from human_edge_detection.runtime import DEFAULT_SCORE
 from human_edge_detection.runtime.detector_layouts import (
     WHOLE_BODY_OUTPUT,
     Layout,
@@ -46,7 +47,6 @@ from human_edge_detection.runtime.sessions import (
     run_session,
 )
 
-DEFAULT_SCORE = 0.3
 PERSON_NAMES = ("person", "people", "human", "body")
 
 

@@ -24,6 +24,7 @@ from starlette.staticfiles import StaticFiles
 from human_edge_detection.core.errors import InputError, shown
 from human_edge_detection.inference.predictor import MaskPredictor
 from human_edge_detection.inference.web_page import page_folder
+from human_edge_detection.runtime import DEFAULT_SCORE
 from human_edge_detection.serving.formats import FormatName
 from human_edge_detection.serving.gate import Gate, Metrics, Places, Problem
 from human_edge_detection.serving.run import ServeOptions
@@ -141,7 +142,7 @@ def create_app(predictor: MaskPredictor, options: ServeOptions, model: dict[str,
     )  # fmt: skip
     async def segment(
         request: Request,
-        score: Score = 0.3,
+        score: Score = DEFAULT_SCORE,
         threshold: Threshold = 0.5,
         format: FormatName = "coco",
         person: Person = None,
@@ -160,7 +161,7 @@ def create_app(predictor: MaskPredictor, options: ServeOptions, model: dict[str,
         DETECT, responses={200: {"content": _JSON_RESULT}, **_PROBLEMS}, openapi_extra=_body({}),
         response_class=Response,
     )  # fmt: skip
-    async def detect(request: Request, score: Score = 0.3) -> Response:
+    async def detect(request: Request, score: Score = DEFAULT_SCORE) -> Response:
         """The boxes of the people in a photo, best first; they may be sent as boxes."""
         return await answer(request, lambda given, job: work.detect(given, score, job))
 
