@@ -49,7 +49,7 @@ def test_nobody_at_all() -> None:
 
 SPEC = ModelSpec(
     "lite", ("fine", "coarse"), (3, 5), (4.0, 7.98), (96, 128), 16, 0.2, "abc", (0.5, 1.0, 2.0),
-    (4, 6, 2), True,
+    (4, 6, 2), True, (-0.5, 2.75, 0.5),
 )  # fmt: skip
 
 
@@ -76,6 +76,7 @@ def test_metadata_holds_what_runs_the_file() -> None:
         "roi_padding": "0.2",
         "extractor_sha": "abc",
         "class_weights": "[0.5, 1.0, 2.0]",
+        "score_weights": "[-0.5, 2.75, 0.5]",
         "small_side": "80.0",
         "mask_size": "32",
         "classes": '["background", "target", "non_target"]',
@@ -88,10 +89,12 @@ def test_metadata_holds_what_runs_the_file() -> None:
 
 def test_an_older_export_without_later_facts_opens() -> None:
     metadata = SPEC.to_metadata()
-    for name in ("head", "extractor_sha", "class_weights", "small_side", "mask_size", "geometry"):
+    later = ("head", "extractor_sha", "class_weights", "small_side", "mask_size", "geometry")
+    for name in (*later, "score_weights"):
         del metadata[name]
     found = ExportedSpec.from_metadata(metadata, "old.onnx")
     assert (found.head, found.class_weights, found.mask_size, found.small_side) == ("", (), 56, 0)
+    assert found.score_weights == ()
 
 
 IMPOSSIBLE: dict[str, list[Any]] = {
@@ -106,6 +109,14 @@ IMPOSSIBLE: dict[str, list[Any]] = {
     "class_weights": [[1, 1], [-1, 1, 1], [float("nan"), 1, 1], 1.0],
     "widths": [[0, 1, 2], "abc", [1 << 40]],
     "small_branch": [1, "yes"],
+    "score_weights": [
+        [1.0, 2.0],
+        [0, 0, 1],
+        [0, 2, -0.1],
+        [float("nan"), 1, 1],
+        [0, 1e9, 1],
+        "abc",
+    ],
 }
 
 

@@ -251,6 +251,48 @@ def test_detector_and_extractor_in_one_file_run_once(files, monkeypatch):
         assert np.abs(found.probs - wanted.probs).max() < 1e-6
 
 
+def crowd_detector(folder: Path) -> Path:
+    """A detector of three candidates: a person, the same once more, and a neighbour."""
+    people = np.zeros((1, 7, 6), np.float32)
+    people[0, 0] = [40, 50, 80, 100, 0.9, 0]
+    people[0, 1] = [41, 52, 83, 100, 0.8, 0]
+    people[0, 2] = [90, 50, 110, 100, 0.4, 0]
+    return write_constant_detector(folder / "crowd.onnx", {"output0": people})
+
+
+def test_duplicates_that_the_detector_found_are_left_out_given_boxes_never(files, tmp_path):
+    image = np.full((128, 128, 3), (255, 0, 0), np.uint8)
+    with open_predictor(files, detector=crowd_detector(tmp_path)) as predictor:
+        everybody = predictor.detect(image)
+        assert len(everybody) == 3
+        assert predictor.segment(image).scores.tolist() == pytest.approx([0.9, 0.4])
+        assert predictor.segment(image, score=0.05).scores.tolist() == pytest.approx(
+            [0.9, 0.08, 0.4]
+        )
+        given = predictor.segment(
+            image, boxes_xyxy=everybody.boxes_xyxy, scores=everybody.scores, ids=[7, 8, 9]
+        )
+    assert (given.ids, given.scores.tolist()) == ((7, 8, 9), pytest.approx([0.9, 0.8, 0.4]))
+
+
+def test_a_models_own_people_have_its_probabilities(files, tmp_path):
+    """Score weights count where the head's own network finds the people, nowhere else."""
+    image = np.full((128, 128, 3), (255, 0, 0), np.uint8)
+    head = write_head(tmp_path / "head.onnx", score_weights=[-1.0, 1.0, 0.5])
+    finder = crowd_detector(tmp_path)
+    with MaskPredictor(head, finder, finder, device="cpu", threads=1) as predictor:
+        masks = predictor.segment(image, score=0.01)
+        odds = -1 + np.log(np.array([9, 4, 2 / 3])) + 0.5 * np.log(49)  # quality cut to 0.98
+        first, second, third = 1 / (1 + np.exp(-odds))
+        wanted = [first, second * (1 - first), third]
+        assert masks.scores.tolist() == pytest.approx(wanted, rel=1e-4)
+        assert predictor.candidate_score(0.6) < 0.4 < 0.6 < third
+        assert len(predictor.segment(image, score=0.6)) == 2
+    with MaskPredictor(head, files / "extractor.onnx", finder, device="cpu", threads=1) as other:
+        assert other.candidate_score(0.8) == 0.8
+        assert other.segment(image).scores.tolist() == pytest.approx([0.9, 0.4])
+
+
 def test_a_head_that_does_not_fit_is_refused(files, tmp_path):
     wide = write_head(tmp_path / "wide.onnx", channels=[80], strides=[8])
     with pytest.raises(InputError, match=r"does not fit.*80 channels at stride 8.*3 channels at"):

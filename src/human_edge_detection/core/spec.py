@@ -20,7 +20,7 @@ SMALL_CELLS = 1.25
 
 MAX_IMAGE_SIDE, MAX_IMAGE_PIXELS, MAX_ROI_SIZE, MAX_CHANNELS = 16384, 1 << 24, 512, 1 << 16
 """Bounds of what a file may ask for: an image of 4096x4096 is 0.2 GB of floats."""
-MAX_PADDING = 10.0
+MAX_PADDING, MAX_WEIGHT = 10.0, 100.0
 STRIDE_TOLERANCE = 0.01
 """Largest relative difference of two strides that count as equal.
 
@@ -53,6 +53,8 @@ class ModelSpec:
         class_weights: cross-entropy weights of the three classes; () if an exported file has none.
         widths: channels of a lite head at 28x28, 14x14 and 56x56; () for the default ones.
         small_branch: whether small ROIs have a trunk of their own.
+        score_weights: what makes a probability of the score of the model's own detector and a
+            mask's quality, see ``masks/candidates``; () where the score is taken as it is.
     """
 
     head: str
@@ -66,6 +68,7 @@ class ModelSpec:
     class_weights: tuple[float, ...] = (1.0, 1.0, 1.0)
     widths: tuple[int, ...] = ()
     small_branch: bool = False
+    score_weights: tuple[float, ...] = ()
 
     @property
     def mask_size(self) -> int:
@@ -253,6 +256,9 @@ def checked(spec: Own) -> Own:
         "widths": _all_in(spec.widths, int, 1, MAX_CHANNELS),
         "small_branch": isinstance(spec.small_branch, bool),
         "small_side": _all_in([spec.small_side], float, 0, MAX_IMAGE_SIDE),
+        "score_weights": _all_in(spec.score_weights, float, -MAX_WEIGHT, MAX_WEIGHT)
+        and len(spec.score_weights) in (0, 3)
+        and all(weight > 0 for weight in spec.score_weights[1:]),
     }
     for name, holds in rules.items():
         if not holds:

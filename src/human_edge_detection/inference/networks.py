@@ -152,8 +152,10 @@ def _joined(parts: Sequence[EncodedImage]) -> EncodedImage:
 
 def open_networks(
     files: ModelFiles, options: SessionOptions
-) -> tuple[ImageEncoder, Ensemble, DetectorSession | None]:
+) -> tuple[ImageEncoder, Ensemble, DetectorSession | None, tuple[float, ...]]:
     """The encoder, the heads, and a separate detector where boxes take a pass of their own.
+
+    The last is the ``score_weights`` of the head whose own network finds the people, else ().
 
     Raises:
         InputError: if a file is missing, damaged or does not fit the others.
@@ -179,7 +181,9 @@ def open_networks(
         encoders.append(encoder)
         members |= {i: Member(heads[i], number, maps[i]) for i in readers}
     encoder = encoders[0] if len(encoders) == 1 else JoinedEncoders(encoders)
-    return encoder, Ensemble([members[i] for i in range(len(heads))]), detector
+    own = (m.head.facts.score_weights for m in members.values() if encoders[m.encoder].finds_people)
+    weights = next(own, ()) if detector is None else ()
+    return encoder, Ensemble([members[i] for i in range(len(heads))]), detector, weights
 
 
 def _open_encoder(

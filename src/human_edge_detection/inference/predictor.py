@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 from human_edge_detection.core.boxes import check_boxes, check_ids, check_scores
@@ -95,7 +96,8 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
             model = name_files(model, extractor, detector, layout, person_class, options)
         elif (extractor, detector, layout, person_class) != (None, None, "auto", None):
             raise InputError("model is a ModelFiles, which already names the other files")
-        self._encoder, self._heads, self._detector = open_networks(model, options)
+        networks = open_networks(model, options)
+        self._encoder, self._heads, self._detector, self._score_weights = networks
         self._current: EncodedImage | None = None
 
     @property
@@ -203,8 +205,35 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
             )
         ]
 
+    def decode_found(
+        self, encoded: EncodedImage, people: Detections, score: float = DEFAULT_SCORE
+    ) -> InstanceMasks:
+        """The masks of people whom the detector found, without duplicates.
+
+        Args:
+            encoded: a photo from :meth:`encode`.
+            people: candidates from :meth:`people`, all from :meth:`candidate_score` on.
+            score: lowest score of a person, where a score is the probability that the mask is one
+                of a person of its own: the detector's, weighed by the mask, less what may be a
+                surer candidate's person (``masks/candidates``).
+        """
+        from human_edge_detection.masks.candidates import found_scores  # with the first photo
+
+        masks = self.decode(encoded, people.boxes_xyxy, people.scores)
+        scores = found_scores(masks.probs, masks.rois_xyxy, masks.scores, self._score_weights)
+        return replace(masks, scores=scores).select(scores >= score)
+
+    def candidate_score(self, score: float = DEFAULT_SCORE) -> float:
+        """The detector's score from which a candidate may be a person of this ``score``."""
+        from human_edge_detection.masks.candidates import least_score
+
+        check_number("score", score)
+        return least_score(score, self._score_weights)
+
     def detect(self, image: ImageArray, score: float = DEFAULT_SCORE) -> Detections:
-        """The people in a photo uint8 [H, W, 3] RGB, best first.
+        """The people in a photo uint8 [H, W, 3] RGB, best first, by the detector alone.
+
+        Without masks duplicates stay, and scores are the detector's own; :meth:`segment` has both.
 
         Raises:
             InputError: the model has no detector.
@@ -249,7 +278,7 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
 
         Args:
             image: uint8 [H, W, 3] RGB.
-            score: lowest score, 0…1, of a person that the detector finds.
+            score: lowest score of a person that the detector finds, see :meth:`decode_found`.
             prepared: the same photo from :meth:`prepare`, if another thread did that already.
             boxes_xyxy: float [N, 4], pixels of the photo, instead of the detector's.
             scores: float [N], with ``boxes_xyxy``; ones if not given.
@@ -258,11 +287,11 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
         Raises:
             InputError: there are no boxes and the model has no detector.
         """
-        encoded = self.encode(prepared or self.prepare(image), score)
-        if boxes_xyxy is None:
-            people = self.people(image, encoded, score)
-            boxes_xyxy, scores = people.boxes_xyxy, people.scores
-        return self.decode(encoded, boxes_xyxy, scores, ids)
+        least = self.candidate_score(score)
+        encoded = self.encode(prepared or self.prepare(image), least)
+        if boxes_xyxy is not None:
+            return self.decode(encoded, boxes_xyxy, scores, ids)
+        return self.decode_found(encoded, self.people(image, encoded, least), score)
 
     @property
     def finds_people(self) -> bool:

@@ -124,6 +124,7 @@ def model_facts(weights: Path, heads: dict[str, str]) -> dict[str, Any]:
             "mask_size": spec.mask_size,
             "roi_padding": spec.roi_padding,
             "small_side": spec.small_side,
+            "score_weights": list(spec.score_weights),
         },
         "score": DEFAULT_SCORE,
         "threshold": THRESHOLD,

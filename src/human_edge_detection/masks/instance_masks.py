@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -99,6 +99,18 @@ class InstanceMasks:
     def numbers(self) -> tuple[int, ...]:
         """Each person's number in label maps and pictures: the track's, else ``i + 1``."""
         return self.track_ids or tuple(range(1, len(self) + 1))
+
+    def select(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> InstanceMasks:
+        """Some of the people, by their rows or by a bool per person."""
+        return replace(
+            self,
+            probs=self.probs[rows],
+            rois_xyxy=self.rois_xyxy[rows],
+            boxes_xyxy=self.boxes_xyxy[rows],
+            scores=self.scores[rows],
+            ids=tuple(np.array(self.ids)[rows].tolist()) if self.ids else (),
+            track_ids=tuple(np.array(self.track_ids)[rows].tolist()) if self.track_ids else (),
+        )
 
     def label_map(self, threshold: float = 0.5) -> LabelMap:
         """The owner of every pixel, int32 [H, W]: 0 background, else one of ``numbers``.

@@ -167,11 +167,14 @@ class PhotoWork:
         people = None if given.boxes is None else self._boxes(given.boxes, given.scores)
         image = self._image(given, job)
         with job.stage("extractor"):
-            encoded = self.predictor.encode(self.predictor.prepare(image), score)
+            least = self.predictor.candidate_score(score)
+            encoded = self.predictor.encode(self.predictor.prepare(image), least)
         with job.stage("head"):
             if people is None:
-                people = self._best(self.predictor.people(image, encoded, score))
-            masks = self.predictor.decode(encoded, people.boxes_xyxy, people.scores)
+                found = self._best(self.predictor.people(image, encoded, least))
+                masks = self.predictor.decode_found(encoded, found, score)
+            else:
+                masks = self.predictor.decode(encoded, people.boxes_xyxy, people.scores)
         facts = self._facts(image)
         with job.stage("paste"):
             cut = Cut(image, masks, threshold, person, facts)
