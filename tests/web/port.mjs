@@ -3,7 +3,8 @@ import { readFile, writeFile } from "node:fs/promises";
 import { load } from "./bundle.mjs";
 
 const port = await load(
-  "boxes", "letterbox", "people", "head", "paste", "arbitrate", "rle", "resize", "loading",
+  "boxes", "letterbox", "people", "head", "paste", "arbitrate", "candidates", "rle", "resize",
+  "loading",
 ); // prettier-ignore
 
 const floats = (text) => new Float32Array(Uint8Array.from(Buffer.from(text, "base64")).buffer);
@@ -37,6 +38,11 @@ const ANSWERS = {
   },
   candidate_probability: ({ rois, scores }) =>
     port.candidateProbability(rois.map((roi, i) => ({ roi, score: scores[i] }))),
+  found_scores({ people, weights, least }) {
+    const candidates = people.map((one) => ({ ...one, probs: floats(one.probs) }));
+    return port.foundScores(candidates, weights, least);
+  },
+  least_score: ({ probability, weights, least }) => port.leastScore(probability, weights, least),
   arbitrate({ people, size, threshold, least }) {
     const claimants = people.map((one) => ({ ...one, probs: floats(one.probs) }));
     return pack(port.arbitrate(claimants, size, threshold, least));

@@ -23,6 +23,7 @@ from human_edge_detection.core.geometry import (
 )
 from human_edge_detection.core.rle import run_lengths
 from human_edge_detection.masks.arbitration import candidate_probability
+from human_edge_detection.masks.candidates import found_scores, least_score, person_scores
 from human_edge_detection.masks.fusion import fuse
 from human_edge_detection.masks.paste import paste_at
 from human_edge_detection.masks.probabilities import LEAST_PROBABILITY, softmax
@@ -202,6 +203,27 @@ def test_the_same_owner_of_every_pixel(
     assert (wanted > 0).any()
     differ = unpack(answer, np.uint16, size_hw) != wanted
     assert differ.sum() <= 1e-4 * (wanted > 0).sum()
+
+
+@pytest.mark.parametrize("weights", [[], [-0.5, 2.7, 0.5]])
+def test_the_same_scores_of_people_found(weights: list[float], tmp_path: Path) -> None:
+    probs, rois, scores = crowd(6, 40, (240, 320))
+    probs[1], rois[1] = probs[0], rois[0] + np.float32([3, -2, 5, 1])  # one person twice
+    scores[2], rois[3] = scores[3], rois[3, [0, 1, 0, 1]]  # equally sure; outside the photo
+    people = [
+        {"probs": pack(p), "roi": roi.tolist(), "score": float(score)}
+        for p, roi, score in zip(probs, rois, scores, strict=True)
+    ]
+    common = {"weights": weights, "least": LEAST_PROBABILITY}
+    limits = [0.0, 0.01, 0.3, 0.95]
+    questions = [{"ask": "found_scores", "people": people, **common}] + [
+        {"ask": "least_score", "probability": limit, **common} for limit in limits
+    ]
+    found, *least = ask(tmp_path, questions)
+    wanted = found_scores(probs, rois, scores, weights)
+    assert min(wanted[:2]) < 0.5 * min(person_scores(probs[:2, 1], scores[:2], weights))
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    np.testing.assert_allclose(least, [least_score(limit, weights) for limit in limits], rtol=1e-6)
 
 
 def test_run_lengths_are_cocos(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ export interface HeadFacts {
   roi_padding: number;
   /** Largest side, input pixels, of the ROIs that go into `small_rois`; 0 for one input. */
   small_side: number;
+  /** What makes probabilities of scores, see `candidates.ts`; empty where they are taken as they are. */
+  score_weights: number[];
 }
 
 export interface ModelFacts {

@@ -2,6 +2,7 @@
 
 import { arbitrate } from "./arbitrate.ts";
 import { type Box, paddedRoi, pixelWindow, type Size } from "./boxes.ts";
+import { foundScores, leastScore } from "./candidates.ts";
 import type { ModelFacts } from "./facts.ts";
 import { probabilities } from "./head.ts";
 import { asPlanes, type AxisTransform, letterbox, toInput } from "./letterbox.ts";
@@ -23,6 +24,7 @@ export interface Settings {
 export interface Person {
   id: number;
   box: Box;
+  /** The probability that he is a person of his own; 1 if drawn by hand. */
   score: number;
   /** Drawn by hand: there whatever the score says. */
   isOwn: boolean;
@@ -37,6 +39,7 @@ export interface Segmentation {
   milliseconds: { head: number; arbitrate: number };
 }
 
+/** His score is the detector's until he is shown. */
 interface Candidate extends Person {
   roi: Box;
   probs?: Float32Array;
@@ -69,7 +72,7 @@ export class Segmenter {
     this.transform = boxed.transform;
     this.maps = facts.head.layers.map((name) => found[name]);
     const outputs = facts.detector.outputs.map((name) => found[name]);
-    const people = candidates(facts.detector, outputs, LOWEST_SCORE);
+    const people = candidates(facts.detector, outputs, this.leastScore(LOWEST_SCORE));
     this.everybody = [];
     for (const { box, score } of inSource(people, boxed.transform, this.size)) {
       this.add(box, score, false);
@@ -89,19 +92,32 @@ export class Segmenter {
     return id;
   }
 
+  private leastScore(probability: number): number {
+    const { head, least_probability } = this.facts;
+    return leastScore(probability, head.score_weights, least_probability);
+  }
+
   /** Who is shown under some settings, and whose each pixel is. */
   async settle({ score, threshold, removed }: Settings): Promise<Segmentation> {
     const start = performance.now();
-    const shown = this.everybody.filter(
-      (one) => !removed.includes(one.id) && (one.isOwn || one.score >= Math.fround(score)),
-    );
-    const unseen = shown.filter((one) => !one.probs);
+    const { head: facts, least_probability } = this.facts;
+    const least = Math.fround(this.leastScore(score));
+    const able = this.everybody.filter((one) => one.isOwn || one.score >= least);
+    const unseen = able.filter((one) => !one.probs);
     const rois = unseen.map(({ roi }) => toInput(roi, this.transform));
-    const probs = await probabilities(this.head, this.facts.head, this.maps, rois);
+    const probs = await probabilities(this.head, facts, this.maps, rois);
     unseen.forEach((one, i) => (one.probs = probs[i]));
     const middle = performance.now();
+    // Who was taken out still holds down his duplicates.
+    const found = able.filter(({ isOwn }) => !isOwn).map((one) => ({ ...one, probs: one.probs! }));
+    const scores = foundScores(found, facts.score_weights, least_probability);
+    const scoreOf = new Map(found.map(({ id }, i) => [id, scores[i]]));
+    const shown = able
+      .map((one) => ({ ...one, score: scoreOf.get(one.id) ?? 1 }))
+      .filter(({ id, isOwn, score: own }) =>
+        !removed.includes(id) && (isOwn || own >= Math.fround(score)));
     const claimants = shown.map(({ roi, score, probs }) => ({ roi, score, probs: probs! }));
-    const labels = arbitrate(claimants, this.size, threshold, this.facts.least_probability);
+    const labels = arbitrate(claimants, this.size, threshold, least_probability);
     const people = shown.map(({ id, box, score, isOwn, window }) => ({ id, box, score, isOwn, window }));
     const end = performance.now();
     return { people, labels, milliseconds: { head: middle - start, arbitrate: end - middle } };
