@@ -258,7 +258,8 @@ def checked(spec: Own) -> Own:
         "small_side": _all_in([spec.small_side], float, 0, MAX_IMAGE_SIDE),
         "score_weights": _all_in(spec.score_weights, float, -MAX_WEIGHT, MAX_WEIGHT)
         and len(spec.score_weights) in (0, 3)
-        and all(weight > 0 for weight in spec.score_weights[1:]),
+        and all(weight >= 0 for weight in spec.score_weights[1:])
+        and 0 not in spec.score_weights[1:2],  # the score must count
     }
     for name, holds in rules.items():
         if not holds:

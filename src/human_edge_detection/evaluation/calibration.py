@@ -13,7 +13,7 @@ from pycocotools.cocoeval import COCOeval
 
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.evaluation.coco import to_ground_truth, to_results
-from human_edge_detection.evaluation.metrics import BoolArray, Numbers
+from human_edge_detection.evaluation.metrics import BoolArray
 from human_edge_detection.evaluation.predictions import Predictions
 
 LEAST_IOU = 0.5
@@ -60,7 +60,9 @@ def calibration(photos: Sequence[Photo], predictions: Predictions) -> Calibratio
     takes the free person of largest mask IoU, from ``LEAST_IOU`` on. Predictions inside crowd
     regions, or of people whose mask is not known, do not count.
     """
-    scores, right = judged(photos, predictions)
+    right, counts = judged(photos, predictions)
+    scores = np.array([item.score for photo in photos for item in predictions.get(photo.id, [])])
+    scores, right = scores[counts], right[counts]
     if len(np.unique(scores)) < 2:
         return None
     place = np.clip((scores * BINS).astype(int), 0, BINS - 1)
@@ -73,11 +75,15 @@ def calibration(photos: Sequence[Photo], predictions: Predictions) -> Calibratio
     return Calibration(tuple(ranges), float(sum(gaps) / len(scores)))
 
 
-def judged(photos: Sequence[Photo], predictions: Predictions) -> tuple[Numbers, BoolArray]:
-    """Scores float64 [K] of the predictions that count, and whether each is right, bool [K]."""
+def judged(photos: Sequence[Photo], predictions: Predictions) -> tuple[BoolArray, BoolArray]:
+    """Whether each prediction is right, and whether it counts: bool [K] each.
+
+    In the order of the photos, and within each in that of its predictions.
+    """
     results = to_results({photo.id: predictions.get(photo.id, []) for photo in photos})
+    right, counts = np.zeros(len(results), np.bool_), np.ones(len(results), np.bool_)
     if not results:
-        return np.zeros(0), np.zeros(0, np.bool_)
+        return right, counts
     truth = COCO()
     truth.dataset = to_ground_truth(photos)
     for number, record in enumerate(truth.dataset["annotations"], start=1):
@@ -89,8 +95,9 @@ def judged(photos: Sequence[Photo], predictions: Predictions) -> tuple[Numbers, 
         found.params.areaRng, found.params.areaRngLbl = found.params.areaRng[:1], ["all"]
         found.params.maxDets = [max(len(items) for items in predictions.values())]
         found.evaluate()
-    parts = [part for part in found.evalImgs if part is not None]
-    scores = np.concatenate([part["dtScores"] for part in parts])
-    counts = ~np.concatenate([part["dtIgnore"][0] for part in parts]).astype(np.bool_)
-    right = np.concatenate([part["dtMatches"][0] for part in parts]) > 0
-    return scores[counts], right[counts]
+    for part in found.evalImgs:
+        if part is not None:
+            rows = np.array(part["dtIds"], np.int64) - 1  # numbered from 1 in the order given
+            right[rows] = part["dtMatches"][0] > 0
+            counts[rows] = ~part["dtIgnore"][0].astype(np.bool_)
+    return right, counts

@@ -38,7 +38,6 @@ SAME_FROM, SAME_AT = 0.1, 0.5
 BEST_QUALITY = 0.98
 """A higher mean probability counts as this, so that a low score has a bound: `least_score`."""
 
-_STEP = 2
 _PAIRS_AT_ONCE = 1 << 11
 """Pairs of masks compared at a time; bounds the working memory for any crowd."""
 
@@ -57,10 +56,15 @@ def found_scores(
         scores: float32 [N] of the detector.
         weights: the model's ``score_weights``.
     """
-    targets = np.asarray(probs[:, MaskClass.TARGET, ::_STEP, ::_STEP], np.float32)
+    targets = few_bins(probs)
     first, second, ious = mask_overlaps(targets >= 0.5, rois_xyxy)
     same = np.clip((ious - SAME_FROM) / (SAME_AT - SAME_FROM), 0, 1)
     return without_duplicates(person_scores(targets, scores, weights), first, second, same)
+
+
+def few_bins(probs: NDArray[np.floating]) -> FloatArray:
+    """The target probabilities float32 [N, m, m] of every second bin along both sides."""
+    return np.asarray(probs[:, MaskClass.TARGET, ::2, ::2], np.float32)
 
 
 def person_scores(targets: FloatArray, scores: FloatArray, weights: Sequence[float]) -> FloatArray:
@@ -73,13 +77,16 @@ def person_scores(targets: FloatArray, scores: FloatArray, weights: Sequence[flo
     """
     if not weights:
         return np.asarray(scores, np.float32)
+    odds = weights[0] + evidence(targets, scores) @ np.array(weights[1:], np.float32)
+    return np.asarray(1 / (1 + np.exp(-odds)), np.float32)
+
+
+def evidence(targets: FloatArray, scores: FloatArray) -> FloatArray:
+    """The log-odds float32 [N, 2] of each candidate's score and of its mask's quality."""
     inside = targets >= 0.5
     total = np.sum(targets, axis=(1, 2), where=inside, dtype=np.float64)
     quality = total / np.maximum(inside.sum(axis=(1, 2)), 1)
-    constant, by_score, by_quality = weights
-    odds = constant + by_score * log_odds(scores)
-    odds += by_quality * log_odds(np.minimum(quality, BEST_QUALITY))
-    return np.asarray(1 / (1 + np.exp(-odds)), np.float32)
+    return np.stack([log_odds(scores), log_odds(np.minimum(quality, BEST_QUALITY))], axis=1)
 
 
 def least_score(probability: float, weights: Sequence[float] = ()) -> float:
