@@ -2,9 +2,9 @@
 
 uv run python release/fit_scores.py FOLDER --ann TRAIN.json --img_dir PHOTOS
 
-FOLDER holds the exported pair, as ``release/ship_person_model.py`` or ``export`` writes it. An 8-bit
-head and safetensors beside it are changed too. The photos should be training's. The rule is that of
-``masks/candidates``. ``--dry_run`` prints the figures and changes nothing.
+FOLDER holds the exported pair, as ``release/ship_person_model.py`` or ``export`` writes it. An
+8-bit head and safetensors beside it are changed too. The photos should be training's. The rule is
+that of ``masks/candidates``. ``--dry_run`` prints the figures and changes nothing.
 """
 
 from __future__ import annotations
@@ -53,6 +53,9 @@ LIMITS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.5)
 
 ROUNDS = 4
 """Fits in turn; each begins with the duplicates that the one before it leaves."""
+
+RIDGE = 1e-2
+"""Penalty of the weights' squares: it bounds them where right and wrong lie apart."""
 
 Weights = tuple[float, ...]
 
@@ -128,15 +131,23 @@ def fit(found: Sequence[Found]) -> Weights:
 
 
 def logistic(rows: FloatArray, right: BoolArray) -> Weights:
-    """Constant and weights of the logistic regression of ``right`` on [N, F], none negative."""
+    """Constant and weights, none negative, of the logistic regression of ``right`` on [N, F].
+
+    Raises:
+        InputError: if all are right, or none is.
+    """
+    if right.all() or not right.any():
+        raise InputError(
+            f"of {len(right)} candidates {right.sum()} are people: take more photos (--photos)"
+        )
     columns = np.column_stack([np.ones(len(rows)), np.asarray(rows, np.float64)])
-    weights = np.zeros(columns.shape[1])
-    free = np.ones(len(weights), bool)
+    free, weights = np.ones(columns.shape[1], bool), np.zeros(columns.shape[1])
     for _ in range(50):  # Newton's steps; a weight that turns negative is left out
         some = columns[:, free]
         guess = 1 / (1 + np.exp(-some @ weights[free]))
-        bend = some.T @ (some * (guess * (1 - guess))[:, None]) + 1e-6 * np.eye(free.sum())
-        weights[free] += np.linalg.solve(bend, some.T @ (right - guess))
+        slope = some.T @ (right - guess) - RIDGE * weights[free]
+        bend = some.T @ (some * (guess * (1 - guess))[:, None]) + RIDGE * np.eye(free.sum())
+        weights[free] += np.linalg.solve(bend, slope)
         if (turned := free & (weights < 0) & (np.arange(len(weights)) > 0)).any():
             free &= ~turned
             weights[:] = 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -45,15 +47,19 @@ ROOT = Path(__file__).resolve().parents[2]
 LICENCES = ("NOTICE.md", "LICENSE-APACHE-2.0.txt")
 
 
-@pytest.fixture(scope="module")
-def release() -> ModuleType:
-    """The script, which stands outside the package."""
-    path = ROOT / "release" / "ship_person_model.py"
-    found = importlib.util.spec_from_file_location(path.stem, path)
+def script(name: str) -> ModuleType:
+    """A script of the folder ``release``, which stands outside the package."""
+    found = importlib.util.spec_from_file_location(name, ROOT / "release" / f"{name}.py")
     assert found is not None and found.loader is not None
     module = importlib.util.module_from_spec(found)
+    sys.modules[name] = module  # its dataclasses look themselves up
     found.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def release() -> ModuleType:
+    return script("ship_person_model")
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +172,28 @@ def test_absent_files_say_what_to_pass(tmp_path: Path, monkeypatch: pytest.Monke
     for call in (default_model, shipped_weights, lambda: MaskPredictor(device="cpu")):
         with pytest.raises(InputError, match="no person model ships"):
             call()
+
+
+def test_score_weights_are_fitted_and_written_into_every_file(
+    shipped: Path, tmp_path: Path
+) -> None:
+    fit = script("fit_scores")
+    rng = np.random.default_rng(0)
+    rows = rng.normal(0, 2, (20000, 2))
+    right = rng.random(20000) < 1 / (1 + np.exp(1 - 2 * rows[:, 0] - 0.5 * rows[:, 1]))
+    assert fit.logistic(rows, right) == pytest.approx((-1, 2, 0.5), abs=0.1)
+    assert fit.logistic(rows * [1, -1], right)[2] == 0
+    with pytest.raises(InputError, match="0 are people: take more photos"):
+        fit.logistic(rows, right & False)
+    folder = shutil.copytree(shipped, tmp_path / "folder")
+    written = [path.name for path in fit.write(folder, (-1.0, 2.0, 0.5))]
+    assert written == [HEAD_NAME, INT8_HEAD_NAME, WEIGHTS_NAME]
+    for name in written[:2]:
+        facts, before = (HeadSession(f / name, ON_CPU).facts for f in (folder, shipped))
+        assert facts == replace(before, score_weights=(-1.0, 2.0, 0.5))
+    after, before = (read_trained(f / WEIGHTS_NAME) for f in (folder, shipped))
+    assert after.spec == replace(before.spec, score_weights=(-1.0, 2.0, 0.5))
+    assert all(torch.equal(after.weights[k], v) for k, v in before.weights.items())
 
 
 def test_what_cannot_ship_is_refused(release: ModuleType, shipped: Path, tmp_path: Path) -> None:
