@@ -19,6 +19,7 @@ from analytic_model import (
 )
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.inference.predictor import MaskPredictor
+from human_edge_detection.masks.candidates import SURELY_SAME
 
 BOX = (20.0, 10.0, 90.0, 80.0)
 
@@ -251,11 +252,17 @@ def test_detector_and_extractor_in_one_file_run_once(files, monkeypatch):
         assert np.abs(found.probs - wanted.probs).max() < 1e-6
 
 
+def doubt(score: float, surer: float) -> float:
+    """The score of a candidate whose mask is that of a surer one."""
+    free = score * (1 - SURELY_SAME * surer)
+    return free / (free + 1 - score)
+
+
 def crowd_detector(folder: Path) -> Path:
     """A detector of three candidates: a person, the same once more, and a neighbour."""
     people = np.zeros((1, 7, 6), np.float32)
     people[0, 0] = [40, 50, 80, 100, 0.9, 0]
-    people[0, 1] = [41, 52, 83, 100, 0.8, 0]
+    people[0, 1] = [41, 52, 83, 100, 0.6, 0]
     people[0, 2] = [90, 50, 110, 100, 0.4, 0]
     return write_constant_detector(folder / "crowd.onnx", {"output0": people})
 
@@ -267,12 +274,12 @@ def test_duplicates_that_the_detector_found_are_left_out_given_boxes_never(files
         assert len(everybody) == 3
         assert predictor.segment(image).scores.tolist() == pytest.approx([0.9, 0.4])
         assert predictor.segment(image, score=0.05).scores.tolist() == pytest.approx(
-            [0.9, 0.08, 0.4]
+            [0.9, doubt(0.6, 0.9), 0.4]
         )
         given = predictor.segment(
             image, boxes_xyxy=everybody.boxes_xyxy, scores=everybody.scores, ids=[7, 8, 9]
         )
-    assert (given.ids, given.scores.tolist()) == ((7, 8, 9), pytest.approx([0.9, 0.8, 0.4]))
+    assert (given.ids, given.scores.tolist()) == ((7, 8, 9), pytest.approx([0.9, 0.6, 0.4]))
 
 
 def test_a_models_own_people_have_its_probabilities(files, tmp_path):
@@ -282,9 +289,9 @@ def test_a_models_own_people_have_its_probabilities(files, tmp_path):
     finder = crowd_detector(tmp_path)
     with MaskPredictor(head, finder, finder, device="cpu", threads=1) as predictor:
         masks = predictor.segment(image, score=0.01)
-        odds = -1 + np.log(np.array([9, 4, 2 / 3])) + 0.5 * np.log(49)  # quality cut to 0.98
+        odds = -1 + np.log(np.array([9, 1.5, 2 / 3])) + 0.5 * np.log(49)  # quality cut to 0.98
         first, second, third = 1 / (1 + np.exp(-odds))
-        wanted = [first, second * (1 - first), third]
+        wanted = [first, doubt(second, first), third]
         assert masks.scores.tolist() == pytest.approx(wanted, rel=1e-4)
         assert predictor.candidate_score(0.6) < 0.4 < 0.6 < third
         assert len(predictor.segment(image, score=0.6)) == 2

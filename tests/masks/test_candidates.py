@@ -10,6 +10,7 @@ import pytest
 from human_edge_detection.core.boxes import padded_rois
 from human_edge_detection.masks.candidates import (
     BEST_QUALITY,
+    SURELY_SAME,
     found_scores,
     least_score,
     mask_overlaps,
@@ -63,9 +64,11 @@ def test_overlaps_are_those_of_the_pasted_masks() -> None:
 def test_a_duplicate_falls_and_those_behind_it_rise() -> None:
     scores = np.array([0.5, 0.9, 0.6], np.float32)
     first, second = np.array([0, 0, 1]), np.array([1, 2, 2])
-    same = np.array([0.5, 1.0, 1.0])
-    # 1 is surest; 2 is the same person: 0.6·0.1 = 0.06; 0 loses to 1 half, and to 2 all but nothing
-    expected = [0.5 * (1 - 0.5 * 0.9) * (1 - 0.06), 0.9, 0.6 * (1 - 0.9)]
+    same = np.array([0.5, 0.9, 0.9])
+    # 1 is surest; 2 is likely the same person; 0 loses half to 1, and little to what is left of 2
+    third = 0.6 * 0.19 / (0.6 * 0.19 + 0.4)
+    first_free = (1 - 0.5 * 0.9) * (1 - 0.9 * third)
+    expected = [first_free / (first_free + 1), 0.9, third]
     assert without_duplicates(scores, first, second, same) == pytest.approx(expected)
 
 
@@ -77,7 +80,17 @@ def test_of_two_people_in_nearly_one_box_both_stay_of_two_boxes_of_one_person_on
     people = found_scores(
         probabilities(np.stack([left, right, np.roll(right, -2, 1)])), rois, scores
     )
-    assert people == pytest.approx([0.9, 0.8, 0.7 * (1 - 0.8)], abs=1e-6)
+    free = 0.7 * (1 - SURELY_SAME * 0.8)
+    assert people == pytest.approx([0.9, 0.8, free / (free + 0.3)], abs=1e-6)
+
+
+def test_of_people_who_are_equally_sure_nobody_is_lost() -> None:
+    """Annotated boxes taken as found: even one mask in both boxes is no reason against a person."""
+    probs = probabilities(np.full((2, 56, 56), 0.9))
+    rois = np.array([[0, 0, 112, 112], [9, 0, 121, 112]], np.float32)
+    assert found_scores(probs, rois, np.ones(2)).tolist() == [1, 1]
+    for score, least in ((0.999, 0.9), (0.8, 0.4), (0.5, 0.3)):
+        assert found_scores(probs, rois, np.full(2, score)).min() > least
 
 
 def test_weights_make_probabilities_that_rise_with_score_and_quality() -> None:
@@ -113,7 +126,8 @@ def test_nobody_and_grids_of_any_size(side: int) -> None:
     rois = np.array([[0, 0, 9, 9], [0, 0, 9, 9], [5, 5, 5, 5]], np.float32)
     probs = probabilities(np.ones((3, side, side)))
     scores = np.array([0.8, 0.5, 0.4], np.float32)
-    assert found_scores(probs, rois, scores) == pytest.approx([0.8, 0.1, 0.4])
+    expected = [0.8, 0.5 * 0.24 / (0.5 * 0.24 + 0.5), 0.4]
+    assert found_scores(probs, rois, scores) == pytest.approx(expected)
 
 
 def test_a_crowd_takes_milliseconds() -> None:

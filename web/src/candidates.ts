@@ -8,9 +8,12 @@ import { Odds } from "./arbitrate.ts";
 import { area, type Box } from "./boxes.ts";
 import { CLASSES, TARGET } from "./head.ts";
 
-/** Mask IoU up to which two candidates are two people, and from which they are one person. */
+/** Mask IoU up to which two candidates are two people, and from which they are likely one. */
 const SAME_FROM = 0.1;
-const SAME_AT = 0.5;
+const SAME_AT = 0.4;
+
+/** The highest probability that two candidates are one person, whatever their masks are. */
+const SURELY_SAME = 0.95;
 
 /** A higher mean probability counts as this, so that a low score has a bound. */
 const BEST_QUALITY = 0.98;
@@ -54,11 +57,13 @@ export function foundScores(
   const order = sure.map((_, i) => i).sort((a, b) => sure[b] - sure[a] || a - b);
   const own = [...sure];
   order.forEach((one, place) => {
+    let free = 1;
     for (const surer of order.slice(0, place)) {
       const iou = maskIou(sketches[Math.min(one, surer)], sketches[Math.max(one, surer)]);
       const same = Math.min(Math.max((iou - SAME_FROM) / (SAME_AT - SAME_FROM), 0), 1);
-      own[one] *= 1 - same * own[surer];
+      free *= 1 - SURELY_SAME * same * own[surer];
     }
+    if (free < 1) own[one] = (sure[one] * free) / (sure[one] * free + 1 - sure[one]);
   });
   return own.map(f32);
 }

@@ -4,19 +4,23 @@ A detector's score tells how much a box looks like a person. Once the masks are 
 said, and the score of a candidate *j* becomes
 
     pⱼ = σ(w₀ + w₁ log odds(sⱼ) + w₂ log odds(qⱼ))
-    score = pⱼ Πᵢ (1 - scoreᵢ·sameᵢⱼ)   over all i with pᵢ > pⱼ
+    scoreⱼ = pⱼaⱼ / (pⱼaⱼ + 1 - pⱼ),   aⱼ = Πᵢ (1 - scoreᵢ·sameᵢⱼ)   over all i with pᵢ > pⱼ
 
     s     the detector's score, cut to 0.001 … 0.999
     q     mean target probability inside the mask, cut to 0.001 … BEST_QUALITY
     w     the model's ``score_weights``, fitted on training photos; without them p = s
-    same  0 … 1, how sure it is that both masks are one person's: rises with their IoU, see below
+    same  0 … SURELY_SAME, how likely both masks are one person's: rises with their IoU
 
-*p* is the probability that the mask is a person's, with an IoU of 0.5 at least. The product takes
-from it what may be a surer candidate's person, so duplicates fall below any useful limit.
+*p* is the probability that the mask is a person's, with an IoU of 0.5 at least. *a* takes from its
+odds what may be a surer candidate's person, as ``masks/arbitration`` does by boxes; duplicates fall
+below any useful limit. A candidate that is all but sure stays: of a person right in front of
+another the head may draw one mask in both boxes, and detectors rarely give one person two high
+scores.
 
 Masks are compared as each ROI draws them by itself, before overlaps are decided. Two boxes of one
 person have nearly the same mask. Two people's masks hardly overlap, however much their boxes do:
-each head counts the other's pixels as "another person". So no other evidence is needed.
+each ROI counts the other's pixels as "another person". The boxes' IoU and that probability tell no
+more than the masks' IoU alone (docs/results.md).
 
 Every second bin of a mask is read, along both sides; comparing needs no more.
 """
@@ -32,8 +36,11 @@ from human_edge_detection.core.boxes import box_areas
 from human_edge_detection.core.structures import FloatArray, MaskClass
 from human_edge_detection.masks.probabilities import LEAST_PROBABILITY, log_odds
 
-SAME_FROM, SAME_AT = 0.1, 0.5
-"""Mask IoU up to which two candidates are two people, and from which they are one person."""
+SAME_FROM, SAME_AT = 0.1, 0.4
+"""Mask IoU up to which two candidates are two people, and from which they are likely one person."""
+
+SURELY_SAME = 0.95
+"""The highest probability that two candidates are one person, whatever their masks are."""
 
 BEST_QUALITY = 0.98
 """A higher mean probability counts as this, so that a low score has a bound: `least_score`."""
@@ -58,7 +65,7 @@ def found_scores(
     """
     targets = few_bins(probs)
     first, second, ious = mask_overlaps(targets >= 0.5, rois_xyxy)
-    same = np.clip((ious - SAME_FROM) / (SAME_AT - SAME_FROM), 0, 1)
+    same = SURELY_SAME * np.clip((ious - SAME_FROM) / (SAME_AT - SAME_FROM), 0, 1)
     return without_duplicates(person_scores(targets, scores, weights), first, second, same)
 
 
@@ -176,14 +183,17 @@ def without_duplicates(
         scores: float32 [N] probabilities; of equal ones the first counts as surer.
         first: int [P], the pairs' one candidate.
         second: int [P], the other.
-        same: float [P], the probability that both are one person.
+        same: float [P] below 1, the probability that both are one person.
     """
     rank = np.empty(len(scores), np.int64)
     rank[np.argsort(-scores, kind="stable")] = np.arange(len(scores))
     is_surer = rank[first] < rank[second]
     surer, other = np.where(is_surer, first, second), np.where(is_surer, second, first)
-    own = np.asarray(scores, np.float64).copy()
+    before = np.asarray(scores, np.float64)
+    own, free = before.copy(), np.ones(len(scores))
     # By falling certainty of the less sure one, so that the surer one's score is final.
     for pair in np.argsort(rank[other], kind="stable"):
-        own[other[pair]] *= 1 - same[pair] * own[surer[pair]]
+        one = other[pair]
+        free[one] *= 1 - same[pair] * own[surer[pair]]
+        own[one] = before[one] * free[one] / (before[one] * free[one] + 1 - before[one])
     return own.astype(np.float32)
