@@ -35,6 +35,7 @@ from human_edge_detection.evaluation.evaluate import MIN_SIDE
 from human_edge_detection.evaluation.metrics import BoolArray, image_iou
 from human_edge_detection.evaluation.predictions import Prediction, Predictions, match_people
 from human_edge_detection.evaluation.tables import calibration_text, table_text
+from human_edge_detection.export.torch_to_onnx import serialized
 from human_edge_detection.masks.candidates import (
     evidence,
     few_bins,
@@ -42,7 +43,8 @@ from human_edge_detection.masks.candidates import (
     person_scores,
 )
 from human_edge_detection.masks.instance_masks import InstanceMasks
-from human_edge_detection.modeling.weights import read_trained, save_weights
+from human_edge_detection.modeling.weights import read_trained
+from human_edge_detection.modeling.weights_file import save_weights
 from human_edge_detection.runtime.model_files import HEAD_NAME, INT8_HEAD_NAME, WEIGHTS_NAME
 
 LEAST = 0.1
@@ -202,7 +204,7 @@ def write(folder: Path, weights: Weights) -> Iterator[Path]:
             model = onnx.load(path)
             facts = {entry.key: entry.value for entry in model.metadata_props}
             helper.set_model_props(model, {**facts, "score_weights": json.dumps(list(weights))})
-            write_atomically(path, model.SerializeToString())
+            write_atomically(path, serialized(model))
             yield path
     if (path := folder / WEIGHTS_NAME).is_file():
         trained = read_trained(path)

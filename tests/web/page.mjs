@@ -135,7 +135,7 @@ async function desktop() {
   await page.waitForFunction((n) => document.querySelectorAll("#people li").length === n + 1, before);
   seen.keyBox = await people(page);
   await page.fill("#score", "0.95");
-  await page.waitForFunction((n) => document.querySelectorAll("#people li").length < n, before);
+  await page.waitForFunction((n) => document.querySelectorAll("#people li").length <= n, before);
   seen.strict = await people(page);
   await page.fill("#score", "0.3");
 

@@ -224,7 +224,14 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
         return replace(masks, scores=scores).select(scores >= score)
 
     def candidate_score(self, score: float = DEFAULT_SCORE) -> float:
-        """The detector's score from which a candidate may be a person of this ``score``."""
+        """The detector's lowest score, 0…1, of a candidate that may be a person of this ``score``.
+
+        Args:
+            score: lowest score of a person, 0…1, see :meth:`decode_found`.
+
+        Raises:
+            InputError: it is no finite number.
+        """
         from human_edge_detection.masks.candidates import least_score
 
         check_number("score", score)

@@ -17,7 +17,7 @@ from human_edge_detection.core.structures import FloatArray, ImageArray
 from human_edge_detection.inference.predictor import MaskPredictor
 from human_edge_detection.masks.carry import CarriedEvidence
 from human_edge_detection.masks.instance_masks import InstanceMasks
-from human_edge_detection.runtime.detector import DEFAULT_SCORE
+from human_edge_detection.runtime import DEFAULT_SCORE
 
 FAINT_SCORE = 0.1
 """Detections of lower scores continue nobody's track."""

@@ -19,7 +19,7 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import EncodedImage
 from human_edge_detection.inference.predictor import MaskPredictor
 from human_edge_detection.masks.instance_masks import InstanceMasks
-from human_edge_detection.runtime.detector import DEFAULT_SCORE
+from human_edge_detection.runtime import DEFAULT_SCORE
 
 if TYPE_CHECKING:
     import cvat_sdk.auto_annotation as cvat

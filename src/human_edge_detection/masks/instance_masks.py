@@ -101,7 +101,11 @@ class InstanceMasks:
         return self.track_ids or tuple(range(1, len(self) + 1))
 
     def select(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> InstanceMasks:
-        """Some of the people, by their rows or by a bool per person."""
+        """Some of the people.
+
+        Args:
+            rows: int64 [K], the people's rows, or bool [N].
+        """
         return replace(
             self,
             probs=self.probs[rows],
