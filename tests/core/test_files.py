@@ -4,7 +4,13 @@ from pathlib import Path
 import pytest
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.files import is_regular, plain_name, replacing, write_atomically
+from human_edge_detection.core.files import (
+    is_regular,
+    plain_name,
+    remove_partials,
+    replacing,
+    write_atomically,
+)
 
 
 def test_writing_makes_folders_and_replaces(tmp_path: Path) -> None:
@@ -72,6 +78,19 @@ def test_temporary_names_are_new_and_follow_no_link(
         write_atomically(path, b"data")
     assert other.read_text() == "untouched"
     assert (tmp_path / ".guessed.part.txt").is_symlink()
+
+
+def test_what_killed_processes_left_is_deleted_and_nothing_else(tmp_path: Path) -> None:
+    inner = tmp_path / "panels"
+    inner.mkdir()
+    left = [tmp_path / f".{'0f' * 8}.part.onnx", inner / f".{'a1' * 8}.part"]
+    kept = [tmp_path / "best.part.onnx", inner / ".part.onnx", tmp_path / ".0f.part.onnx"]
+    for path in left + kept:
+        path.touch()
+    remove_partials(tmp_path)
+    assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in kept)
+    remove_partials(tmp_path / "missing")
 
 
 def test_a_file_gets_the_usual_permissions(tmp_path: Path) -> None:

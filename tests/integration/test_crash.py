@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from human_edge_detection.cli import train_main
+from human_edge_detection.core.files import remove_partials
 from human_edge_detection.modeling.weights import load_checkpoint
 from human_edge_detection.training.checkpoints import CheckpointFolder
 from tiny_command import ENVIRONMENT, outputs, start, write_inputs
@@ -28,6 +29,7 @@ import os, random, signal, sys, time
 from pathlib import Path
 import torch
 from human_edge_detection.modeling.weights import load_checkpoint
+from human_edge_detection.training.checkpoints import CheckpointFolder
 from human_edge_detection.training.checkpoints import save_checkpoint
 
 torch.set_num_threads(1)
@@ -65,7 +67,7 @@ def test_a_save_killed_at_any_moment_leaves_a_whole_checkpoint(tmp_path: Path) -
     assert saves >= KILLS
     assert unfinished > 0, "some of the kills came in the middle of a save"
     assert len(list(tmp_path.iterdir())) == 1 + unfinished
-    CheckpointFolder(tmp_path).clear_leftovers()
+    remove_partials(tmp_path)
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -77,6 +77,14 @@ def write_atomically(path: Path | str, data: bytes) -> None:
         partial.write_bytes(data)
 
 
+def remove_partials(folder: Path) -> None:
+    """Delete the temporary files of killed processes in a folder and the folders in it."""
+    for place, _, names in os.walk(folder):
+        for name in filter(PARTIAL_NAME.fullmatch, names):
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(place, name))
+
+
 def check_regular(path: Path, what: str) -> None:
     """Refuse a path that is no regular file: a folder, a pipe or a device would block or not end.
 

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from human_edge_detection.core.errors import InputError, one_line
-from human_edge_detection.core.files import PARTIAL_NAME, check_regular, plain_name, replacing
+from human_edge_detection.core.files import check_regular, plain_name, remove_partials, replacing
 from human_edge_detection.inference.sources import Source
 
 LOG_NAME = ".predict.jsonl"
@@ -46,7 +46,7 @@ def reserved(folder: Path) -> Iterator[None]:
             )
         try:
             if was_killed:
-                _remove_partials(folder)
+                remove_partials(folder)
             yield
         finally:
             with contextlib.suppress(OSError):
@@ -71,13 +71,6 @@ def _locked(handle: int) -> bool:
     except OSError:  # a file system without locks
         return True
     return True
-
-
-def _remove_partials(folder: Path) -> None:
-    for place, _, names in os.walk(folder):
-        for name in filter(PARTIAL_NAME.fullmatch, names):
-            with contextlib.suppress(OSError):
-                os.unlink(os.path.join(place, name))
 
 
 def _unwritable(folder: Path, error: Exception) -> str:

@@ -93,12 +93,6 @@ class CheckpointFolder:
         if self.save(name, payload) and self.keep:
             self._prune(epoch)
 
-    def clear_leftovers(self) -> None:
-        """Delete partial files of processes that were killed while saving."""
-        for pattern in (".*.part.pth", ".*.pth.*.tmp") if self.is_writer else ():
-            for path in self.folder.glob(pattern):  # the second: names of earlier versions
-                path.unlink(missing_ok=True)
-
     def _prune(self, epoch: int) -> None:
         # Later epochs are those of an older, longer run in the same folder, and stay.
         numbered = {path: _epoch_of(path) for path in self.folder.glob(f"{NUMBERED}*.pth")}

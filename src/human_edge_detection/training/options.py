@@ -252,6 +252,11 @@ class OutputOptions:
         0, "validations in a row without a better one that end the run; 0 for never", least=0
     )
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where a run writes."""
+        return self.checkpoint_dir, self.log_dir, self.val_output_dir
+
 
 @dataclass(frozen=True)
 class StartOptions:

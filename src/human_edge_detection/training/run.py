@@ -16,6 +16,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from human_edge_detection.core.errors import InputError, one_line
+from human_edge_detection.core.files import remove_partials
 from human_edge_detection.core.options import at_most_cpus
 from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.core.structures import FloatArray
@@ -187,7 +188,9 @@ class Run:
             )
         for line in f"{self.spec.head} head, {self.trainer.plan()}".splitlines():
             LOG.info(line)
-        self.folder.clear_leftovers()
+        if self.processes.is_first:
+            for place in self.output.folders:
+                remove_partials(place)
         is_writer = self.processes.is_first
         with TrainLog(self.output.log_dir, is_writer) as log, stop_on_signals() as stop:
             log.forget_after({"train": self.began, "val": self.progress.validated})
