@@ -112,6 +112,27 @@ def test_a_run_starts_at_epoch_0_with_the_weights_alone(tmp_path: Path, no_hando
             torch.testing.assert_close(kept[name], value)
 
 
+@pytest.mark.parametrize("suffix", [".pth", ".onnx"])
+def test_a_joint_run_is_resumed_without_the_weights_that_it_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_handover: None, suffix: str
+) -> None:
+    monkeypatch.setattr("human_edge_detection.training.run.draw_pictures", lambda *_: {})
+    monkeypatch.setattr("human_edge_detection.training.run.export_best", lambda *_: {})
+    inputs = write_inputs(tmp_path, 2)
+    at = inputs.index("--onnx_model")
+    del inputs[at : at + 4]
+    spec = replace(SPEC, roi_size=4)
+    first = write_person_checkpoint(tmp_path / "first.pth", spec)
+    flags = [
+        *inputs, *outputs(tmp_path), "--train_extractor", "--train_detector", "--resume", "auto",
+    ]  # fmt: skip
+    assert train_main([*flags, "--init_from", str(first), "--epochs", "1"]) == 0
+    first.unlink()
+    gone = first.with_suffix(suffix)
+    assert train_main([*flags, "--init_from", str(gone), "--epochs", "2"]) == 0
+    assert load_checkpoint(tmp_path / "checkpoints" / "last.pth")["progress"]["epoch"] == 2
+
+
 NARROW = ModelSpec("lite", ("fine", "coarse"), (3, 5), (4.0, 8.0), roi_size=8, widths=(4, 6, 2))
 WIDE = replace(NARROW, widths=(7, 8, 3))
 

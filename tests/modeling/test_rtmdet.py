@@ -120,7 +120,7 @@ def test_a_run_begins_with_the_published_file(published: Path) -> None:
         TrainOptions(), train_extractor=True, train_detector=True, init_from=str(published)
     )
     assert find_start(options.start.init_from) is None
-    model = new_model(SPEC, with_extractor=True, with_detector=True, init_from=str(published))
+    model = new_model(SPEC, with_extractor=True, with_detector=True, published=str(published))
     first = read_convolutions(published)[0].weight
     assert torch.equal(model["extractor"].backbone.stem[0].conv.weight, first.flip(1))
     with pytest.raises(InputError, match="needs --train_extractor"):

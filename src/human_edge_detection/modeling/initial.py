@@ -43,7 +43,7 @@ def new_model(
     *,
     with_extractor: bool = False,
     with_detector: bool = False,
-    init_from: str | None = None,
+    published: str | None = None,
 ) -> nn.ModuleDict:
     """``head`` and, where it is trained along, ``extractor``.
 
@@ -52,7 +52,7 @@ def new_model(
         start: weights to start from; None for a fresh head over the shipped extractor.
         with_extractor: the extractor is trained along.
         with_detector: so is a detector on its pyramid.
-        init_from: without a start, the published network that the extractor begins with instead.
+        published: without a start, the published network that the extractor begins with instead.
 
     Raises:
         InputError: if the weights are of another model.
@@ -60,8 +60,8 @@ def new_model(
     model = nn.ModuleDict({"head": build_head(spec)})
     if with_extractor:
         extractor = model["extractor"] = PersonExtractor(with_detector)
-        if start is None and init_from is not None:
-            extractor.begin_with(Path(init_from))
+        if start is None and published is not None:
+            extractor.begin_with(Path(published))
         elif start is None:
             _begin_as_shipped(extractor)
     if start is not None:

@@ -20,7 +20,7 @@ from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.data.statistics import find_class_weights
 from human_edge_detection.export.extractors import open_extractor
 from human_edge_detection.modeling.features import BoundFeatures, FeatureSource, trained_features
-from human_edge_detection.modeling.initial import find_start, new_model
+from human_edge_detection.modeling.initial import find_start, is_published, new_model
 from human_edge_detection.modeling.losses import COSTS, RoiMaskLoss
 from human_edge_detection.modeling.person_extractor import PersonExtractor
 from human_edge_detection.modeling.weights import TrainedWeights, load_checkpoint, require
@@ -87,7 +87,9 @@ def assemble(options: TrainOptions, processes: Processes, opened: ExitStack) -> 
         extractor = opened.enter_context(
             open_extractor(wanted.onnx_model, wanted.layers, size, options.loop.device)
         )
-    start = find_start(options.start.init_from) if payload is None else None
+    begins_with = options.start.init_from if payload is None else None
+    start = find_start(begins_with)
+    published = begins_with if is_published(begins_with) else None
     if payload is not None and resume is not None:
         check_extractor(spec, extractor, resume)
     else:
@@ -98,7 +100,7 @@ def assemble(options: TrainOptions, processes: Processes, opened: ExitStack) -> 
     photos = PhotoSets(repeat_crowds(photos.train, options.data.repeat_crowds), photos.val)
     if advice := tiny_people(photos.train, spec):
         LOG.warning("%s", advice)
-    run = make_run(options, spec, photos, extractor, processes, start)
+    run = make_run(options, spec, photos, extractor, processes, start, published)
     if processes.is_first and not options.start.test_only:
         set_aside(options.output, resume)
     if payload is not None and resume is not None:
@@ -113,6 +115,7 @@ def make_run(
     extractor: YOLOv9FeatureExtractor | None,
     processes: Processes = ALONE,
     start: TrainedWeights | None = None,
+    published: str | None = None,
 ) -> Run:
     """A run at its beginning.
 
@@ -123,14 +126,15 @@ def make_run(
         extractor: the frozen network; None if it is trained along.
         processes: the processes that share the work.
         start: trained weights to begin with. They count as epoch 0, so the best model is never
-            worse than they are. None for a fresh model.
+            worse than they are. None for a fresh model, and for one that a checkpoint will fill.
+        published: the ONNX file that a fresh extractor begins with; None for the shipped one's.
     """
     wanted, loop = options.extractor, options.loop
     on_gpu = torch.cuda.is_available() and loop.device != "cpu"
     device = torch.device("cuda" if on_gpu else "cpu")
     model = new_model(
         spec, start, with_extractor=wanted.train_extractor, with_detector=wanted.train_detector,
-        init_from=options.start.init_from,
+        published=published,
     )  # fmt: skip
     for part in model.values():
         if isinstance(part, PersonExtractor) and options.optim.backbone_lr == 0:
