@@ -67,6 +67,24 @@ def test_letterbox_puts_the_image_where_its_transform_says(size_hw):
     np.testing.assert_allclose(transform.to_source(transform.to_input(whole)), whole, atol=1e-2)
 
 
+@pytest.mark.parametrize(
+    ("source_hw", "frame_hw"),
+    [
+        ((480, 640), (384, 512)),
+        ((640, 480), (512, 384)),
+        ((427, 640), (352, 512)),  # 341.6 rows
+        ((352, 512), (352, 512)),
+        ((100, 100), (512, 512)),
+        ((1, 5000), (32, 512)),
+    ],
+)
+def test_a_frame_holds_the_image_at_the_scale_of_the_largest(source_hw, frame_hw):
+    assert geometry.frame_hw(source_hw, (512, 512), 32) == frame_hw
+    small = geometry.letterbox_transform(source_hw, frame_hw)
+    large = geometry.letterbox_transform(source_hw, (512, 512))
+    assert small.scale_xy == large.scale_xy
+
+
 def test_letterbox_carries_a_mark_to_where_its_box_goes():
     image = np.zeros((100, 200, 3), np.uint8)
     image[20:60, 50:90] = 255

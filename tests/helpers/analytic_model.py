@@ -7,7 +7,7 @@ photo over 4x4 pixels, and the detector finds what it was told to.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +104,7 @@ def write_constant_detector(
     size_hw: tuple[int, int] | None = (128, 128),
     names: Sequence[str] = (),
     input_name: str = "images",
+    metadata: Mapping[str, str] | None = None,
 ) -> Path:
     """A detector that answers ``outputs`` whatever it sees, and ``pooled`` features inside.
 
@@ -113,6 +114,7 @@ def write_constant_detector(
         size_hw: its fixed input size, or None for an open one.
         names: class names to put into its metadata.
         input_name: what its input is called.
+        metadata: further metadata.
     """
     shape = [1, 3, *(size_hw or ("H", "W"))]
     image = helper.make_tensor_value_info(input_name, TensorProto.FLOAT, shape)
@@ -125,8 +127,8 @@ def write_constant_detector(
         infos.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
     graph = helper.make_graph(nodes, "detector", [image], infos)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 16)], ir_version=8)
-    if names:
-        helper.set_model_props(model, {"names": str(dict(enumerate(names)))})
+    facts = {"names": str(dict(enumerate(names)))} if names else {}
+    helper.set_model_props(model, {**facts, **(metadata or {})})
     onnx.save(model, path)
     return path
 

@@ -144,6 +144,31 @@ def test_open_input_size_takes_the_given_one(tmp_path):
     assert detector.input_size_hw == (96, 160)
 
 
+def test_a_network_of_free_size_gets_each_photo_in_a_frame_of_its_own(tmp_path):
+    person = {"output0": np.array([[[16, 32, 64, 96, 0.9, 0]]], np.float32)}
+    path = write_constant_detector(
+        tmp_path / "free.onnx", person, None, metadata={"size_multiple": "32"}
+    )
+    detector = DetectorSession(path, ON_CPU, image_size_hw=(128, 128))
+    wide, tall = np.zeros((200, 400, 3), np.uint8), np.zeros((300, 90, 3), np.uint8)
+    assert detector.prepare(wide).tensor.shape == (1, 3, 64, 128)
+    assert detector.prepare(tall).tensor.shape == (1, 3, 128, 64)
+    found = detector.run([detector.prepare(wide), detector.prepare(tall)])
+    np.testing.assert_allclose(found[0][0].boxes_xyxy, [[50, 100, 200, 200]])  # cut to the photo
+    left = (16 - 13) * 90 / 38  # the photo's 38 columns begin at x = 13
+    np.testing.assert_allclose(found[1][0].boxes_xyxy, [[left, 75, 90, 225]], rtol=1e-5)
+
+
+def test_a_multiple_that_the_size_is_none_of_is_named(tmp_path):
+    person = {"output0": np.array([[[16, 32, 64, 96, 0.9, 0]]], np.float32)}
+    for text in ("48", "many", "-32"):
+        path = write_constant_detector(
+            tmp_path / "free.onnx", person, None, metadata={"size_multiple": text}
+        )
+        with pytest.raises(InputError, match=f"multiples of '{text}'.*128x128"):
+            DetectorSession(path, ON_CPU, image_size_hw=(128, 128))
+
+
 def test_class_names():
     assert class_names({"names": "{0: 'person', 1: 'bicycle'}"}) == ["person", "bicycle"]
     assert class_names({"names": "['a', 'b']"}) == ["a", "b"]

@@ -16,6 +16,7 @@ const ANSWERS = {
     const boxed = port.letterbox({ pixels: bytes(pixels), width, height, channels }, size, pad);
     return { pixels: pack(boxed.pixels), ...boxed.transform };
   },
+  frame: ({ photo, most, multiple }) => port.frameOf(photo, most, multiple),
   candidates({ facts, boxes, scores, least }) {
     const outputs = [{ data: floats(boxes) }, { data: floats(scores) }];
     return port.candidates(facts, outputs, least);

@@ -18,6 +18,7 @@ from human_edge_detection.core.boxes import padded_rois
 from human_edge_detection.core.geometry import (
     PAD_VALUE,
     all_roi_bounds,
+    frame_hw,
     letterbox,
     letterbox_transform,
 )
@@ -87,6 +88,17 @@ def test_letterbox_is_opencvs_to_the_bit(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found, wanted, err_msg=f"{photo.shape} to {out}")
         assert answer["scale"] == list(transform.scale_xy)
         assert answer["offset"] == list(transform.offset_xy)
+
+
+def test_frames_are_as_small_as_pythons(tmp_path: Path) -> None:
+    sizes = np.random.default_rng(1).integers(1, 3000, (200, 2)).tolist()
+    sizes += [[480, 640], [427, 640], [512, 352], [1, 9999], [640, 640]]
+    questions = [
+        {"ask": "frame", "photo": size_of(size), "most": size_of((512, 640)), "multiple": 32}
+        for size in sizes
+    ]
+    for size, answer in zip(sizes, ask(tmp_path, questions), strict=True):
+        assert answer == size_of(frame_hw(tuple(size), (512, 640), 32))
 
 
 def _with_alpha(photo: np.ndarray) -> np.ndarray:

@@ -35,6 +35,8 @@ export interface ModelFacts {
   version: string;
   input: string;
   input_size: Size;
+  /** What the sides of a photo's own frame are multiples of; 0 where all fill `input_size`. */
+  size_multiple: number;
   pad_value: number;
   extractor: ModelFile;
   /** The head's files by precision; `default_head` names the one that the page loads. */

@@ -15,6 +15,14 @@ export interface Letterboxed extends Size {
   transform: AxisTransform;
 }
 
+/** The smallest frame of whole multiples that holds a photo fitted into `most`; `most` at 0. */
+export function frameOf(photo: Size, most: Size, multiple: number): Size {
+  if (!multiple) return most;
+  const ratio = Math.min(most.height / photo.height, most.width / photo.width);
+  const fitted = (side: number) => multiple * Math.max(1, Math.ceil((side * ratio) / multiple - 1e-6));
+  return { width: fitted(photo.width), height: fitted(photo.height) };
+}
+
 export function letterbox(picture: Picture, size: Size, padValue: number): Letterboxed {
   const ratio = Math.min(size.height / picture.height, size.width / picture.width);
   const width = Math.max(1, roundHalfEven(picture.width * ratio));

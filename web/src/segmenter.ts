@@ -5,7 +5,7 @@ import { type Box, paddedRoi, pixelWindow, type Size } from "./boxes.ts";
 import { foundScores, leastScore } from "./candidates.ts";
 import type { ModelFacts } from "./facts.ts";
 import { probabilities } from "./head.ts";
-import { asPlanes, type AxisTransform, letterbox, toInput } from "./letterbox.ts";
+import { asPlanes, type AxisTransform, frameOf, letterbox, toInput } from "./letterbox.ts";
 import type { Network, Tensor } from "./network.ts";
 import { candidates, inSource } from "./people.ts";
 import type { Picture } from "./resize.ts";
@@ -61,7 +61,8 @@ export class Segmenter {
   async setPhoto(photo: Picture): Promise<{ letterbox: number; extractor: number }> {
     const { facts, extractor } = this;
     const start = performance.now();
-    const boxed = letterbox(photo, facts.input_size, facts.pad_value);
+    const frame = frameOf(photo, facts.input_size, facts.size_multiple);
+    const boxed = letterbox(photo, frame, facts.pad_value);
     const { width, height } = boxed;
     const input = extractor.tensor(asPlanes(boxed), [1, 3, height, width]);
     const middle = performance.now();

@@ -117,20 +117,20 @@ def plan(sources: list[Source], boxes: BoxFile | None, options: PredictOptions) 
 def _open_predictor(options: PredictOptions, files: ModelFiles) -> MaskPredictor:
     return MaskPredictor(
         files, device=options.device, max_rois=options.max_rois, fuse=options.fuse,
-        threads=options.threads,
+        threads=options.threads, image_size=options.image_size,
     )  # fmt: skip
 
 
 def _settings(options: PredictOptions, files: ModelFiles) -> dict[str, Any]:
     """Everything that the results depend on, as text that a message can show."""
-    settings: dict[str, Any] = {
-        "--" + name: getattr(options, name)
-        for name in ("threshold", "score", "fuse", "draw_boxes", "every", "track", "person_class")
-    }
+    given = (
+        "threshold", "score", "fuse", "draw_boxes", "every", "track", "person_class", "image_size",
+    )  # fmt: skip
+    settings: dict[str, Any] = {"--" + name: getattr(options, name) for name in given}
     settings["--save"] = ",".join(sorted(options.save_kinds))
     for flag, paths in (("--model", files.heads), ("--extractor", files.extractors)):
         names = [_fingerprint(path) for path in paths]
-        settings[flag] = ", ".join(name or "none" for name in names) if any(names) else None
+        settings[flag] = ", ".join(name or "none" for name in given) if any(names) else None
     for flag, path in (("--detector", files.detector), ("--boxes", options.boxes)):
         settings[flag] = _fingerprint(path)
     return settings

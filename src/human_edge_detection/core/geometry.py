@@ -6,6 +6,7 @@ end-exclusive xyxy. Only these two modules write a ``+ 0.5`` or a ``- 1``.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -71,6 +72,23 @@ def letterbox_transform(
     new_w, new_h = max(1, round(width * ratio)), max(1, round(height * ratio))
     left, top = round((out_w - new_w) * anchor_xy[0]), round((out_h - new_h) * anchor_xy[1])
     return AxisTransform((new_w / width, new_h / height), (float(left), float(top)))
+
+
+def frame_hw(
+    source_hw: tuple[int, int], most_hw: tuple[int, int], multiple: int
+) -> tuple[int, int]:
+    """The smallest frame of whole multiples that holds an image fitted into ``most_hw``.
+
+    Letterboxed to it instead, the image has the same scale and less border.
+
+    Args:
+        source_hw: height and width of the image.
+        most_hw: height and width of the largest frame, multiples too.
+        multiple: what both sides must be multiples of.
+    """
+    ratio = min(most / side for most, side in zip(most_hw, source_hw, strict=True))
+    height, width = (max(1, math.ceil(side * ratio / multiple - 1e-6)) for side in source_hw)
+    return multiple * height, multiple * width
 
 
 def letterbox(

@@ -21,10 +21,10 @@ from human_edge_detection.export.torch_to_onnx import (
     serialized,
     torch_to_onnx,
 )
-from human_edge_detection.modeling.person_extractor import PersonExtractor
+from human_edge_detection.modeling.person_extractor import MULTIPLE, PersonExtractor
 from human_edge_detection.modeling.weights import TrainedWeights
 from human_edge_detection.runtime.model_files import EXTRACTOR_NAME, HEAD_NAME
-from human_edge_detection.runtime.onnx_graph import short_hash
+from human_edge_detection.runtime.onnx_graph import SIZE_MULTIPLE, short_hash
 
 ORIGIN = "RTMDet-nano for people (OpenMMLab, Apache-2.0), trained further on people"
 
@@ -98,21 +98,30 @@ def checked_extractor(
 
 
 def extractor_bytes(extractor: _Named, size_hw: tuple[int, int]) -> bytes:
-    """The extractor as a serialized ONNX model with a free batch size."""
+    """The extractor as a serialized ONNX model with a free batch, height and width."""
     names = ["images", *extractor.names]
     exported = torch_to_onnx(
         extractor,
         [torch.zeros(1, 3, *size_hw)],
         names[:1],
         names[1:],
-        {name: {0: "batch"} for name in names},
+        {name: _open_axes(name) for name in names},
         {
             "format": "human_edge_detection.extractor",
             "weights": ORIGIN,
+            SIZE_MULTIPLE: str(MULTIPLE),
             **origin(),
         },
     )
     return serialized(exported)
+
+
+def _open_axes(name: str) -> dict[int, str]:
+    """The axes of an input or output whose lengths are free, by number."""
+    if name in ("boxes", "scores"):
+        return {0: "batch", 1: "candidates"}
+    side = "" if name == "images" else f"_{name}"
+    return {0: "batch", 2: f"height{side}", 3: f"width{side}"}
 
 
 def report_extractor(path: Path, errors: Mapping[str, float]) -> None:

@@ -165,7 +165,7 @@ def open_networks(
     for head, extractor, session in zip(files.heads, files.extractors, heads, strict=True):
         path = _source(head, extractor, files.detector, session.facts)
         path = None if path is None else named.setdefault(os.path.realpath(path), path)
-        sources.append((path, session.facts.image_size))
+        sources.append((path, _size_hw(head, path, session.facts, options)))
     detector = None
     if files.detector is not None and not any(_same(path, files.detector) for path, _ in sources):
         detector = DetectorSession(
@@ -206,6 +206,8 @@ def _open_encoder(
             layout=files.layout if may_find_people else "auto",
             person_class=files.person_class if may_find_people else None,
         )  # fmt: skip
+        if any(head.provider != opened.provider for head in readers.values()):
+            opened.multiple = 0  # the photos' maps pass through the head together
         encoder = OnePassEncoder(opened)
     else:
         from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
@@ -215,6 +217,9 @@ def _open_encoder(
             threads=options.threads,
         )  # fmt: skip
         encoder = ExtractorEncoder(opened)
+    if opened.input_size_hw != size_hw and options.image_size is not None:
+        height, width = opened.input_size_hw
+        raise _size_error(options.image_size, path, height, width)
     maps: dict[int, tuple[int, ...]] = {}
     for number, head in readers.items():
         maps[number] = tuple(layers.index(name) for name in head.facts.layers)
@@ -246,6 +251,24 @@ def _source(
             f"trained on (an ONNX file with {', '.join(facts.layers)}), or an end-to-end file"
         )
     return source
+
+
+def _size_hw(
+    head: Path, extractor: Path | None, facts: ExportedSpec, options: SessionOptions
+) -> tuple[int, int]:
+    """Height and width of the largest image of the network that a head reads."""
+    if options.image_size is None:
+        return facts.image_size
+    if extractor is None:
+        raise _size_error(options.image_size, head, *facts.image_size)
+    return options.image_size, options.image_size
+
+
+def _size_error(image_size: int, path: Path, height: int, width: int) -> InputError:
+    return InputError(
+        f"image_size {image_size} does not fit {path}, whose input is fixed to {height}x{width}: "
+        "leave it out, or export the model at that size"
+    )
 
 
 def _same(first: Path | None, second: Path | None) -> bool:

@@ -72,11 +72,19 @@ class PredictOptions:
     )
     workers: int = option(2, "threads that read photos, and as many that write results")
     threads: int | None = option(None, "CPU threads of the networks (default: all cores)")
+    image_size: int | None = option(
+        None,
+        "longest side of a photo in the network: more finds smaller people, less is faster "
+        "(default: the model's own, 512 for the one that ships)",
+    )
     overwrite: bool = option(False, "start anew instead of continuing what the output holds")
 
     def __post_init__(self) -> None:
         """Refuse unusable values by the names of their flags."""
-        for name in ("max_rois", "every", "workers", "threads", "max_pixels", "max_people"):
+        counts = (
+            "max_rois", "every", "workers", "threads", "image_size", "max_pixels", "max_people",
+        )  # fmt: skip
+        for name in counts:
             require_at_least(self, name, 1)
         if not self.source:
             raise InputError(

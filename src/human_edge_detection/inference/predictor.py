@@ -58,6 +58,7 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
         layout: str = "auto",
         person_class: int | None = None,
         threads: int | None = None,
+        image_size: int | None = None,
     ) -> None:
         """Open the model's files.
 
@@ -78,6 +79,9 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
             layout: how the detector's outputs are read, ``auto`` to recognise it.
             person_class: the detector's class of people; None to read it from the file.
             threads: CPU threads of one operation; None for ONNX Runtime's choice.
+            image_size: longest side of a photo in the network, a multiple of 32 for the model that
+                ships, None for the size that it was trained at: more finds smaller people, less
+                is faster.
 
         Raises:
             InputError: a file is missing, damaged or does not fit the others, or the hardware
@@ -88,10 +92,10 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
         self._arguments: dict[str, Any] = {
             "model": model, "extractor": extractor, "detector": detector, "device": device,
             "providers": providers, "max_rois": max_rois, "fuse": fuse, "layout": layout,
-            "person_class": person_class, "threads": threads,
+            "person_class": person_class, "threads": threads, "image_size": image_size,
         }  # fmt: skip
         self.fuse = fuse
-        options = SessionOptions(device, providers, threads, max_rois)
+        options = SessionOptions(device, providers, threads, max_rois, image_size)
         if not isinstance(model, ModelFiles):
             model = name_files(model, extractor, detector, layout, person_class, options)
         elif (extractor, detector, layout, person_class) != (None, None, "auto", None):

@@ -101,12 +101,15 @@ def model_facts(weights: Path, heads: dict[str, str]) -> dict[str, Any]:
     head = open_session(weights / HEAD_NAME, ON_CPU)
     metadata = head.get_modelmeta().custom_metadata_map
     spec = ExportedSpec.from_metadata(metadata, weights / HEAD_NAME)
-    detector = DetectorSession(weights / EXTRACTOR_NAME, ON_CPU, layers=spec.layers)
+    detector = DetectorSession(
+        weights / EXTRACTOR_NAME, ON_CPU, layers=spec.layers, image_size_hw=spec.image_size
+    )
     height, width = detector.input_size_hw
     return {
         "version": metadata.get("git_revision", ""),
         "input": _input_names(open_session(weights / EXTRACTOR_NAME, ON_CPU))[0],
         "input_size": {"width": width, "height": height},
+        "size_multiple": detector.multiple,
         "pad_value": PAD_VALUE,
         "extractor": _file_facts(weights / EXTRACTOR_NAME),
         "heads": {kind: _file_facts(weights / name) for kind, name in heads.items()},

@@ -110,9 +110,9 @@ class RtmDetector(nn.Module):
             self.stems, self.levels, maps, DETECTOR_STRIDES, strict=True
         ):
             answers.append(level(stem(x)))
-            corners = grid_points(int(x.shape[2]), int(x.shape[3]), stride).to(x.device)
+            corners = grid_points(x.shape[2], x.shape[3], stride).to(x.device)
             points.append(corners)
-            strides.append(corners.new_full((len(corners),), float(stride)))
+            strides.append(torch.full_like(corners[:, 0], float(stride)))
         where, scale = torch.cat(points), torch.cat(strides)
         logits = torch.cat([answer[0] for answer in answers], dim=1)
         reach = torch.cat([answer[1] for answer in answers], dim=1) * scale[:, None]

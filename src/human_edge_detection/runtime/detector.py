@@ -11,8 +11,8 @@ import onnxruntime as ort
 
 from human_edge_detection.core.boxes import box_areas, clip_boxes
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.geometry import AxisTransform
-from human_edge_detection.core.images import PreparedImage, prepare_image
+from human_edge_detection.core.geometry import AxisTransform, frame_hw
+from human_edge_detection.core.images import PreparedImage, check_image, prepare_image
 from human_edge_detection.core.structures import Detections, FloatArray, ImageArray, stacked
 from human_edge_detection.runtime import DEFAULT_SCORE
 from human_edge_detection.runtime.detector_layouts import (
@@ -25,6 +25,7 @@ from human_edge_detection.runtime.detector_layouts import (
 )
 from human_edge_detection.runtime.onnx_graph import (
     DEFAULT_SIZE_HW,
+    SIZE_MULTIPLE,
     MalformedModel,
     ModelFile,
     read_model,
@@ -33,7 +34,7 @@ from human_edge_detection.runtime.onnx_graph import (
     short_hash,
     with_shape_outputs,
 )
-from human_edge_detection.runtime.providers import in_passes, pass_size
+from human_edge_detection.runtime.providers import CPU, in_passes, pass_size
 from human_edge_detection.runtime.sessions import (
     ANYWHERE,
     ON_CPU,
@@ -58,7 +59,10 @@ class DetectorSession(AbstractContextManager["DetectorSession"]):
     closed at the end.
 
     Attributes:
-        input_size_hw: height and width that the network works at, read from its graph.
+        input_size_hw: height and width that the network works at, read from its graph; the most
+            that it works at where each photo has a frame of its own (``multiple``).
+        multiple: what each photo's height and width in the network are multiples of; 0 where all
+            photos have ``input_size_hw``, as on a GPU, where they pass through together.
         layers: feature maps that the same pass returns, in this order.
         channels: channels of each of those maps.
         strides: input pixels per map pixel of each of those maps.
@@ -111,6 +115,9 @@ class DetectorSession(AbstractContextManager["DetectorSession"]):
         inner = _inner_size(model, self._input.name) if None in self._input.size_hw else None
         self.input_size_hw = inner or self._input.sized(image_size_hw)
         check_size(self.input_size_hw, model.path)
+        self.provider: str = self._session.get_providers()[0]
+        multiple = self._multiple() if self._input.size_hw == (None, None) else 0
+        self.multiple = multiple if self.provider == CPU else 0
         height = self.input_size_hw[0]
         arrays = self._run(np.zeros((1, 3, *self.input_size_hw), np.float32), names)
         self.layout = self._read_layout(dict(zip(names, arrays, strict=True)), layout, person_class)
@@ -124,7 +131,6 @@ class DetectorSession(AbstractContextManager["DetectorSession"]):
         self.channels: tuple[int, ...] = tuple(item.shape[1] for item in maps)
         self.strides: tuple[float, ...] = tuple(height / item.shape[2] for item in maps)
         size = f"{height}x{self.input_size_hw[1]}"
-        self.provider: str = self._session.get_providers()[0]
         log_once(f"{model.path} on {self.provider}: {self.layout.kind} detector at {size}")
 
     def _read_layout(
@@ -142,9 +148,26 @@ class DetectorSession(AbstractContextManager["DetectorSession"]):
             person_class = people[0] if people else 0
         return Layout(kind, outputs, person_class, len(classes) or None)
 
+    def _multiple(self) -> int:
+        """What the file's metadata says that all sides of images must be multiples of, or 0."""
+        assert self._session is not None
+        text = metadata_of(self._session, str(self._path)).get(SIZE_MULTIPLE, "0")
+        sides = self.input_size_hw
+        is_sound = text.isdecimal() and len(text) < 5
+        if not is_sound or (int(text) and any(side % int(text) for side in sides)):
+            raise InputError(
+                f"detector {self._path} works at multiples of {text[:20]!r} pixels, but is used at "
+                f"{sides[0]}x{sides[1]}: export it again, or name a size that fits"
+            )
+        return int(text)
+
     def prepare(self, image: ImageArray) -> PreparedImage:
         """The photo uint8 [H, W, 3] RGB, letterboxed as this network reads it."""
-        return prepare_image(image, self.input_size_hw, raw_bgr=self._raw_bgr)
+        size_hw = self.input_size_hw
+        if self.multiple:
+            height, width = check_image(image).shape[:2]
+            size_hw = frame_hw((height, width), size_hw, self.multiple)
+        return prepare_image(image, size_hw, raw_bgr=self._raw_bgr)
 
     def run(
         self, pictures: Sequence[PreparedImage], score: float = DEFAULT_SCORE

@@ -25,6 +25,9 @@ TENSOR_NAME, VALUE_NAME = 8, 1
 CHECKSUM = "sha256"
 """Key of a model's last metadata entry, the SHA-256 of the file's bytes before it."""
 
+SIZE_MULTIPLE = "size_multiple"
+"""Key of a network's metadata: what the sides of its images must be multiples of."""
+
 DEFAULT_SIZE_HW = (640, 640)
 """Height and width of the images where neither the graph nor the caller sets them."""
 

@@ -48,12 +48,15 @@ class SessionOptions:
         providers: execution providers in order of preference, used instead of ``device``.
         threads: CPU threads of one operation; None for ONNX Runtime's choice.
         max_rois: ROIs that pass through a head at once; None for the head's usual number.
+        image_size: longest side of a photo in the network whose maps the heads read, if it takes
+            images of any size; None for the size that the heads were trained at.
     """
 
     device: str = "auto"
     providers: Sequence[Provider] | None = None
     threads: int | None = None
     max_rois: int | None = None
+    image_size: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse numbers that are none.
@@ -71,7 +74,7 @@ class SessionOptions:
                 f"providers must be a list of names, or of names with options, but got "
                 f"{shown(self.providers)}"
             )
-        for name in ("threads", "max_rois"):
+        for name in ("threads", "max_rois", "image_size"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise InputError(f"{name} must be an integer of at least 1, but got {shown(value)}")

@@ -32,6 +32,7 @@ class ServeOptions:
     fuse: str = option_of(PredictOptions, "fuse")
     device: str = option_of(PredictOptions, "device")
     max_rois: int | None = option_of(PredictOptions, "max_rois")
+    image_size: int | None = option_of(PredictOptions, "image_size")
     workers: int | None = option(None, "photos at once (default: one for each CPU)", least=1)
     threads: int = option(
         1, "CPU threads of the networks for one photo; more answer sooner, but fewer", least=1
@@ -87,7 +88,7 @@ def open_predictor(options: ServeOptions) -> tuple[MaskPredictor, dict[str, str]
     )  # fmt: skip
     predictor = MaskPredictor(
         files, device=options.device, max_rois=options.max_rois, fuse=options.fuse,
-        threads=options.threads,
+        threads=options.threads, image_size=options.image_size,
     )  # fmt: skip
     grey = np.full((64, 64, 3), 128, np.uint8)
     predictor.segment(grey, boxes_xyxy=[[8, 8, 56, 56]]).label_map()
