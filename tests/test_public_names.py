@@ -17,7 +17,7 @@ FACADES = {
     "train": "training", "visualize": "masks", "export_onnx": "export",
 }  # fmt: skip
 HEAVY = {"torch", "onnx", "supervision", "faster_coco_eval", "pycocotools", "tensorboard"}
-LIGHT_WINGS = ("core", "masks", "runtime", "inference", "serving")
+LIGHT_WINGS = ("core", "masks", "runtime", "inference", "fleet", "serving")
 
 
 @pytest.mark.parametrize("name", FACADES)

@@ -32,7 +32,7 @@ FLAGS = {
         "batch_size num_workers device no_visualization val_output_dir min_side bootstrap "
         "best_by robustness"
     ),
-    "export": "checkpoint output output_dir onnx_model image_size one_input web",
+    "export": "checkpoint output output_dir onnx_model image_size one_input web triton",
     "quantize": "model extractor ann img_dir photos max_rois output seed",
     "check": "onnx_model layers device",
     "check_data": "ann img_dir val_ann val_img_dir min_roi_size decode examples output",
@@ -40,6 +40,12 @@ FLAGS = {
         "host port model extractor detector detector_layout person_class fuse device max_rois "
         "workers threads queue max_mb max_pixels max_people seconds body_seconds cors page"
     ),
+    "fleet": (
+        "source output boxes boxes_format model extractor detector detector_layout person_class "
+        "threshold score fuse recursive max_pixels max_people max_rois image_size actors cpus gpus "
+        "device batch block address max_errors"
+    ),
+    "gather": "results output overlays seed",
     "benchmark": (
         "model extractor versus versus_extractor providers people photos rounds warmup no_cold "
         "max_rois threads output"
@@ -57,8 +63,10 @@ FACADES = {
     "train": "Run Trainer run_train",
     "visualize": "draw_people overlay_masks_on_image panel",
     "export_onnx": "export_end_to_end export_head",
+    "fleet": "SegmentRows SegmentSettings find_photos manifest_schema read_rows result_schema "
+    "write_manifest",
 }
-"""Module of the specification → its names."""
+"""Module of the specification, or for other engines, → its names."""
 
 
 @pytest.mark.parametrize("command", FLAGS)
@@ -68,7 +76,7 @@ def test_no_promised_flag_has_gone(command: str) -> None:
 
 
 @pytest.mark.parametrize("name", FACADES)
-def test_no_promised_name_of_the_specification_has_gone(name: str) -> None:
+def test_no_promised_name_of_a_module_has_gone(name: str) -> None:
     module = importlib.import_module(f"human_edge_detection.{name}")
     assert set(FACADES[name].split()) <= set(module.__all__)
 

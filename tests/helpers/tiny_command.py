@@ -7,6 +7,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from human_edge_detection.data.annotations import Photo
 from stand_in import write_stand_in
@@ -69,3 +72,12 @@ def start(flags: list[str], folder: Path, *, before: tuple[str, ...] = ()) -> su
         [sys.executable, *before, str(MAIN), *flags], cwd=folder, env=ENVIRONMENT, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two payloads hold equal tensors and values."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return torch.equal(one, other) if isinstance(one, torch.Tensor) else bool(one == other)

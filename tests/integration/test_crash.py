@@ -18,7 +18,7 @@ from human_edge_detection.cli import train_main
 from human_edge_detection.core.files import remove_partials
 from human_edge_detection.modeling.weights import load_checkpoint
 from human_edge_detection.training.checkpoints import CheckpointFolder
-from tiny_command import ENVIRONMENT, outputs, start, write_inputs
+from tiny_command import ENVIRONMENT, outputs, same, start, write_inputs
 
 torch.set_num_threads(1)
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="processes are killed as POSIX does it")
@@ -76,15 +76,6 @@ def wait_for_save(process: subprocess.Popen[str], last: Path, after: float) -> N
     while not last.exists() or last.stat().st_mtime <= after:
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
-
-
-def same(one: Any, other: Any) -> bool:
-    """Whether two payloads hold equal tensors and values."""
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    return torch.equal(one, other) if isinstance(one, torch.Tensor) else bool(one == other)
 
 
 @pytest.mark.thorough

@@ -19,11 +19,12 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.modeling.weights import load_checkpoint
 from human_edge_detection.training.distributed import ALONE, take_own_gpu
 from human_edge_detection.training.sampler import EpochBatches
-from tiny_command import ENVIRONMENT, MAIN, outputs, write_inputs
+from tiny_command import ENVIRONMENT, MAIN, outputs, same, write_inputs
 from tiny_run import write_photos
 
 torch.set_num_threads(1)
-WORKER = Path(__file__).resolve().parents[1] / "helpers" / "distributed_worker.py"
+HELPERS = Path(__file__).resolve().parents[1] / "helpers"
+WORKER, RESTARTED = HELPERS / "distributed_worker.py", HELPERS / "restarted_worker.py"
 TORCHRUN = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port")
 
 
@@ -33,10 +34,11 @@ def free_port() -> str:
         return str(any_port.getsockname()[1])
 
 
-def torchrun(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def torchrun(*arguments: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *TORCHRUN, free_port(), *arguments]
+    environment = {**ENVIRONMENT, **variables}
     return subprocess.run(
-        command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=240
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240
     )
 
 
@@ -126,6 +128,23 @@ def test_a_run_under_torchrun_writes_once_and_scores_as_one_process_does(
     found = [row for row in rows(two) if row["group"] == "val"]
     assert found == rows(one), "the same weights score the same in one process and in two"
     assert load_checkpoint(one / "checkpoints" / "last.pth")["progress"]["step"] == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a process is killed as POSIX does it")
+def test_a_worker_that_is_killed_is_started_again_and_the_run_ends_bit_equal(
+    tmp_path: Path,
+) -> None:
+    """What a launcher does when a machine is lost: the same command once more, for all."""
+    inputs = [*write_inputs(tmp_path), "--batch_size", "1", "--ema", "0.9", "--epochs", "3"]
+    ended = {}
+    for name, variables in (("straight", {}), ("killed", {"KILL_EPOCH": "1"})):
+        flags = [*inputs, *outputs(tmp_path / name), "--resume", "auto"]
+        done = torchrun("--max-restarts", "1", str(RESTARTED), *flags, folder=tmp_path, **variables)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert ("signal -9" in done.stderr or "SIGKILL" in done.stderr) == bool(variables)
+        ended[name] = load_checkpoint(tmp_path / name / "checkpoints" / "last.pth")
+    for name in ("weights", "ema", "ema_step", "optimizer", "progress"):
+        assert same(ended["killed"][name], ended["straight"][name]), name
 
 
 def test_each_process_takes_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

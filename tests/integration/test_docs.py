@@ -21,6 +21,7 @@ OTHERS = {"pip", "uv", "uvx", "find", "tensorboard", "curl", "podman", "cvat-cli
 FOREIGN_FLAGS = {
     "no-dev", "group", "no-install-package", "no-sync", "nproc_per_node", "logdir", "help", "cases",
     "strict",
+    "max-restarts",
 }  # fmt: skip
 """Flags of uv, torchrun, TensorBoard, pytest and mypy that the text speaks of."""
 

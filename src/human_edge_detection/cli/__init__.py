@@ -49,6 +49,16 @@ COMMANDS = {
         "serving.run:run_serve",
         "answer over HTTP: photos in, masks out",
     ),
+    "fleet": (
+        "fleet.options:FleetOptions",
+        "fleet.cluster:run_fleet",
+        "cut out the people of millions of photos, on a cluster",
+    ),
+    "gather": (
+        "fleet.options:GatherOptions",
+        "fleet.gather:run_gather",
+        "make COCO results, overlays and a summary of fleet's output",
+    ),
     "benchmark": (
         "cli.benchmark:BenchmarkOptions",
         "cli.benchmark:run_benchmark",
@@ -71,6 +81,7 @@ TO_LOWER = {
     "train": "lower --batch_size (--gradient_accumulation keeps the photos of a step), --max_rois "
     "or --image_size, or add --amp",
     "predict": "lower --max_rois, or --threads and --workers",
+    "fleet": "lower --actors, --batch or --max_rois",
     "validate": "lower --batch_size or --num_workers",
     "quantize": "lower --photos or --max_rois",
     "benchmark": "lower --people or --max_rois",
@@ -83,6 +94,7 @@ EXTRAS = {
         "fastapi", "fastapi_offline", "starlette", "uvicorn", "python_multipart",
         "prometheus_client",
     ),
+    "fleet": ("ray", "pyarrow"),
 }  # fmt: skip
 """The package's extras, and the packages of each that a command may miss."""
 

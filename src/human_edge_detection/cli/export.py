@@ -46,15 +46,23 @@ class ExportOptions:
         f"with '{BUILTIN}', folder of a static page that cuts people out in the browser; "
         "writes that instead",
     )
+    triton: Path | None = option(
+        None,
+        f"with '{BUILTIN}', folder of a model repository for Triton Inference Server; writes that "
+        "instead",
+    )
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, by flag."""
-        if self.web:
+        if self.web and self.triton:
+            raise InputError(f"--web {self.web} excludes --triton {self.triton}: give one")
+        if folder := self.web or self.triton:
+            flag = f"--{'web' if self.web else 'triton'} {folder}"
             if str(self.checkpoint) != BUILTIN:
-                raise InputError(f"--web {self.web} takes the model that ships: export {BUILTIN}")
+                raise InputError(f"{flag} takes the model that ships: export {BUILTIN}")
             for name in ("output", "output_dir", "onnx_model", "image_size", "one_input"):
                 if getattr(self, name) not in (None, False):
-                    raise InputError(f"--{name} does not go with --web {self.web}: leave it out")
+                    raise InputError(f"--{name} does not go with {flag}: leave it out")
             return
         if self.output and self.output_dir:
             raise InputError(f"--output {self.output} excludes --output_dir: give one")
@@ -74,6 +82,12 @@ def run_export(options: ExportOptions) -> int:
         write_page(options.web)
         print(f"{options.web}: serve it from any web space, or try it with")
         print(f"  python -m http.server --directory {options.web} 8000")
+        return 0
+    if options.triton:
+        from human_edge_detection.serving.triton import write_repository
+
+        write_repository(options.triton)
+        print(f"{options.triton}: start Triton with --model-repository={options.triton}")
         return 0
     from human_edge_detection.export.head import export_end_to_end, export_head, report
     from human_edge_detection.export.one_input import with_one_input

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 from human_edge_detection.core.errors import InputError, one_line
@@ -14,11 +12,10 @@ from human_edge_detection.inference.box_files import open_boxes
 from human_edge_detection.inference.boxes import MAX_DIGITS, BoxFile
 from human_edge_detection.inference.options import PredictOptions
 from human_edge_detection.inference.predictor import MaskPredictor
-from human_edge_detection.inference.resume_log import ResumeLog, reserved
+from human_edge_detection.inference.resume_log import ResumeLog, file_settings, reserved
 from human_edge_detection.inference.sources import Source, find_sources
 from human_edge_detection.inference.writers import FORMATS
 from human_edge_detection.runtime.model_files import ModelFiles, name_files
-from human_edge_detection.runtime.onnx_graph import read_model, short_hash
 from human_edge_detection.runtime.sessions import SessionOptions
 
 
@@ -128,18 +125,7 @@ def _settings(options: PredictOptions, files: ModelFiles) -> dict[str, Any]:
     )  # fmt: skip
     settings: dict[str, Any] = {"--" + name: getattr(options, name) for name in given}
     settings["--save"] = ",".join(sorted(options.save_kinds))
-    for flag, paths in (("--model", files.heads), ("--extractor", files.extractors)):
-        names = [_fingerprint(path) for path in paths]
-        settings[flag] = ", ".join(name or "none" for name in given) if any(names) else None
-    for flag, path in (("--detector", files.detector), ("--boxes", options.boxes)):
-        settings[flag] = _fingerprint(path)
-    return settings
-
-
-def _fingerprint(path: Path | None) -> str | None:
-    if path is None:
-        return None
-    return f"{path.name} {'' if os.path.isdir(path) else short_hash(read_model(path))}".strip()
+    return settings | file_settings(files, options.boxes)
 
 
 def summarise(

@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import BinaryIO, NamedTuple
 
 from human_edge_detection.core.errors import InputError, shown
@@ -58,32 +58,43 @@ class Member(NamedTuple):
 
 
 def list_members(path: Path) -> Iterator[Member]:
-    """The files in a zip or tar archive; one without a usable name is left out, with a warning.
-
-    Raises:
-        InputError: if it is none, ends too early, or is compressed or encrypted so that its
-            members cannot be read one by one.
-    """
+    """The files in a zip or tar archive on disk; the rest is as of :func:`members_of`."""
     check_regular(path, "archive")
     try:
         with open(path, "rb") as file:
-            start = file.read(4)
-        if path.suffix.lower() == ".zip" or start[:2] == b"PK":
-            yield from _zip_members(path, start)
-        elif path.suffix.lower() in _PACKED:
-            raise InputError(
-                f"{path} is compressed as a whole, so that no photo can be read by itself: "
-                "unpack it to a plain .tar"
-            )
-        else:
-            yield from _tar_members(path)
+            yield from members_of(file, str(path))
     except OSError as error:
         raise InputError(f"archive {path} cannot be read: {error.strerror or error}") from error
 
 
-def _zip_members(path: Path, start: bytes) -> Iterator[Member]:
+def members_of(file: BinaryIO, archive: str) -> Iterator[Member]:
+    """The files in an open zip or tar archive; those without usable names are left out and logged.
+
+    Args:
+        file: the archive, at its beginning; it must be able to seek.
+        archive: its name, for its ending and for messages.
+
+    Raises:
+        InputError: if it is none, ends too early, or is compressed or encrypted so that its
+            members cannot be read one by one.
+        OSError: if it cannot be read.
+    """
+    suffix, start = PurePath(archive).suffix.lower(), file.read(4)
+    if suffix == ".zip" or start[:2] == b"PK":
+        yield from _zip_members(file, archive, start)
+    elif suffix in _PACKED:
+        raise InputError(
+            f"{archive} is compressed as a whole, so that no photo can be read by itself: "
+            "unpack it to a plain .tar"
+        )
+    else:
+        file.seek(0)
+        yield from _tar_members(file, archive)
+
+
+def _zip_members(file: BinaryIO, path: str, start: bytes) -> Iterator[Member]:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(file) as archive:
             infos = [info for info in archive.infolist() if not info.is_dir()]
     except _LIST_ERRORS as error:
         cut = "ends too early: copy it again" if start[:2] == b"PK" else "is not a zip archive"
@@ -106,9 +117,9 @@ def _zip_members(path: Path, start: bytes) -> Iterator[Member]:
             )  # fmt: skip
 
 
-def _tar_members(path: Path) -> Iterator[Member]:
+def _tar_members(file: BinaryIO, path: str) -> Iterator[Member]:
     try:
-        with tarfile.open(path, "r:") as archive:
+        with tarfile.open(fileobj=file, mode="r:") as archive:
             place = -1
             while (info := archive.next()) is not None:
                 if archive.offset <= place:  # a negative size would be read for ever
@@ -125,13 +136,12 @@ def _tar_members(path: Path) -> Iterator[Member]:
             "is neither a zip nor a plain tar archive"
         )  # fmt: skip
         raise InputError(f"archive {path} {what} ({error!s:.200})") from error
-    with open(path, "rb") as file:
-        file.seek(end)
-        if file.read(_TAR_BLOCK) != bytes(_TAR_BLOCK):  # of which tarfile itself says nothing
-            raise InputError(f"archive {path} ends too early or is damaged: copy it again")
+    file.seek(end)
+    if file.read(_TAR_BLOCK) != bytes(_TAR_BLOCK):  # of which tarfile itself says nothing
+        raise InputError(f"archive {path} ends too early or is damaged: copy it again")
 
 
-def _plain(name: str, path: Path) -> str:
+def _plain(name: str, path: str) -> str:
     """The plain name of a member, or nothing and a warning."""
     try:
         return plain_name(name)
@@ -150,7 +160,7 @@ def _whole(number: int) -> int:
 
 
 def read_member(
-    file: BinaryIO, member: Member, path: Path, max_bytes: int = MAX_MEMBER_BYTES
+    file: BinaryIO, member: Member, path: Path | str, max_bytes: int = MAX_MEMBER_BYTES
 ) -> bytes:
     """The bytes of one file of an archive.
 

@@ -12,18 +12,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from tqdm import tqdm
 
-from human_edge_detection.core.errors import InputError, is_out_of_memory, one_line
+from human_edge_detection.core.errors import one_line
 from human_edge_detection.core.images import PreparedImage
-from human_edge_detection.core.structures import ImageArray
 from human_edge_detection.inference.background import BackgroundWriter, read_ahead
-from human_edge_detection.inference.boxes import BoxFile, ImageBoxes
+from human_edge_detection.inference.boxes import BoxFile
 from human_edge_detection.inference.options import PredictOptions
 from human_edge_detection.inference.predictor import MaskPredictor
 from human_edge_detection.inference.resume_log import ResumeLog
+from human_edge_detection.inference.segment import Photo, reason, segment_photos
 from human_edge_detection.inference.sources import Frame, Source, VideoReader
 from human_edge_detection.inference.video_tracker import VideoTracker
 from human_edge_detection.inference.writers import Output, Picture, open_film, write_picture
@@ -45,31 +44,6 @@ class Job:
     source: Source
     box_key: str | None
     wanted_id: int
-
-
-@dataclass(frozen=True)
-class Photo:
-    """A photo that was read and prepared.
-
-    Attributes:
-        image: uint8 [H, W, 3] RGB.
-        prepared: the same for the network.
-        boxes: its boxes if a box file has them.
-        stamp: the file's size and time before it was read; None if it was gone.
-    """
-
-    image: ImageArray
-    prepared: PreparedImage
-    boxes: ImageBoxes | None = None
-    stamp: list[int] | None = None
-
-
-def _reason(error: Exception) -> str:
-    if is_out_of_memory(error):
-        return "does not fit into memory: lower --max_rois"
-    if isinstance(error, InputError):
-        return str(error)
-    return f"cannot be processed ({type(error).__name__}: {error})"
 
 
 _OUTPUT_ERRORS = (
@@ -106,7 +80,7 @@ class Tally:
 
     def fail(self, source: Source, error: Exception) -> None:
         """Record a skipped file and print it at once; may be called from several threads."""
-        text = _reason(error)
+        text = reason(error)
         text = text if str(source.path) in text else f"{source.path}: {text}"
         self.failed.append(one_line(text))
         tqdm.write(f"skipped: {self.failed[-1]}", file=sys.stderr)
@@ -195,25 +169,14 @@ class PredictRun:
     def _read(self, job: Job) -> Photo:
         stamp = job.source.stamp()
         image = job.source.read(self._options.max_pixels)
-        boxes, most = None, self._options.max_people
+        boxes = None
         if self._boxes is not None and job.box_key is not None:
-            boxes = self._boxes.read(job.box_key).for_photo((image.shape[0], image.shape[1]))
-            if (count := len(boxes.boxes_xyxy)) > most:
-                raise InputError(
-                    f"{job.source.path} has {count} boxes, more than max_people {most}: leave some "
-                    "out, or raise the limit if the memory allows it (some 0.15 MB each)"
-                )
+            found = self._boxes.read(job.box_key).for_photo((image.shape[0], image.shape[1]))
+            boxes = found.at_most(self._options.max_people, job.source.path)
         return Photo(image, self._predictor.prepare(image), boxes, stamp)
 
     def _segment(self, photo: Photo) -> InstanceMasks:
-        given: dict[str, Any] = {}
-        if (boxes := photo.boxes) is not None:
-            given = {
-                "boxes_xyxy": boxes.boxes_xyxy, "scores": boxes.scores,
-                "ids": boxes.annotation_ids,
-            }  # fmt: skip
-        score, prepared = self._options.score, photo.prepared
-        return self._predictor.segment(photo.image, score, prepared=prepared, **given)
+        return segment_photos(self._predictor, [photo], self._options.score)[0]
 
     def _finisher(self, job: Job, photo: Photo, masks: InstanceMasks) -> Callable[[], None]:
         """The job that writes a photo's results; their name is given here, in order of photos."""

@@ -108,6 +108,19 @@ class ImageBoxes:
             faults=self.faults + outside,
         )
 
+    def at_most(self, most: int, name: object) -> ImageBoxes:
+        """The boxes themselves.
+
+        Raises:
+            InputError: there are more than ``most``, naming the photo.
+        """
+        if (count := len(self.boxes_xyxy)) > most:
+            raise InputError(
+                f"{name} has {count} boxes, more than max_people {most}: leave some out, or raise "
+                "the limit if the memory allows it (some 0.15 MB each)"
+            )
+        return self
+
 
 def _fault(row: BoxRow) -> str:
     x1, y1, x2, y2 = row.xyxy

@@ -221,9 +221,15 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
                 of a person of its own: the detector's, weighed by the mask, less what may be a
                 surer candidate's person (``masks/candidates``).
         """
+        masks = self.decode(encoded, people.boxes_xyxy, people.scores)
+        return self.without_duplicates(masks, score)
+
+    def without_duplicates(
+        self, masks: InstanceMasks, score: float = DEFAULT_SCORE
+    ) -> InstanceMasks:
+        """The people that :meth:`decode_found` keeps, of all candidates' ``masks`` in a photo."""
         from human_edge_detection.masks.candidates import found_scores  # with the first photo
 
-        masks = self.decode(encoded, people.boxes_xyxy, people.scores)
         scores = found_scores(masks.probs, masks.rois_xyxy, masks.scores, self._score_weights)
         return replace(masks, scores=scores).select(scores >= score)
 

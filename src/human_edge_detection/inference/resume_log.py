@@ -16,6 +16,8 @@ from typing import Any
 from human_edge_detection.core.errors import InputError, one_line
 from human_edge_detection.core.files import check_regular, plain_name, remove_partials, replacing
 from human_edge_detection.inference.sources import Source
+from human_edge_detection.runtime.model_files import ModelFiles
+from human_edge_detection.runtime.onnx_graph import read_model, short_hash
 
 LOG_NAME = ".predict.jsonl"
 LOCK_NAME = ".predict.lock"
@@ -41,7 +43,7 @@ def reserved(folder: Path) -> Iterator[None]:
     try:
         if not _locked(handle) or not os.path.lexists(path):  # or removed by a run that just ended
             raise InputError(
-                f"output {folder} is in use by another run of predict: wait until it ends, or name "
+                f"output {folder} is in use by another run: wait until it ends, or name "
                 "another output"
             )
         try:
@@ -105,7 +107,7 @@ class ResumeLog:
             folder.mkdir(parents=True, exist_ok=True)
             known = [] if overwrite else self._read_lines()
             if len(known) > 1:  # settings alone, of a command that failed, bind nobody
-                self._check_settings(known[0], settings)
+                check_settings(folder, known[0], settings, "name another output, or overwrite it")
             self._begin([settings, *known[1:]])
         except OSError as error:
             raise InputError(_unwritable(folder, error)) from error
@@ -119,16 +121,6 @@ class ResumeLog:
         if not lines or not isinstance(lines[0], dict):
             return []
         return [lines[0], *filter(_is_record, lines[1:])]
-
-    def _check_settings(self, old: dict[str, Any], new: dict[str, Any]) -> None:
-        differing = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-        if differing:
-            key = differing[0]
-            was, now = (one_line(str(values.get(key)), 80) for values in (old, new))
-            raise InputError(
-                f"output {self._path.parent} holds results of other settings "
-                f"({one_line(key, 80)}: {was}, now {now}): name another output, or overwrite it"
-            )
 
     def _begin(self, lines: list[dict[str, Any]]) -> None:
         with replacing(self._path) as partial, open(partial, "wb") as file:
@@ -214,6 +206,45 @@ class ResumeLog:
                 file.write((",\n" if number else "\n") + json.dumps(result))
             file.write("\n]\n")
         return path
+
+
+def check_settings(output: object, old: dict[str, Any], new: dict[str, Any], remedy: str) -> None:
+    """Refuse to mix results of different settings.
+
+    Args:
+        output: where the results are, for the message.
+        old: the settings of the results there.
+        new: the settings of this run.
+        remedy: what to do about it.
+
+    Raises:
+        InputError: naming the first setting that differs.
+    """
+    differing = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    if differing:
+        key = differing[0]
+        was, now = (one_line(str(values.get(key)), 80) for values in (old, new))
+        raise InputError(
+            f"output {output} holds results of other settings ({one_line(key, 80)}: {was}, now "
+            f"{now}): {remedy}"
+        )
+
+
+def file_settings(files: ModelFiles, boxes: Path | None = None) -> dict[str, str | None]:
+    """The files that results depend on, by flag, each as its name and a short hash."""
+    settings: dict[str, str | None] = {}
+    for flag, paths in (("--model", files.heads), ("--extractor", files.extractors)):
+        names = [_fingerprint(path) for path in paths]
+        settings[flag] = ", ".join(name or "none" for name in names) if any(names) else None
+    for flag, path in (("--detector", files.detector), ("--boxes", boxes)):
+        settings[flag] = _fingerprint(path)
+    return settings
+
+
+def _fingerprint(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    return f"{path.name} {'' if os.path.isdir(path) else short_hash(read_model(path))}".strip()
 
 
 def _decoded(line: bytes) -> Any:

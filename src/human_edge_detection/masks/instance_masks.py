@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -198,6 +198,16 @@ class InstanceMasks:
             }
             results.append(result)
         return results
+
+    def coco_people(self, threshold: float = 0.5) -> list[dict[str, Any]]:
+        """The people of one photo: see :meth:`to_coco`; without an image id, with areas."""
+        from human_edge_detection.core.rle import rle_area
+
+        people: list[dict[str, Any]] = self.to_coco(threshold=threshold)
+        for person in people:
+            del person["image_id"]
+            person["area"] = rle_area(person["segmentation"])
+        return people
 
     def to_supervision(self, threshold: float = 0.5) -> supervision.Detections:
         """``supervision.Detections`` with boxes, masks, scores, class 0, and tracks as tracker ids.

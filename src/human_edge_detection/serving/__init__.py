@@ -1,4 +1,5 @@
 """Photos in, masks out, over HTTP: the command ``serve`` and its application.
 
-All modules but ``run``, which holds the options, need the extra ``serve``.
+``triton`` does the same inside Triton Inference Server. All other modules but ``run``, which holds
+the options, need the extra ``serve``.
 """

@@ -11,7 +11,6 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from human_edge_detection.core.images import encode_image
-from human_edge_detection.core.rle import rle_area
 from human_edge_detection.core.structures import ImageArray
 from human_edge_detection.inference.writers import label_image, polygon_results
 from human_edge_detection.masks.instance_masks import InstanceMasks
@@ -45,11 +44,7 @@ Encoded = tuple[str, Callable[[], bytes]]
 
 
 def _coco(cut: Cut) -> Encoded:
-    people = []
-    for result in cut.masks.to_coco(threshold=cut.threshold):
-        del result["image_id"]  # which an answer about one photo does not need
-        rle: Any = result["segmentation"]
-        people.append({**result, "area": rle_area(rle)})
+    people = cut.masks.coco_people(cut.threshold)
     return JSON, lambda: msgspec.json.encode({**cut.facts, "people": people})
 
 

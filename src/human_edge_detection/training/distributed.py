@@ -13,6 +13,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 from torch import distributed as torch_distributed
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from human_edge_detection.core.errors import InputError
 
@@ -110,19 +112,47 @@ def joined_processes(device: str) -> Iterator[Processes]:
         device: ``--device``; gradients go over NCCL on GPUs, all else over Gloo.
 
     Raises:
-        InputError: if there are fewer GPUs than processes on this machine.
+        InputError: if there are fewer GPUs than processes on this machine, or if a restart could
+            not work.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE
         return
     take_own_gpu(device)
     on_gpu = device != "cpu" and torch.cuda.is_available()
-    torch_distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", None, PATIENCE)
+    _join("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
     processes = Processes(torch_distributed.get_rank(), torch_distributed.get_world_size())
     if not processes.is_first:
         logging.getLogger("human_edge_detection").setLevel(logging.WARNING)
     yield processes
     torch_distributed.destroy_process_group()
+
+
+def _join(backend: str) -> None:
+    """Form the group, of processes that torchrun may have started again.
+
+    torchrun's agents keep one store, in which the processes of a group that fell over left their
+    addresses (pytorch#135712). On one machine each attempt has keys of its own there. Agents of
+    several machines count attempts differently, so there each group needs a store of its own.
+
+    Raises:
+        InputError: if it would not have one.
+    """
+    store, rank, count = next(rendezvous("env://", timeout=PATIENCE))
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        several = int(os.environ.get("GROUP_WORLD_SIZE", "1")) > 1
+        if several and int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")):
+            raise InputError(
+                "--max-restarts on several machines needs --rdzv_backend c10d, and "
+                "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in the environment of torchrun: restarted "
+                "processes would wait for those that are gone"
+            )
+        if not several:
+            attempt = os.environ["TORCHELASTIC_RESTART_COUNT"]
+            store = PrefixStore(f"attempt_{attempt}", store)
+    torch_distributed.init_process_group(
+        backend, store=store, rank=rank, world_size=count, timeout=PATIENCE
+    )
 
 
 def take_own_gpu(device: str) -> None:

@@ -1,0 +1,135 @@
+"""A run of ``fleet`` of which a node and then the driver are killed, against ``predict``.
+
+Links ``--count`` photos of a folder, again from the first when they are used up, under new names.
+Starts a Ray cluster of a head and two nodes on this machine, begins a run there, kills a node after
+a quarter of the blocks and the driver after half, repeats the command, and compares every mask with
+those of ``predict``. Prints what happened when.
+
+    uv run --extra fleet python benchmarks/fleet_kills.py photos/ --count 2048
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from pyarrow import parquet
+
+from human_edge_detection.data.photos import IMAGE_SUFFIXES
+
+STARTED = time.perf_counter()
+MEMORY = 400 << 20
+
+
+def say(text: str) -> None:
+    """Print a line with the time."""
+    print(f"{time.perf_counter() - STARTED:6.1f} s  {text}", flush=True)
+
+
+def link_photos(source: Path, folder: Path, count: int) -> None:
+    """Links to photos, named by numbers."""
+    photos = sorted(path for path in source.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    folder.mkdir()
+    for number in range(count):
+        photo = photos[number % len(photos)].resolve()
+        (folder / f"{number:06}{photo.suffix}").symlink_to(photo)
+
+
+def command(name: str, *words: object) -> list[str]:
+    """A command of this package."""
+    return [sys.executable, "-m", "human_edge_detection", name, *map(str, words)]
+
+
+def blocks_done(output: Path) -> set[str]:
+    """The names of the results that are whole."""
+    return {path.name for path in (output / "masks").glob("0*.parquet")}
+
+
+def wait_for(process: subprocess.Popen[bytes], output: Path, count: int) -> set[str]:
+    """Wait until so many blocks are done."""
+    while len(done := blocks_done(output)) < count:
+        assert process.poll() is None, "it ended too early"
+        time.sleep(0.02)
+    return done
+
+
+def run_with_kills(photos: Path, output: Path, count: int, block: int) -> None:
+    """Begin, kill a node, kill the driver, and go on."""
+    from ray.cluster_utils import Cluster
+
+    blocks = -(-count // block)
+    small = {"num_cpus": 1, "object_store_memory": MEMORY}
+    cluster = Cluster(initialize_head=True, head_node_args=small | {"include_dashboard": False})
+    nodes = [cluster.add_node(**small) for _ in range(2)]
+    cluster.wait_for_nodes()
+    say(f"cluster of a head and two nodes; {count} photos in {blocks} blocks of {block}")
+    words = command("fleet", photos, "--output", output, "--block", block, "--address")
+    words += [cluster.address, "--actors", "2:2"]
+    process = subprocess.Popen(words)
+    done = wait_for(process, output, blocks // 4)
+    cluster.remove_node(nodes[1], allow_graceful=False)
+    started = len(list((output / "started").iterdir()))
+    say(f"node killed: {len(done)} blocks done, {started} in hand")
+    done = wait_for(process, output, blocks // 2)
+    times = {name: (output / "masks" / name).stat().st_mtime_ns for name in done}
+    process.kill()
+    process.wait()
+    started = len(list((output / "started").iterdir()))
+    say(f"driver killed: {len(blocks_done(output))} blocks done, {started} in hand")
+    process = subprocess.Popen(words)
+    assert process.wait() == 0
+    again = sum((output / "masks" / name).stat().st_mtime_ns != at for name, at in times.items())
+    say(f"the same command ended; {again} blocks that were done were written again")
+    cluster.shutdown()
+
+
+def rows_of(output: Path) -> list[dict[str, Any]]:
+    """All rows of the results."""
+    files = [output / "masks" / name for name in sorted(blocks_done(output))]
+    return [row for path in files for row in parquet.ParquetFile(path).read().to_pylist()]
+
+
+def main() -> None:
+    """Run, compare, and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--count", type=int, default=2048)
+    parser.add_argument("--block", type=int, default=32)
+    flags = parser.parse_args()
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    with tempfile.TemporaryDirectory() as place:
+        photos, output, predicted = (Path(place, name) for name in ("photos", "fleet", "predict"))
+        link_photos(flags.photos, photos, flags.count)
+        run_with_kills(photos, output, flags.count, flags.block)
+        rows = rows_of(output)
+        ids = [row["id"] for row in rows]
+        say(f"{len(ids)} rows, {len(set(ids))} photos, {flags.count - len(set(ids))} missing")
+        errors = sum(row["error"] is not None for row in rows)
+        people = sum(len(row["people"]) for row in rows)
+        seconds = sum(row["seconds"] for row in rows) / len(rows)
+        say(f"{errors} errors, {people} people, {1000 * seconds:.1f} ms of a worker a photo")
+        subprocess.run(
+            command("predict", photos, "--output", predicted, "--save", "coco", "--device", "cpu"),
+            check=True,
+        )
+        subprocess.run(
+            command("gather", output, "--output", Path(place, "g"), "--overlays", 0), check=True
+        )
+        both = [Path(place, name, "predictions.json") for name in ("g", "predict")]
+        ours, theirs = (
+            {(r["file_name"], *r["bbox"]): r["segmentation"]["counts"] for r in json.loads(text)}
+            for text in (path.read_text() for path in both)
+        )
+        equal = sum(theirs.get(key) == counts for key, counts in ours.items())
+        say(f"of {len(theirs)} masks of predict, {equal} are equal, {len(ours)} of fleet")
+
+
+if __name__ == "__main__":
+    main()
