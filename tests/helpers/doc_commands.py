@@ -57,8 +57,8 @@ def program_of(words: list[str]) -> list[str]:
     """A command without what starts it: ``uv run``, ``python``, ``torchrun`` and its flags."""
     if words[:2] == ["uv", "run"]:
         words = words[2:]
-    while words and words[0] in ("--no-sync", "--no-dev"):
-        words = words[1:]
+    while words and words[0] in ("--no-sync", "--no-dev", "--extra"):
+        words = words[2:] if words[0] == "--extra" else words[1:]
     if words[0] == "torchrun":
         from torch.distributed.run import get_args_parser
 

@@ -196,6 +196,17 @@ def test_score_weights_are_fitted_and_written_into_every_file(
     assert all(torch.equal(after.weights[k], v) for k, v in before.weights.items())
 
 
+def test_cut_outs_stand_in_a_row_with_their_feet_at_one_height() -> None:
+    picture = script("draw_picture")
+    tall, small = (np.full((height, 10, 4), (9, 9, 9, 255), np.uint8) for height in (30, 10))
+    row = picture.in_a_row([tall, small], 72)
+    assert row.shape == (18 + 2 * picture.GAP, 72, 3)
+    assert (row[0] == picture.PAPER).all()
+    feet = row[picture.GAP + 17]
+    assert np.flatnonzero((feet == 9).all(-1)).tolist() == [*range(20, 26), *range(46, 52)]
+    assert (row[picture.GAP + 11, 46:52] == picture.PAPER).all()  # above the small one
+
+
 def test_what_cannot_ship_is_refused(release: ModuleType, shipped: Path, tmp_path: Path) -> None:
     plain = write_person_checkpoint(tmp_path / "plain.pth", with_detector=False)
     with pytest.raises(InputError, match="--train_detector"):
