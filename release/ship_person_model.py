@@ -22,7 +22,7 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import write_atomically
 from human_edge_detection.core.options import option_values
 from human_edge_detection.export.person_model import export_pair
-from human_edge_detection.export.torch_to_onnx import git_revision, package_version
+from human_edge_detection.export.torch_to_onnx import origin
 from human_edge_detection.modeling.weights import Payload, load_checkpoint, read_trained, require
 from human_edge_detection.modeling.weights_file import save_weights
 from human_edge_detection.runtime.head import HeadSession
@@ -117,7 +117,8 @@ def files(folder: Path) -> Iterator[str]:
         data = (folder / name).read_bytes()
         yield f"| `{name}` | {len(data) / 1e6:.1f} | `{hashlib.sha256(data).hexdigest()}` |"
     height, width = facts.image_size
-    yield f"\nInput {height}x{width}, version {package_version()}, revision {git_revision()}."
+    made = origin()
+    yield f"\nInput {height}x{width}, version {made['version']}, revision {made['git_revision']}."
 
 
 def training(payload: Payload) -> Iterator[str]:

@@ -2,8 +2,8 @@
 
 from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.modeling.heads import build_head
+from human_edge_detection.modeling.layers import DynamicRoIAlign
 from human_edge_detection.modeling.lite_head import LiteHead
 from human_edge_detection.modeling.reference_head import ReferenceHead as SpecHead
-from human_edge_detection.modeling.roi_align import DynamicRoIAlign
 
 __all__ = ["DynamicRoIAlign", "LiteHead", "ModelSpec", "SpecHead", "build_head"]

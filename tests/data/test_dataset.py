@@ -18,7 +18,7 @@ from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.augment import Augmentation
 from human_edge_detection.data.dataset import PhotoDataset, ReadablePhotos
 from human_edge_detection.modeling.features import collate
-from human_edge_detection.training.sampler import EpochBatches
+from human_edge_detection.training.inputs import EpochBatches
 from tiny_run import AMOUNT, SPEC, box_person, write_photos
 
 torch.set_num_threads(1)

@@ -10,7 +10,6 @@ from human_edge_detection.evaluation.bootstrap import (
     break_down,
     draw_photos,
     estimate,
-    headline,
     interval,
     numbers_of,
     overlap_name,
@@ -24,6 +23,10 @@ from people_set import made_up_score, matrix
 
 def scores(values: np.ndarray) -> list[PersonScore]:
     return [made_up_score(n, n, float(value)) for n, value in enumerate(values)]
+
+
+def headline(people: list[PersonScore], min_side: float) -> dict[str, float]:
+    return {name: found.value for name, found in estimate(people, min_side, rounds=1).items()}
 
 
 def test_every_round_draws_as_many_photos_as_there_are() -> None:

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.rle import decode_rle, encode_mask
+from human_edge_detection.core.rle import compress, decode_rle, encode_mask
 from human_edge_detection.data.annotations import Photo, decode_mask
 from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.evaluation.predictions import (
     Prediction,
-    compressed,
     evaluate_predictions,
     match_people,
     read_predictions,
@@ -39,7 +38,7 @@ def test_every_kind_of_mask_is_the_same_mask() -> None:
         [[8, 8, 40, 8, 40, 88, 8, 88]],
     ]
     for kind in kinds:
-        np.testing.assert_array_equal(decode_rle(compressed(kind, (96, 96), "here")), SQUARE)
+        np.testing.assert_array_equal(decode_rle(compress(kind, (96, 96))), SQUARE)
 
 
 def test_results_are_grouped_by_photo(tmp_path: Path, photos: list[Photo]) -> None:

@@ -18,7 +18,7 @@ from human_edge_detection.cli import train_main
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.modeling.weights import load_checkpoint
 from human_edge_detection.training.distributed import ALONE, take_own_gpu
-from human_edge_detection.training.sampler import EpochBatches
+from human_edge_detection.training.inputs import EpochBatches
 from tiny_command import ENVIRONMENT, MAIN, outputs, same, write_inputs
 from tiny_run import write_photos
 

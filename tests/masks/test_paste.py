@@ -3,8 +3,8 @@ import pytest
 
 from human_edge_detection.core import geometry
 from human_edge_detection.core.geometry import AxisTransform
-from human_edge_detection.masks.buffers import BufferPool
 from human_edge_detection.masks.paste import (
+    BufferPool,
     Shares,
     Taps,
     paste_at,
@@ -76,7 +76,8 @@ def test_pasting_with_kept_memory_gives_the_same():
     for roi in ([3.4, 2.2, 91.7, 40.3], [3, 4, 12.5, 99], [0, 0, 100, 100], [5, 5, 9, 8.5]):
         roi = np.array(roi, np.float32)
         window, bounds = paste_window(values, roi, (100, 100))
-        again = paste_at(values, roi, bounds, scratch)
+        (grid,) = paste_grids(roi[None], np.array([bounds]), 56)
+        again = paste_on(values, grid, bounds, scratch)
         np.testing.assert_array_equal(again, window)
 
 

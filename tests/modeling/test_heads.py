@@ -13,9 +13,9 @@ from torch.nn import functional
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.modeling.heads import build_head
+from human_edge_detection.modeling.layers import roi_align
 from human_edge_detection.modeling.lite_head import LiteHead
 from human_edge_detection.modeling.reference_head import ReferenceHead, _LayerNorm
-from human_edge_detection.modeling.roi_align import roi_align
 
 torch.set_num_threads(1)
 

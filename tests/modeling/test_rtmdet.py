@@ -22,10 +22,8 @@ from human_edge_detection.modeling.initial import find_start, new_model
 from human_edge_detection.modeling.person_extractor import (
     DEVIATION_RGB,
     MEAN_RGB,
-    PersonExtractor,
-)
-from human_edge_detection.modeling.rtmdet_weights import (
     ConvWeights,
+    PersonExtractor,
     fill_convolutions,
     read_convolutions,
 )

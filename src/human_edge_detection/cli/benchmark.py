@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.options import option, require_at_least
+from human_edge_detection.core.options import option, require_least
 
 if TYPE_CHECKING:
     from human_edge_detection.inference.benchmark import Target
@@ -40,20 +40,19 @@ class BenchmarkOptions:
     photos: tuple[str, ...] = option(
         (), "photos, folders or globs; the first 50 are used (default: drawn crowds of 1280x720)"
     )
-    rounds: int = option(15, "rounds that count; each times everything once")
-    warmup: int = option(2, "rounds before them that do not")
+    rounds: int = option(15, "rounds that count; each times everything once", least=1)
+    warmup: int = option(2, "rounds before them that do not", least=0)
     no_cold: bool = option(False, "leave out the cold starts")
     max_rois: int | None = option(
-        None, "people that pass through the head at once (default: 128, or 4 for a spec head)"
+        None,
+        "people that pass through the head at once (default: 128, or 4 for a spec head)",
+        least=1,
     )
     threads: int | None = option(None, "CPU threads of the networks (default: all cores)")
     output: Path = option(Path("benchmark.json"), "the JSON file to write")
 
     def __post_init__(self) -> None:
-        """Refuse unusable values by the names of their flags."""
-        for name in ("rounds", "max_rois"):
-            require_at_least(self, name, 1)
-        require_at_least(self, "warmup", 0)
+        require_least(self)
         if not self.people or min(self.people) < 1:
             raise InputError("--people must be numbers of at least 1")
         if len(self.extractor) > 1 and len(self.extractor) != len(self.model):
@@ -129,18 +128,12 @@ def plan(options: BenchmarkOptions) -> list[Target]:
 
 
 def _model_files(options: BenchmarkOptions, device: str) -> list[tuple[Path, Path | None]]:
-    from human_edge_detection.runtime.model_files import default_model
+    from human_edge_detection.runtime.model_files import name_files
     from human_edge_detection.runtime.sessions import SessionOptions
 
-    if not options.model:
-        head, extractor = default_model(SessionOptions(device))
-        pairs: list[tuple[Path, Path | None]] = [(head, extractor)]
-    else:
-        own = options.extractor or ("none",)
-        spread = own * len(options.model) if len(own) == 1 else own
-        pairs = [
-            (model, _extractor(text)) for model, text in zip(options.model, spread, strict=True)
-        ]
+    named = [_extractor(text) for text in options.extractor]
+    files = name_files(options.model, named, options=SessionOptions(device))
+    pairs = list(zip(files.heads, files.extractors, strict=True))
     if options.versus is not None:
         other = options.versus_extractor
         pairs.append((options.versus, pairs[0][1] if other is None else _extractor(other)))

@@ -9,13 +9,12 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from human_edge_detection.core import usable_cpus
+from human_edge_detection.core import usable_cpus, version_of
 from human_edge_detection.inference.benchmark import STAGES, ColdStart, Laps, Ratio, Target
 
 _PROVIDERS = {"cpu": "CPU", "cuda": "CUDA", "tensorrt": "TensorRT"}
@@ -204,7 +203,7 @@ def machine_stamp() -> dict[str, str]:
         "load": _load(),
         "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
     }
-    return stamp | {name: found for name in PACKAGES if (found := _version(name))}
+    return stamp | {name: found for name in PACKAGES if (found := version_of(name))}
 
 
 def _cpu_name() -> str:
@@ -228,10 +227,3 @@ def _gpu_name() -> str:
     command = [program, "--query-gpu=name,driver_version", "--format=csv,noheader"]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     return "; ".join(answer.stdout.split("\n")).strip("; ") if answer.returncode == 0 else ""
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""

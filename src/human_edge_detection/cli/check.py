@@ -35,7 +35,7 @@ class CheckOptions:
 
 
 @dataclass
-class Check:
+class _Check:
     """The stages in order; each leaves in ``made`` what later ones need.
 
     Args:
@@ -61,14 +61,12 @@ class Check:
         ]
 
     def draw(self) -> str:
-        """Draw a few pictures of people."""
         from human_edge_detection.data.sample import write_sample_set
 
         self.made["paths"] = write_sample_set(self.folder / "data", n_train=PHOTOS, n_val=1)
         return f"{PHOTOS + 1} pictures drawn"
 
     def read(self) -> str:
-        """Read them as COCO and cut the targets."""
         from human_edge_detection.data.coco_reader import load_photos
 
         paths = self.made["paths"]
@@ -80,11 +78,10 @@ class Check:
         return f"{people} people in {len(photos)} pictures"
 
     def extract(self) -> str:
-        """Open the extractor and run it on a picture."""
         import numpy as np
 
         from human_edge_detection.core.spec import ModelSpec
-        from human_edge_detection.export.extractors import open_extractor
+        from human_edge_detection.export.person_model import open_extractor
 
         options = self.options
         extractor = open_extractor(options.onnx_model, options.layers, (640, 640), options.device)
@@ -98,7 +95,6 @@ class Check:
         return f"{extractor.path.name}: {shapes}"
 
     def learn(self) -> str:
-        """Take gradient steps with a new head and see the loss fall."""
         import torch
 
         from human_edge_detection.data.dataset import PhotoDataset
@@ -124,7 +120,6 @@ class Check:
         return f"loss {costs[0]:.2f} to {costs[-1]:.2f} in {STEPS} steps"
 
     def score(self) -> str:
-        """Score the head as validation does."""
         import torch
 
         from human_edge_detection.evaluation.evaluate import evaluate
@@ -136,7 +131,6 @@ class Check:
         return f"mIoU {evaluate(self.made['dataset'], infer).miou:.3f} (a new head)"
 
     def export(self) -> str:
-        """Export the head and compare ONNX Runtime with torch."""
         from human_edge_detection.export.head import export_head
 
         self.made["onnx"] = self.folder / "head.onnx"
@@ -144,7 +138,6 @@ class Check:
         return f"ONNX Runtime - torch at most {max(c.error for c in checks):.0e}"
 
     def predict(self) -> str:
-        """Predict masks for the annotated boxes of one picture."""
         import numpy as np
 
         from human_edge_detection.core.images import read_image
@@ -161,7 +154,6 @@ class Check:
         return f"{len(masks)} masks of {masks.size_hw[1]}x{masks.size_hw[0]} pixels"
 
     def overlay(self) -> str:
-        """Draw them and write the picture."""
         from human_edge_detection.core.images import save_image
 
         picture = self.made["masks"].overlay(self.made["image"])
@@ -176,7 +168,7 @@ def run_check(options: CheckOptions) -> int:
     logging.getLogger("human_edge_detection").setLevel(logging.ERROR)
     torch.manual_seed(0)
     with TemporaryDirectory() as folder:
-        check = Check(options, Path(folder))
+        check = _Check(options, Path(folder))
         for name, stage in check.stages():
             started = time.perf_counter()
             try:

@@ -11,10 +11,7 @@ from pathlib import Path
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import write_atomically
-from human_edge_detection.core.options import (
-    option,
-    require_at_least,
-)
+from human_edge_detection.core.options import option, require_least
 from human_edge_detection.data.annotations import Finding, Photo
 from human_edge_detection.data.checks import (
     file_findings,
@@ -43,17 +40,17 @@ class CheckDataOptions:
     val_img_dir: tuple[Path, ...] = option(
         (), "folders, zip files and tar shards of the validation photos (default: IMG_DIR)"
     )
-    min_roi_size: float = option(16.0, "box side, source pixels, below which a person is tiny")
+    min_roi_size: float = option(
+        16.0, "box side, source pixels, below which a person is tiny", least=0
+    )
     decode: bool = option(False, "read every photo's pixels too, which finds truncated files")
-    examples: int = option(3, "findings of each kind that are shown")
+    examples: int = option(3, "findings of each kind that are shown", least=0)
     output: Path | None = option(None, "JSON file for every finding")
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot work, by flag."""
         if self.val_img_dir and self.val_ann is None:
             raise InputError(f"--val_img_dir {self.val_img_dir[0]} needs --val_ann")
-        require_at_least(self, "min_roi_size", 0)
-        require_at_least(self, "examples", 0)
+        require_least(self)
 
 
 LEAK = "photo in train and val"

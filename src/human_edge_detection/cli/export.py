@@ -12,7 +12,7 @@ from human_edge_detection.core.options import (
     DEFAULT_TRAIN_ANN,
     DEFAULT_TRAIN_IMG_DIR,
     option,
-    require_at_least,
+    require_least,
 )
 from human_edge_detection.runtime.model_files import EXTRACTOR_NAME, HEAD_NAME, shipped_weights
 
@@ -89,8 +89,12 @@ def run_export(options: ExportOptions) -> int:
         write_repository(options.triton)
         print(f"{options.triton}: start Triton with --model-repository={options.triton}")
         return 0
-    from human_edge_detection.export.head import export_end_to_end, export_head, report
-    from human_edge_detection.export.one_input import with_one_input
+    from human_edge_detection.export.head import (
+        export_end_to_end,
+        export_head,
+        report,
+        with_one_input,
+    )
     from human_edge_detection.export.person_model import export_pair
     from human_edge_detection.modeling.weights import read_trained
 
@@ -135,15 +139,13 @@ class QuantizeOptions:
     img_dir: tuple[Path, ...] = option(
         (DEFAULT_TRAIN_IMG_DIR,), "folder, zip file or tar shards of the annotated photos"
     )
-    photos: int = option(24, "photos that set the scales; as many others check the result")
-    max_rois: int = option(8, "most people of one photo to look at")
+    photos: int = option(24, "photos that set the scales; as many others check the result", least=1)
+    max_rois: int = option(8, "most people of one photo to look at", least=1)
     output: Path | None = option(None, "file to write (default: the head's name, _int8.onnx)")
     seed: int = option(42, "seed of the choice of photos")
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot work, by flag."""
-        require_at_least(self, "photos", 1)
-        require_at_least(self, "max_rois", 1)
+        require_least(self)
 
 
 def run_quantize(options: QuantizeOptions) -> int:

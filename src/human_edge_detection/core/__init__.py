@@ -28,6 +28,7 @@ __all__ = [
     "RoiSample",
     "read_image",
     "usable_cpus",
+    "version_of",
     "version_text",
 ]
 
@@ -63,14 +64,20 @@ def lazy_names(
     return find, lambda: list(importlib.import_module(package).__all__)
 
 
-def version_text() -> str:
-    """Name and version of the package, which a bare source tree does not know."""
+def version_of(package: str) -> str:
+    """The installed version of a package, or "": a bare source tree does not know its own."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
-        return f"human-edge-detection {version('human-edge-detection')}"
+        return version(package)
     except PackageNotFoundError:
-        return "human-edge-detection, not installed: a source tree"
+        return ""
+
+
+def version_text() -> str:
+    """Name and version of this package."""
+    found = version_of("human-edge-detection")
+    return f"human-edge-detection{f' {found}' if found else ', not installed: a source tree'}"
 
 
 __getattr__, __dir__ = lazy_names(

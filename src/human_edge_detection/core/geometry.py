@@ -132,6 +132,14 @@ def pixel_bounds(box_xyxy: FloatArray, size_hw: tuple[int, int]) -> tuple[int, i
     return min(x1, width), min(y1, height), max(x2, min(x1, width)), max(y2, min(y1, height))
 
 
+def mask_window(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """The window ``x1, y1, x2, y2`` around a mask's pixels; zeros for an empty mask."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if rows.size == 0:
+        return 0, 0, 0, 0
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
 def cover_weights(edges_out: NDArray[np.float64], count_in: int) -> FloatArray:
     """Exact area-average weights [len(edges_out) - 1, count_in] from unit cells to output cells.
 

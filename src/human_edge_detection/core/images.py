@@ -83,12 +83,7 @@ def read_size(
 ) -> tuple[int, int]:
     """Height and width of the upright photo, from the file's header alone where it allows.
 
-    Args:
-        file: as of :func:`read_image`.
-        max_pixels: as of :func:`read_image`.
-
-    Raises:
-        InputError: if the file is missing, is no image, or has too many pixels.
+    Arguments and errors are those of :func:`read_image`.
     """
     with _opened(file, max_pixels) as image:
         width, height = _stored_size(image)
@@ -152,10 +147,6 @@ def _name(file: Path | str | bytes | ImageFile) -> str:
 
 def _unreadable(file: Path | str | bytes | ImageFile, error: BaseException) -> str:
     name = _name(file)
-    if isinstance(error, FileNotFoundError):
-        return f"{name}: no such image file"
-    if isinstance(error, IsADirectoryError):
-        return f"{name} is a folder, not an image file"
     if isinstance(error, PermissionError):
         return f"{name} may not be read: {error.strerror}"
     if isinstance(error, Image.DecompressionBombError):

@@ -186,19 +186,8 @@ def at_most_cpus(workers: int) -> int:
     return min(workers, usable_cpus())
 
 
-def require_at_least(options: object, name: str, least: float) -> None:
-    """Refuse a smaller value of the option ``name``; None passes.
-
-    Raises:
-        InputError: naming the flag and the value.
-    """
-    value = getattr(options, name)
-    if value is not None and value < least:
-        raise InputError(f"--{name} must be at least {least}, but got {value}")
-
-
 def require_least(options: object) -> None:
-    """Refuse values below the ``least`` of their :func:`option`, those of groups included.
+    """Refuse values below the ``least`` of their :func:`option`, in groups too; None passes.
 
     Raises:
         InputError: naming the flag and the value.

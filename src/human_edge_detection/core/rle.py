@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from human_edge_detection.core.errors import shown
 from human_edge_detection.core.structures import Bounds, FloatArray
 
 BoolArray = NDArray[np.bool_]
@@ -125,7 +126,8 @@ def segmentation_fault(segmentation: object, size_hw: tuple[int, int]) -> str:
     if not isinstance(segmentation, dict) or not {"counts", "size"} <= segmentation.keys():
         return "segmentation is neither polygons nor RLE"
     if segmentation["size"] != list(size_hw) and segmentation["size"] != size_hw:
-        return f"RLE of size {_short(segmentation['size'])} in an image of size {list(size_hw)}"
+        stated = shown(segmentation["size"], 60)
+        return f"RLE of size {stated} in an image of size {list(size_hw)}"
     counts = segmentation["counts"]
     if isinstance(counts, list):
         if not all(type(count) is int and 0 <= count < 1 << 31 for count in counts):
@@ -193,8 +195,3 @@ def _compressed_runs(counts: str | bytes) -> NDArray[np.int64] | None:
     values[1::2] = np.cumsum(values[1::2])
     values[2::2] = np.cumsum(values[2::2])
     return values
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}…"

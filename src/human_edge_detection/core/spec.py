@@ -94,12 +94,8 @@ class ModelSpec:
     ) -> None:
         """Refuse an extractor whose maps are not those that the head was trained on.
 
-        Args:
-            channels: channels of each map that the extractor gives.
-            strides: input pixels per cell of each of these maps.
-            head: the head's file, for the message.
-            extractor: the extractor's file or its parameter, for the message.
-            layers: names of these maps, where they were not chosen by ``self.layers``.
+        ``channels`` and ``strides`` are those of the maps that it gives, ``layers`` their names
+        where they were not chosen by ``self.layers``; messages name ``head`` and ``extractor``.
 
         Raises:
             InputError: naming the maps of both.

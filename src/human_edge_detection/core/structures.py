@@ -79,7 +79,6 @@ class Detections:
     scores: FloatArray = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def __post_init__(self) -> None:
-        """Check the shapes once."""
         boxes = as_boxes(self.boxes_xyxy)
         scores = np.asarray(self.scores, np.float32)
         if scores.size == 0:
@@ -90,7 +89,6 @@ class Detections:
         object.__setattr__(self, "scores", scores)
 
     def __len__(self) -> int:
-        """Number of people."""
         return len(self.boxes_xyxy)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.geometry import AxisTransform, letterbox
+from human_edge_detection.core.geometry import AxisTransform, letterbox, mask_window
 from human_edge_detection.core.rle import encode_mask
 from human_edge_detection.core.structures import FloatArray, ImageArray
 from human_edge_detection.data.annotations import Person, Photo, decode_mask
@@ -121,7 +121,7 @@ def cut_person(
 
 def cut_mask(image: ImageArray, mask: BoolArray) -> Cutout:
     """The extent of a mask bool [H, W] that is not empty, cut out of the image."""
-    x1, y1, x2, y2 = _extent(mask)
+    x1, y1, x2, y2 = mask_window(mask)
     return Cutout(image[y1:y2, x1:x2], mask[y1:y2, x1:x2])
 
 
@@ -155,13 +155,8 @@ def paste_person(
     """The photo with the cutout pasted in front of one of its people, and its new annotations.
 
     Masks and boxes of the people behind shrink to the visible part. A person with less than
-    ``MIN_VISIBLE`` of the mask visible becomes a region to ignore.
-
-    Args:
-        image: uint8 [H, W, 3] RGB; it is not changed.
-        photo: its annotations.
-        cutout: the person to paste.
-        rng: chooses the person to cover, the size, the place and the orientation.
+    ``MIN_VISIBLE`` of the mask visible becomes a region to ignore. The image, uint8 [H, W, 3] RGB,
+    is not changed; ``rng`` chooses the person to cover, size, place and orientation.
     """
     targets = [person for person in photo.people if person.is_target]
     if not targets:
@@ -232,10 +227,5 @@ def _hidden(person: Person, front: BoolArray, size_hw: tuple[int, int]) -> Perso
     )  # fmt: skip
 
 
-def _extent(mask: BoolArray) -> tuple[int, int, int, int]:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-
-
 def _box(mask: BoolArray) -> FloatArray:
-    return np.array(_extent(mask), np.float32)
+    return np.array(mask_window(mask), np.float32)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from human_edge_detection.core.boxes import box_iou
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import read_image, read_size
 from human_edge_detection.core.rle import compress, rle_box
@@ -25,9 +26,7 @@ BOX_MASK_SLACK = 3.0
 def file_findings(photo: Photo, *, decode: bool = False) -> Iterator[Finding]:
     """Faults of a photo's file: missing, unreadable, or not of the annotated size.
 
-    Args:
-        photo: the photo.
-        decode: decode the pixels too, which finds truncated files.
+    ``decode`` reads the pixels too, which finds truncated files.
     """
     where = f"image {photo.id} ({photo.file_name})"
     try:
@@ -72,10 +71,7 @@ def _box_against_mask(person: Person, size_hw: tuple[int, int]) -> str:
     box = person.box_xyxy
     if np.abs(box - mask_box).max() <= BOX_MASK_SLACK:
         return ""
-    sides = np.minimum(box[2:], mask_box[2:]) - np.maximum(box[:2], mask_box[:2])
-    shared = float(np.prod(np.maximum(sides, 0)))
-    areas = [float(np.prod(b[2:] - b[:2])) for b in (box, mask_box)]
-    iou = shared / max(sum(areas) - shared, 1e-9)
+    iou = float(box_iou(box[None], mask_box[None])[0, 0])
     if iou >= BOX_MASK_IOU:
         return ""
     shown = ", ".join(f"{value:.0f}" for value in mask_box)

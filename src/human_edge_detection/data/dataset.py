@@ -84,15 +84,20 @@ class PhotoDataset:
     def rois_source(self, sample: RoiSample) -> FloatArray:
         """The ROIs float32 [N, 4] in source pixels of a validation sample."""
         photo = self.photos[sample.photo_index]
-        people = {person.id: person for person in photo.people}
-        boxes = _boxes_of([people[int(i)] for i in sample.person_ids])
+        rows = {person.id: row for row, person in enumerate(photo.people)}
+        chosen = [rows[int(i)] for i in sample.person_ids]
+        boxes = self.person_boxes(sample.photo_index)[chosen]
         return padded_rois(boxes, self.spec.roi_padding, photo.size_hw)
+
+    def person_boxes(self, index: int) -> FloatArray:
+        """The boxes float32 [P, 4] of a photo's people that validation uses, source pixels."""
+        return _boxes_of(self.photos[index].people)
 
     def _plain_sample(self, index: int) -> RoiSample:
         photo = self.photos[index]
         people = [i for i, person in enumerate(photo.people) if person.is_target]
-        boxes = _boxes_of([photo.people[i] for i in people])
         view, transform = self._view(photo, self._open(photo), None, None)
+        boxes = self.person_boxes(index)[people]
         return self._sample(index, photo, view, transform, people, boxes, False)
 
     def _random_sample(

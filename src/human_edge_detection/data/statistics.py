@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from human_edge_detection.core.boxes import box_iou, padded_rois
 from human_edge_detection.core.errors import InputError, shown
 from human_edge_detection.core.files import check_regular, write_atomically
-from human_edge_detection.core.options import DEFAULT_DATA_STATS, option, require_at_least
+from human_edge_detection.core.options import DEFAULT_DATA_STATS, option, require_least
 from human_edge_detection.core.structures import FloatArray, MaskClass
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.coco_reader import load_photos
@@ -42,13 +42,13 @@ class StatsOptions:
         (), "COCO annotation files to measure together", metavar="ANN", positional=True
     )
     output: Path = option(DEFAULT_DATA_STATS, "the statistics file to write")
-    mask_size: int = option(56, "bins along a mask's side")
-    roi_padding: float = option(0.1, "margin around a box on each side, as a fraction of its side")
+    mask_size: int = option(56, "bins along a mask's side", least=1)
+    roi_padding: float = option(
+        0.1, "margin around a box on each side, as a fraction of its side", least=0
+    )
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot work, by flag."""
-        require_at_least(self, "mask_size", 1)
-        require_at_least(self, "roi_padding", 0)
+        require_least(self)
 
 
 def measure(photos: Sequence[Photo], size: int = 56, padding: float = 0.1) -> dict[str, Any]:

@@ -33,7 +33,6 @@ class SubsetOptions:
     seed: int = option(42, "seed of the random choice")
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot work, by flag."""
         if bad := [size for size in self.sizes if size < 1]:
             raise InputError(f"--sizes {bad[0]} must be at least 1")
 

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.geometry import crop_mask, pixel_bounds
+from human_edge_detection.core.geometry import crop_mask, mask_window, pixel_bounds
 from human_edge_detection.core.structures import (
     IGNORE_INDEX,
     NOT_TARGET_INDEX,
+    Bounds,
     FloatArray,
     MaskClass,
     as_boxes,
@@ -19,7 +20,6 @@ from human_edge_detection.core.structures import (
 from human_edge_detection.data.annotations import Person, Photo, decode_mask
 
 _LOGGER = logging.getLogger(__name__)
-_Window = tuple[int, int, int, int]
 MAX_MASK_BYTES = 512 << 20
 """Memory for the masks of one photo; its other people are taken as boxes of unknown shape."""
 
@@ -43,7 +43,7 @@ class PhotoMasks:
         """
         self.size_hw = photo.size_hw
         self.exhaustive = photo.exhaustive
-        self._masks: list[tuple[_Window, NDArray[np.bool_]] | None] = []
+        self._masks: list[tuple[Bounds, NDArray[np.bool_]] | None] = []
         try:
             self._decode_all(photo)
         except MemoryError as error:
@@ -67,8 +67,8 @@ class PhotoMasks:
             elif person.is_crowd:
                 self._unknown |= mask
             else:
-                trimmed = _trim(mask)
-                x1, y1, x2, y2 = trimmed[0]
+                x1, y1, x2, y2 = window = mask_window(mask)
+                trimmed = window, mask[y1:y2, x1:x2].copy()
                 self._count[y1:y2, x1:x2] += trimmed[1]
                 free -= trimmed[1].nbytes
             self._masks.append(trimmed)
@@ -77,7 +77,7 @@ class PhotoMasks:
                             photo.path, MAX_MASK_BYTES >> 20)  # fmt: skip
         self._unknown &= self._count == 0
 
-    def target(self, index: int, window: _Window) -> NDArray[np.bool_]:
+    def target(self, index: int, window: Bounds) -> NDArray[np.bool_]:
         """Person ``index``'s mask in a window of whole pixels, bool [h, w]."""
         found = self._masks[index]
         if found is None:
@@ -92,12 +92,12 @@ class PhotoMasks:
             out[low_y - y1 : high_y - y1, low_x - x1 : high_x - x1] = part
         return out
 
-    def others(self, target: NDArray[np.bool_], window: _Window) -> NDArray[np.bool_]:
+    def others(self, target: NDArray[np.bool_], window: Bounds) -> NDArray[np.bool_]:
         """Where another person's mask lies, bool [h, w], given the result of :meth:`target`."""
         x1, y1, x2, y2 = window
         return np.asarray(self._count[y1:y2, x1:x2] > target, np.bool_)
 
-    def unknown(self, window: _Window) -> NDArray[np.bool_]:
+    def unknown(self, window: Bounds) -> NDArray[np.bool_]:
         """Where a crowd or a person known only by a box may be, outside all known masks."""
         x1, y1, x2, y2 = window
         return self._unknown[y1:y2, x1:x2]
@@ -112,13 +112,6 @@ def _decode(person: Person, photo: Photo) -> NDArray[np.bool_] | None:
         _LOGGER.warning("%s: %s; taken as a box of unknown shape", photo.path, error)
         return None
     return mask if mask.any() else None
-
-
-def _trim(mask: NDArray[np.bool_]) -> tuple[_Window, NDArray[np.bool_]]:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    x1, x2 = int(columns[0]), int(columns[-1]) + 1
-    y1, y2 = int(rows[0]), int(rows[-1]) + 1
-    return (x1, y1, x2, y2), mask[y1:y2, x1:x2].copy()
 
 
 def roi_targets(

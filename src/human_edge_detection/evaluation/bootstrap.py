@@ -85,12 +85,6 @@ def _mean(pair: Numbers) -> Numbers:
     return ratio(pair[..., 0], pair[..., 1])
 
 
-def headline(scores: Sequence[PersonScore], min_side: float) -> dict[str, float]:
-    """The headline numbers of some people; NaN where no person counts."""
-    total = sum(photo_sums(scores, min_side).values(), np.zeros(SUM_COUNT))
-    return {name: float(value) for name, value in numbers_of(total).items()}
-
-
 def _term(value: float) -> tuple[float, float]:
     return (value, 1.0) if value == value else (0.0, 0.0)
 

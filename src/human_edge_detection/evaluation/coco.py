@@ -171,10 +171,9 @@ STATS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs
 
 @dataclass(frozen=True)
 class PrecisionCurve:
-    """Precision against recall at one IoU threshold: two float64 [101]; NaN without people."""
+    """Precision at recall 0, 0.01 … 1 and one IoU threshold, float64 [101]; NaN without people."""
 
     iou: float
-    recall: NDArray[np.float64]
     precision: NDArray[np.float64]
 
 
@@ -218,11 +217,10 @@ def _known(value: float) -> float:
 
 
 def _curves(found: Any) -> tuple[PrecisionCurve, ...]:
-    params = found.params
     curves = []
     for iou in (0.5, 0.75):
-        threshold = int(np.argmin(np.abs(np.asarray(params.iouThrs) - iou)))
+        threshold = int(np.argmin(np.abs(np.asarray(found.params.iouThrs) - iou)))
         values = np.asarray(found.eval["precision"])[threshold, :, 0, 0, -1]
         precision = np.where(values < 0, np.nan, values)
-        curves.append(PrecisionCurve(iou, np.asarray(params.recThrs), precision))
+        curves.append(PrecisionCurve(iou, precision))
     return tuple(curves)

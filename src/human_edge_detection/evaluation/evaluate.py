@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from human_edge_detection.core.boxes import box_iou
 from human_edge_detection.core.rle import Rle, encode_mask
 from human_edge_detection.core.structures import FloatArray, Infer, MaskClass, RoiSample
 from human_edge_detection.data.annotations import Person, Photo, decode_mask
+from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.evaluation.metrics import (
     BoolArray,
     IntArray,
@@ -128,23 +128,6 @@ MIN_SIDE = 12.0
 """Shortest box side, source pixels, of a person that counts in ``target_iou_image``."""
 
 
-class RoiDataset(Protocol):
-    """A data set in validation mode, as :func:`evaluate` reads it."""
-
-    @property
-    def photos(self) -> Sequence[Photo]:
-        """The photos, in the order of the samples' ``photo_index``."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> RoiSample: ...
-
-    def rois_source(self, sample: RoiSample) -> FloatArray:
-        """The sample's ROIs float32 [N, 4] in source pixels."""
-        ...
-
-
 @dataclass(frozen=True)
 class Evaluation:
     """The scores of every person of a validation set, and the mean losses.
@@ -191,7 +174,7 @@ def mean_of(values: Sequence[float]) -> float:
 
 
 def evaluate(
-    dataset: RoiDataset,
+    dataset: PhotoDataset,
     infer: Infer,
     *,
     loss: LossParts | None = None,
@@ -229,7 +212,7 @@ def evaluate(
 
 
 def score_sample(
-    dataset: RoiDataset, sample: RoiSample, logits: FloatArray
+    dataset: PhotoDataset, sample: RoiSample, logits: FloatArray
 ) -> Iterator[PersonScore]:
     """The scores of one photo's people from their logits float32 [N, 3, M, M]."""
     photo = dataset.photos[sample.photo_index]
@@ -257,6 +240,6 @@ def image_mask(target: FloatArray, roi_xyxy: FloatArray, size_hw: tuple[int, int
     return mask
 
 
-def _in_order(dataset: RoiDataset, batch_size: int) -> Iterator[list[RoiSample]]:
+def _in_order(dataset: PhotoDataset, batch_size: int) -> Iterator[list[RoiSample]]:
     for start in range(0, len(dataset), batch_size):
         yield [dataset[i] for i in range(start, min(start + batch_size, len(dataset)))]

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from human_edge_detection.core.geometry import mask_window
 from human_edge_detection.core.structures import MaskClass
 
 BoolArray = NDArray[np.bool_]
@@ -81,10 +82,7 @@ def inner_boundary(mask: BoolArray, width: int) -> BoolArray:
 
 def boundary_iou(first: BoolArray, second: BoolArray) -> float:
     """Boundary IoU (Cheng et al. 2021) of two masks bool [H, W]; NaN if both are empty."""
-    either = first | second
-    rows, columns = np.flatnonzero(either.any(axis=1)), np.flatnonzero(either.any(axis=0))
-    if not rows.size:
-        return float("nan")
+    x1, y1, x2, y2 = mask_window(first | second)
     width = boundary_width((first.shape[0], first.shape[1]))
-    window = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+    window = (slice(y1, y2), slice(x1, x2))
     return image_iou(inner_boundary(first[window], width), inner_boundary(second[window], width))

@@ -17,7 +17,7 @@ from human_edge_detection.core.images import as_network_input
 from human_edge_detection.core.spec import ExportedSpec, ModelSpec
 from human_edge_detection.core.structures import FloatArray, Infer, RoiSample
 from human_edge_detection.data.dataset import PhotoDataset
-from human_edge_detection.export.extractors import open_extractor
+from human_edge_detection.export.person_model import open_extractor
 from human_edge_detection.inference.ensemble import RoiProbs, mean_probs
 from human_edge_detection.masks.probabilities import softmax
 from human_edge_detection.modeling.features import (
@@ -60,11 +60,6 @@ class OpenModel(AbstractContextManager["OpenModel"]):
         return self.infer
 
     def __exit__(self, *error: object) -> None:
-        """Close it."""
-        self.close()
-
-    def close(self) -> None:
-        """Free the sessions."""
         self.resources.close()
 
 
@@ -167,11 +162,7 @@ def open_ensemble(
 ) -> OpenEnsemble:
     """Models of one image size, as prediction averages them; margins and grids may differ.
 
-    Args:
-        paths: the models' files, at least one.
-        onnx_model: the extractor of those that do not have their own.
-        device: where to run.
-        image_size: height and width of the networks' input; None for those they were trained at.
+    Arguments are as of :func:`open_model_file`.
 
     Raises:
         InputError: if a file is unusable or the models' image sizes differ.
@@ -251,11 +242,6 @@ class OpenEnsemble(AbstractContextManager["OpenEnsemble"]):
         return infer
 
     def __exit__(self, *error: object) -> None:
-        """Close it."""
-        self.close()
-
-    def close(self) -> None:
-        """Free the sessions."""
         self.resources.close()
 
 
@@ -268,7 +254,6 @@ class SharedExtractor:
     """
 
     def __init__(self, extractor: MapSource) -> None:
-        """Use an open extractor."""
         self.channels, self.strides = extractor.channels, extractor.strides
         self._extractor = extractor
         self._maps: list[FloatArray] | None = None

@@ -13,7 +13,7 @@ from human_edge_detection.core.options import (
     DEVICES,
     at_most_cpus,
     option,
-    require_at_least,
+    require_least,
 )
 
 BEST_BY = ("target_iou_image", "miou")
@@ -51,15 +51,19 @@ class ValidateOptions:
     data_stats: Path | None = option(
         None, "class statistics for the loss (default: the checkpoint's own class weights)"
     )
-    batch_size: int = option(8, "photos per batch")
-    num_workers: int = option(4, "processes that load photos, at most one per CPU; 0 for none")
+    batch_size: int = option(8, "photos per batch", least=1)
+    num_workers: int = option(
+        4, "processes that load photos, at most one per CPU; 0 for none", least=0
+    )
     device: str = option("auto", "where to run", choices=DEVICES)
     no_visualization: bool = option(
         False, "write numbers only (report.json and COCO results): no report page, no pictures"
     )
     val_output_dir: Path = option(Path("validation_results"), "where the report goes")
-    min_side: float = option(12.0, "shortest box side, source pixels, for target_iou_image")
-    bootstrap: int = option(2000, "resamplings of the photos behind each interval")
+    min_side: float = option(
+        12.0, "shortest box side, source pixels, for target_iou_image", least=0
+    )
+    bootstrap: int = option(2000, "resamplings of the photos behind each interval", least=1)
     best_by: str = option(
         BEST_BY[0], "number that picks the best of several models", choices=BEST_BY
     )
@@ -71,8 +75,4 @@ class ValidateOptions:
         return at_most_cpus(self.num_workers)
 
     def __post_init__(self) -> None:
-        """Refuse impossible values, naming the flag."""
-        require_at_least(self, "batch_size", 1)
-        require_at_least(self, "num_workers", 0)
-        require_at_least(self, "min_side", 0)
-        require_at_least(self, "bootstrap", 1)
+        require_least(self)

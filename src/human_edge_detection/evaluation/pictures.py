@@ -26,9 +26,15 @@ from human_edge_detection.data.targets import PhotoMasks, roi_targets
 from human_edge_detection.evaluation.bootstrap import ASPECTS
 from human_edge_detection.evaluation.evaluate import PersonScore
 from human_edge_detection.evaluation.metrics import BoolArray
-from human_edge_detection.masks.overlay import NON_TARGET_COLOR, TARGET_COLOR
-from human_edge_detection.masks.panels import BOX_COLOR, UNKNOWN_COLOR, panel
-from human_edge_detection.masks.panels import MARGIN as PANEL_GAP
+from human_edge_detection.masks.drawing import draw_boxes
+from human_edge_detection.masks.overlay import (
+    BOX_COLOR,
+    NON_TARGET_COLOR,
+    TARGET_COLOR,
+    UNKNOWN_COLOR,
+    panel,
+)
+from human_edge_detection.masks.overlay import MARGIN as PANEL_GAP
 from human_edge_detection.masks.paste import paste_window
 
 LOG = logging.getLogger(__name__)
@@ -203,8 +209,12 @@ def person_picture(photo: Photo, score: PersonScore) -> ImageArray:
     truth, others = _true_masks(photo, score)
     predicted = decode_rle(score.mask_rle)
     others_predicted = _pasted_non_target(score, photo.size_hw) & ~predicted
+    with_box = pane.copy()
+    draw_boxes(
+        with_box, to_window.to_input(score.box_xyxy[None]), np.array([BOX_COLOR], np.uint8), 2
+    )
     panes = [
-        _with_box(pane, to_window.to_input(score.box_xyxy[None])[0]),
+        with_box,
         _tinted(pane, [others, truth], to_window),
         _tinted(pane, [others_predicted, predicted], to_window),
     ]
@@ -237,13 +247,6 @@ def _pasted_non_target(score: PersonScore, size_hw: tuple[int, int]) -> BoolArra
     values, (x1, y1, x2, y2) = paste_window(is_other, score.roi_xyxy, size_hw)
     mask[y1:y2, x1:x2] = values >= 0.5
     return mask
-
-
-def _with_box(pane: ImageArray, box_xyxy: FloatArray) -> ImageArray:
-    x1, y1, x2, y2 = pixel_bounds(box_xyxy, (PANE_SIDE, PANE_SIDE))
-    canvas = pane.copy()
-    cv2.rectangle(canvas, (x1, y1), (x2 - 1, y2 - 1), BOX_COLOR, 2)
-    return canvas
 
 
 def _tinted(

@@ -64,12 +64,7 @@ def read_predictions(path: Path, photos: Sequence[Photo], category_id: int = 1) 
     """The predictions in a COCO results file, or in a folder with one or with label maps.
 
     A folder is searched for one ``*.json``, else for ``labels/NAME.png`` or ``NAME.png`` (0 for
-    no person, otherwise the person's number).
-
-    Args:
-        path: the file or folder.
-        photos: the annotated photos; predictions of other photos are left out.
-        category_id: the category of people in the annotations.
+    no person, otherwise the person's number). Predictions of other photos are left out.
 
     Raises:
         InputError: if nothing usable is found, or a mask has another size than its photo.
@@ -123,7 +118,10 @@ def _group(
 
 
 def _prediction(record: Mapping[str, Any], photo: Photo, where: str) -> Prediction:
-    rle = compressed(record.get("segmentation"), photo.size_hw, where)
+    try:
+        rle = compress(record.get("segmentation"), photo.size_hw)
+    except ValueError as error:
+        raise InputError(f"{where}: its mask cannot be used ({error})") from error
     box = record.get("bbox") or mask_api.toBbox(rle).tolist()
     if not isinstance(box, list) or len(box) != 4:
         raise InputError(f"{where}: bbox must be [x, y, width, height], but got {shown(box)}")
@@ -147,18 +145,6 @@ def _number(value: object, where: str) -> float:
     if not is_number or not abs(value) < _LARGEST:  # type: ignore[arg-type]
         raise InputError(f"{where} must be a finite number, but got {shown(value)}")
     return float(value)  # type: ignore[arg-type]
-
-
-def compressed(segmentation: object, size_hw: tuple[int, int], where: str) -> Rle:
-    """A compressed RLE from polygons or either kind of RLE.
-
-    Raises:
-        InputError: naming ``where`` if there is no mask or it is not of ``size_hw``.
-    """
-    try:
-        return compress(segmentation, size_hw)
-    except ValueError as error:
-        raise InputError(f"{where}: its mask cannot be used ({error})") from error
 
 
 def read_label_maps(folder: Path, photos: Sequence[Photo]) -> Predictions:

@@ -75,12 +75,8 @@ def report_data(
 ) -> Json:
     """The report's content; the first model is what the others are compared with.
 
-    Args:
-        title: what was scored on.
-        photos: the annotated photos.
-        models: at least one.
-        ceilings: scores of the ground truth itself, by how it was made.
-        rounds: resamplings behind each interval.
+    ``ceilings`` are scores of the ground truth itself, by how it was made; ``rounds`` is the number
+    of resamplings behind each interval.
     """
     first = models[0].evaluation
     return {
@@ -180,12 +176,9 @@ def _number(value: float) -> float | None:
 
 
 def write_report_json(folder: Path, data: Json, pictures: Sequence[Json] = ()) -> Path:
-    """Write ``report.json`` and return its path.
+    """Write ``report.json`` of :func:`report_data` and return its path.
 
-    Args:
-        folder: made if absent.
-        data: the content, see :func:`report_data`.
-        pictures: people of the page's gallery, listed without the pictures themselves.
+    The people of the page's gallery are listed without the pictures themselves.
     """
     shown = [{k: v for k, v in picture.items() if k != "src"} for picture in pictures]
     text = json.dumps({**data, "pictures": shown}, indent=1, ensure_ascii=False)
@@ -194,7 +187,7 @@ def write_report_json(folder: Path, data: Json, pictures: Sequence[Json] = ()) -
 
 
 def write_page(folder: Path, data: Json, pictures: Sequence[Json]) -> Path:
-    """Write ``report.html`` and return its path; arguments as of :func:`write_report_json`."""
+    """Write ``report.html``, with the gallery's pictures, and return its path."""
     page = folder / TEMPLATE
     write_atomically(page, page_html({**data, "pictures": list(pictures)}).encode())
     return page

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from human_edge_detection.core.boxes import padded_rois
-from human_edge_detection.core.geometry import crop_mask, letterbox
-from human_edge_detection.core.images import read_image
+from human_edge_detection.core.geometry import crop_mask
 from human_edge_detection.core.spec import ModelSpec
-from human_edge_detection.core.structures import FloatArray, MaskClass, RoiSample
-from human_edge_detection.data.annotations import Photo, check_size, decode_mask
+from human_edge_detection.core.structures import FloatArray, MaskClass
+from human_edge_detection.data.annotations import Photo, decode_mask
 from human_edge_detection.data.augment import jitter_boxes
 from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.data.targets import PhotoMasks, roi_targets
@@ -38,31 +37,10 @@ class JitteredPhotos(PhotoDataset):
         super().__init__(photos, spec, seed=seed)
         self.amount = amount
 
-    def __getitem__(self, key: int | tuple[int, int]) -> RoiSample:
-        """The photo at a position with shifted ROIs, and targets cut by them."""
-        index = key if isinstance(key, int) else key[1]
-        photo = self.photos[index]
-        image = read_image(photo.file)
-        check_size(photo, image)
-        view, transform = letterbox(image, self.spec.image_size)
-        masks = PhotoMasks(photo)
-        people = [i for i, p in enumerate(photo.people) if p.is_target and masks.known[i]]
-        ids = np.array([photo.people[i].id for i in people], np.int64)
-        rois = self._rois(index, ids)
-        labels = roi_targets(masks, rois, np.array(people, np.int64), self.spec.mask_size)
-        return RoiSample(view, transform.to_input(rois), labels, ids, index)
-
-    def rois_source(self, sample: RoiSample) -> FloatArray:
-        """The shifted ROIs float32 [N, 4] in source pixels."""
-        return self._rois(sample.photo_index, sample.person_ids)
-
-    def _rois(self, index: int, ids: np.ndarray[tuple[int], np.dtype[np.int64]]) -> FloatArray:
-        photo = self.photos[index]
-        boxes = np.array([p.box_xyxy for p in photo.people], np.float32).reshape(-1, 4)
-        shifted = jitter_boxes(boxes, self.amount, np.random.default_rng((self.seed, index)))
-        rows = {person.id: row for row, person in enumerate(photo.people)}
-        kept = shifted[[rows[int(i)] for i in ids]]
-        return padded_rois(kept, self.spec.roi_padding, photo.size_hw)
+    def person_boxes(self, index: int) -> FloatArray:
+        """The shifted boxes float32 [P, 4] of a photo's people, source pixels."""
+        rng = np.random.default_rng((self.seed, index))
+        return jitter_boxes(super().person_boxes(index), self.amount, rng)
 
 
 def ceiling(

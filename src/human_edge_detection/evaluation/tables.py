@@ -12,7 +12,7 @@ from human_edge_detection.evaluation.bootstrap import (
     paired_difference,
 )
 from human_edge_detection.evaluation.calibration import Calibration
-from human_edge_detection.evaluation.report import ScoredModel, best_of
+from human_edge_detection.evaluation.report import GROUP_NUMBERS, ScoredModel, best_of
 
 
 def number_text(value: float, digits: int = 4) -> str:
@@ -55,8 +55,6 @@ COLUMNS = {
 
 MIOU_TEXT = "mIoU: mean of target and non-target IoU at 56×56, pooled over all ROIs"
 NO_INTERVAL_TEXT = f"[n/a]: fewer than {LEAST_PHOTOS} photos have a value, so there is no interval"
-
-GROUP_COLUMNS = ("target_iou_image", "boundary_iou", "separation_accuracy")
 
 
 def comparison_text(models: Sequence[ScoredModel], best_by: str) -> str:
@@ -104,9 +102,9 @@ def groups_text(model: ScoredModel, rounds: int) -> str:
     """The numbers of one model by size, overlap and truncation."""
     rows = []
     for group in break_down(model.evaluation.scores, model.evaluation.min_side, rounds):
-        numbers = [estimate_text(group.numbers[name], 3) for name in GROUP_COLUMNS]
+        numbers = [estimate_text(group.numbers[name], 3) for name in GROUP_NUMBERS]
         rows.append([f"{group.aspect}: {group.name}", str(group.count), *numbers])
-    return _explained(table_text(["people", "count", *GROUP_COLUMNS], rows))
+    return _explained(table_text(["people", "count", *GROUP_NUMBERS], rows))
 
 
 def difference_text(first: ScoredModel, second: ScoredModel, rounds: int) -> str:

@@ -41,13 +41,9 @@ def score(
     photos: Sequence[Photo],
     options: ValidateOptions,
 ) -> ScoredModel:
-    """The scores of one thing to validate on the photos.
+    """The scores of one thing to validate on the photos, which tables call ``name``.
 
-    Args:
-        name: how tables call it.
-        path: trained weights, an ``.onnx``, COCO results ``.json`` or a folder of predictions.
-        photos: annotated photos.
-        options: what else to measure.
+    ``path`` is trained weights, an ``.onnx``, COCO results ``.json`` or a folder of predictions.
 
     Raises:
         InputError: if the file is unusable.

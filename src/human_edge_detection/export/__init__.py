@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from human_edge_detection.core import lazy_names
 
 if TYPE_CHECKING:
-    from human_edge_detection.export.extractors import open_extractor
     from human_edge_detection.export.head import export_end_to_end, export_head
-    from human_edge_detection.export.person_model import export_person_model
+    from human_edge_detection.export.person_model import export_person_model, open_extractor
     from human_edge_detection.export.quantize import quantized
 
 __all__ = [
@@ -26,7 +25,7 @@ __getattr__, __dir__ = lazy_names(
         "export_end_to_end": "head",
         "export_head": "head",
         "export_person_model": "person_model",
-        "open_extractor": "extractors",
+        "open_extractor": "person_model",
         "quantized": "quantize",
     },
 )

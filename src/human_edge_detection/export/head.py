@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -246,3 +246,30 @@ def _rename(model: onnx.ModelProto, names: dict[str, str]) -> None:
         node.output[:] = [names.get(name, name) for name in node.output]
     for item in (*model.graph.input, *model.graph.output):
         item.name = names.get(item.name, item.name)
+
+
+class OneInput(nn.Module):
+    """The head with both trunks run on every ROI, and the logits of the right one chosen."""
+
+    def __init__(self, head: nn.Module, small_side: float) -> None:
+        super().__init__()
+        self.head, self.small_side = head, small_side
+
+    def forward(self, features: Sequence[Tensor], rois: Tensor) -> Tensor:
+        """Logits float [N, 3, M, M], those of the head itself."""
+        head: Any = self.head
+        both = head.apart(features, rois, rois)
+        large, small = both[: rois.shape[0]], both[rois.shape[0] :]
+        # as of are_small, which the exporter cannot follow
+        longest = (rois[:, 3:] - rois[:, 1:3]).amax(dim=1)
+        return torch.where((longest <= self.small_side)[:, None, None, None], small, large)
+
+
+def with_one_input(head: nn.Module, spec: ModelSpec) -> tuple[nn.Module, ModelSpec]:
+    """The head and its facts for a file that takes all ROIs by ``rois``; unchanged with one trunk.
+
+    The masks are the same; each person costs both trunks.
+    """
+    if not spec.small_side:
+        return head, spec
+    return OneInput(head, spec.small_side), replace(spec, small_branch=False)

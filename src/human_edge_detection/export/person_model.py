@@ -1,18 +1,20 @@
-"""A trained person model, extractor and head, as two ONNX files."""
+"""A trained person model as two ONNX files, and the shipped one's extractor for a fresh clone."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import write_atomically
+from human_edge_detection.core.options import BUILTIN, DEFAULT_ONNX_MODEL
 from human_edge_detection.core.spec import ModelSpec
-from human_edge_detection.export.head import ParityCheck, export_head, report
-from human_edge_detection.export.one_input import with_one_input
+from human_edge_detection.export.head import ParityCheck, export_head, report, with_one_input
 from human_edge_detection.export.torch_to_onnx import (
     OPSET,
     network_errors,
@@ -22,8 +24,9 @@ from human_edge_detection.export.torch_to_onnx import (
     torch_to_onnx,
 )
 from human_edge_detection.modeling.person_extractor import MULTIPLE, PersonExtractor
-from human_edge_detection.modeling.weights import TrainedWeights
-from human_edge_detection.runtime.model_files import EXTRACTOR_NAME, HEAD_NAME
+from human_edge_detection.modeling.weights import TrainedWeights, read_trained
+from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
+from human_edge_detection.runtime.model_files import EXTRACTOR_NAME, HEAD_NAME, shipped_weights
 from human_edge_detection.runtime.onnx_graph import SIZE_MULTIPLE, short_hash
 
 ORIGIN = "RTMDet-nano for people (OpenMMLab, Apache-2.0), trained further on people"
@@ -36,8 +39,7 @@ def export_person_model(
 
     The extractor reads ``images`` float32 [B, 3, H, W] RGB 0-1 of ``spec.image_size`` and gives
     the maps of ``spec.layers`` and, with a detector, ``boxes`` [B, A, 4] xyxy in input pixels and
-    ``scores`` [B, A], with nothing suppressed. With ``one_input`` the head takes all people by one
-    input, as of :mod:`one_input`.
+    ``scores`` [B, A], with nothing suppressed. ``one_input`` is as of :func:`with_one_input`.
 
     Raises:
         InputError: if a file cannot be written.
@@ -55,10 +57,7 @@ def export_person_model(
 def export_pair(
     trained: TrainedWeights, folder: Path, one_input: bool = False
 ) -> tuple[Path, Path]:
-    """Write a person model's two files and print the comparisons; return head and extractor.
-
-    ``one_input`` is of :mod:`one_input`: the head takes all people by one input.
-    """
+    """Write a person model's two files and print the comparisons; return head and extractor."""
     errors, checks = export_person_model(trained.model(), trained.spec, folder, one_input)
     head, extractor = folder / HEAD_NAME, folder / EXTRACTOR_NAME
     report_extractor(extractor, errors)
@@ -131,4 +130,41 @@ def report_extractor(path: Path, errors: Mapping[str, float]) -> None:
     print(
         "  ONNX Runtime - torch, fraction of the largest value (scores: of 1): "
         f"{shown}; batch 1 and 4"
+    )
+
+
+LOG = logging.getLogger(__name__)
+
+
+def builtin_extractor_path(image_size_hw: tuple[int, int] = (640, 640)) -> Path:
+    """The shipped extractor's ONNX file, if it takes images of this height and width.
+
+    Raises:
+        InputError: if the size does not fit, or no model ships.
+    """
+    weights = shipped_weights()
+    read_trained(weights).at_size(image_size_hw)
+    return weights.with_name(EXTRACTOR_NAME)
+
+
+def open_extractor(
+    onnx_model: str | None,
+    layers: Sequence[str],
+    image_size: tuple[int, int],
+    device: str,
+) -> YOLOv9FeatureExtractor:
+    """The frozen extractor that the options name, or the built-in one where there is none.
+
+    Raises:
+        InputError: if a file that the user typed does not exist or cannot be used.
+    """
+    path = Path(onnx_model or DEFAULT_ONNX_MODEL)
+    if onnx_model == BUILTIN or (onnx_model is None and not path.exists()):
+        if onnx_model is None:
+            LOG.warning("%s not found (give --onnx_model FILE): using the built-in extractor", path)
+        path = builtin_extractor_path(image_size)
+    elif not path.exists():
+        raise InputError(f"--onnx_model {path} does not exist: check the path, or name {BUILTIN}")
+    return YOLOv9FeatureExtractor(
+        path, device=device, layers=layers or None, image_size_hw=image_size
     )

@@ -44,11 +44,8 @@ def quantized(model: onnx.ModelProto, feeds: Sequence[Feeds]) -> onnx.ModelProto
     """The model with 8-bit convolutions, same inputs, outputs and metadata.
 
     Weights keep to 7 bits, so that the sums of processors without VNNI instructions do not
-    saturate and the masks are the same everywhere.
-
-    Args:
-        model: an exported head, float32.
-        feeds: typical inputs, whose range of activations sets the scales.
+    saturate and the masks are the same everywhere. The range of activations that typical inputs
+    cause sets the scales.
     """
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -145,13 +142,7 @@ def head_inputs(
 ) -> list[Feeds]:
     """A head's inputs for each photo: its feature maps and the ROIs of its people.
 
-    Photos that cannot be read are logged and left out.
-
-    Args:
-        photos: annotated photos with at least one person each.
-        head: the exported head.
-        extractor: the network whose features it reads; None for the one beside it.
-        max_rois: most people of one photo.
+    Photos, which have at least one person each, are logged and left out if they cannot be read.
     """
     feeds: list[Feeds] = []
     metadata = {item.key: item.value for item in read_float_head(head).metadata_props}

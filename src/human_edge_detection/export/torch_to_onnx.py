@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import warnings
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,6 +13,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from human_edge_detection.core import version_of
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.structures import FloatArray
 from human_edge_detection.runtime.onnx_graph import CHECKSUM, with_checksum
@@ -112,14 +112,7 @@ def network_errors(
 
     They are fractions of the output's largest value, but of 1 for scores: on noise a trained
     detector's largest score is so small that ONNX Runtime's sigmoid, right to 1e-7, would seem
-    wrong.
-
-    Args:
-        network: takes images float32 [B, 3, H, W].
-        data: the exported file.
-        names: its outputs, in the order of the network's.
-        size_hw: height and width of the images.
-        batches: sizes of the batches to compare.
+    wrong. The network takes images float32 [B, 3, H, W], and ``data`` is its exported file.
     """
     session = open_session(data, ON_CPU, label="the exported extractor", quietly=True)
     rng = np.random.default_rng(0)
@@ -149,20 +142,8 @@ def refuse_errors(worst: float, what: Path | str, tolerance: float = TOLERANCE) 
 
 
 def origin() -> dict[str, str]:
-    """The revision and version that write a file, as metadata.
-
-    Not for the built-in extractor: its file, and so the hash that heads name, is to be the same in
-    every version.
-    """
-    return {"git_revision": git_revision(), "version": package_version()}
-
-
-def package_version() -> str:
-    """The installed version of this package, or "0" in a bare source tree."""
-    try:
-        return version("human-edge-detection")
-    except PackageNotFoundError:
-        return "0"
+    """The revision and version that write a file, as metadata."""
+    return {"git_revision": git_revision(), "version": version_of("human-edge-detection") or "0"}
 
 
 def git_revision() -> str:

@@ -54,7 +54,6 @@ class BackgroundWriter:
     """
 
     def __init__(self, workers: int) -> None:
-        """Start the threads."""
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="write")
         self._room = threading.Semaphore(2 * workers)
         self._error: BaseException | None = None
@@ -81,7 +80,6 @@ class BackgroundWriter:
             self._room.release()
 
     def __enter__(self) -> BackgroundWriter:
-        """The writer itself."""
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:

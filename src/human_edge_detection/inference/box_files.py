@@ -31,12 +31,7 @@ _DAMAGED = (KeyError, TypeError, ValueError, AttributeError, OverflowError, Recu
 
 
 def open_boxes(path: Path, kind: str = "auto", person_class: int | None = None) -> BoxFile:
-    """The boxes of a file or folder.
-
-    Args:
-        path: the file, or the folder of txt files.
-        kind: one of ``BOX_FORMATS``.
-        person_class: class of people in YOLO txt; None for 0.
+    """The boxes of a file, or of a folder of txt files, ``kind`` being one of ``BOX_FORMATS``.
 
     Raises:
         InputError: the file is missing, damaged, of no declared format, or ambiguous.
@@ -72,12 +67,7 @@ def _guess(path: Path, is_folder: bool) -> str:
 
 
 def read_coco(path: Path, text: str, kind: str = "json") -> BoxFile:
-    """The boxes of a COCO file.
-
-    Args:
-        path: the file, for messages.
-        text: its content.
-        kind: ``coco``, ``coco_results``, or ``json`` for whichever it is.
+    """The boxes of a COCO file's text; ``json`` stands for whichever kind it is.
 
     Raises:
         InputError: it is not JSON, or neither of the two, or not the one asked for.
@@ -189,13 +179,7 @@ def _number(value: Any) -> float:
 
 
 def read_csv(path: Path, text: str, needs_header: bool) -> NamedBoxes:
-    """The boxes of a CSV table ``file,x1,y1,x2,y2[,score]``, pixels of the upright photo.
-
-    Args:
-        path: the file, for messages.
-        text: its content.
-        needs_header: refuse a table that does not name its columns.
-    """
+    """The boxes of a CSV table ``file,x1,y1,x2,y2[,score]``, pixels of the upright photo."""
     try:
         lines = list(csv.reader(text.splitlines(), skipinitialspace=True))
     except csv.Error as error:

@@ -157,7 +157,6 @@ class Ensemble:
     """
 
     def __init__(self, members: Sequence[Member]) -> None:
-        """Use open heads, at least one."""
         self._members = tuple(members)
 
     def __call__(

@@ -19,10 +19,7 @@ LONGEST_RUN = 1 << 16
 def task_of(masks: InstanceMasks, file_name: str, threshold: float) -> dict[str, Any]:
     """One task to import, with the people as predictions of a ``BrushLabels`` tag.
 
-    Args:
-        masks: the people in the photo.
-        file_name: the photo below the folder that Label Studio serves.
-        threshold: probability from which a pixel belongs to a person.
+    ``file_name`` is the photo's path below the folder that Label Studio serves.
     """
     height, width = masks.size_hw
     regions = []

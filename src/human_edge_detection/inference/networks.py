@@ -46,21 +46,18 @@ class ImageEncoder(Protocol):
         """Free the session."""
 
 
-class ExtractorEncoder:
+class _ExtractorEncoder:
     """A feature extractor without boxes."""
 
     finds_people = False
 
     def __init__(self, extractor: YOLOv9FeatureExtractor) -> None:
-        """Use an open extractor."""
         self._extractor = extractor
 
     def prepare(self, image: ImageArray) -> PreparedImage:
-        """The photo letterboxed to the extractor's input."""
         return prepare_image(image, self._extractor.input_size_hw)
 
     def encode(self, pictures: Sequence[PreparedImage], score: float) -> list[EncodedImage]:
-        """The feature maps."""
         provider, encoded = self._extractor.provider, []
         for some in in_passes(pictures, provider, None):
             size = pass_size(len(some), provider)
@@ -71,75 +68,63 @@ class ExtractorEncoder:
         return encoded
 
     def close(self) -> None:
-        """Free the session."""
         self._extractor.close()
 
 
-class OnePassEncoder:
+class _OnePassEncoder:
     """A network that finds boxes and features in one pass."""
 
     finds_people = True
 
     def __init__(self, detector: DetectorSession) -> None:
-        """Use an open detector that returns the head's layers."""
         self._detector = detector
 
     def prepare(self, image: ImageArray) -> PreparedImage:
-        """The photo as the detector reads it."""
         return self._detector.prepare(image)
 
     def encode(self, pictures: Sequence[PreparedImage], score: float) -> list[EncodedImage]:
-        """The feature maps and the people."""
         found = zip(pictures, self._detector.run(pictures, score), strict=True)
         return [EncodedImage(maps, picture, people) for picture, (people, maps) in found]
 
     def close(self) -> None:
-        """Free the session."""
         self._detector.close()
 
 
-class PictureEncoder:
+class _PictureEncoder:
     """No network: an end-to-end file reads the letterboxed photo itself."""
 
     finds_people = False
 
     def __init__(self, input_size_hw: tuple[int, int]) -> None:
-        """Letterbox to this height and width."""
         self._input_size_hw = input_size_hw
 
     def prepare(self, image: ImageArray) -> PreparedImage:
-        """The photo letterboxed."""
         return prepare_image(image, self._input_size_hw)
 
     def encode(self, pictures: Sequence[PreparedImage], score: float) -> list[EncodedImage]:
-        """The photos' tensors."""
         return [EncodedImage([picture.tensor], picture) for picture in pictures]
 
     def close(self) -> None:
-        """Nothing to free."""
+        pass
 
 
-class JoinedEncoders:
+class _JoinedEncoders:
     """The networks of an ensemble, in turn; people are those of the first that finds any."""
 
     def __init__(self, encoders: Sequence[ImageEncoder]) -> None:
-        """Use open encoders, at least one."""
         self._encoders = tuple(encoders)
         self.finds_people = any(encoder.finds_people for encoder in encoders)
 
     def prepare(self, image: ImageArray) -> PreparedImage:
-        """The photo as the first network reads it, with what the others read."""
         first, *others = (encoder.prepare(image) for encoder in self._encoders)
         return replace(first, others=tuple(others))
 
     def encode(self, pictures: Sequence[PreparedImage], score: float) -> list[EncodedImage]:
-        """The first network's features, with those of the others."""
         rows = zip(*((picture, *picture.others) for picture in pictures), strict=True)
         parts = [e.encode(row, score) for e, row in zip(self._encoders, rows, strict=False)]
         return [_joined(own) for own in zip(*parts, strict=True)]
 
     def close(self) -> None:
-        """Free the sessions."""
         for encoder in self._encoders:
             encoder.close()
 
@@ -180,7 +165,7 @@ def open_networks(
         encoder, maps = _open_encoder(source, readers, files, options, detector is None)
         encoders.append(encoder)
         members |= {i: Member(heads[i], number, maps[i]) for i in readers}
-    encoder = encoders[0] if len(encoders) == 1 else JoinedEncoders(encoders)
+    encoder = encoders[0] if len(encoders) == 1 else _JoinedEncoders(encoders)
     own = (m.head.facts.score_weights for m in members.values() if encoders[m.encoder].finds_people)
     weights = next(own, ()) if detector is None else ()
     return encoder, Ensemble([members[i] for i in range(len(heads))]), detector, weights
@@ -196,7 +181,7 @@ def _open_encoder(
     """The network that some heads read, and which of its maps each takes."""
     path, size_hw = source
     if path is None:
-        return PictureEncoder(size_hw), dict.fromkeys(readers, (0,))
+        return _PictureEncoder(size_hw), dict.fromkeys(readers, (0,))
     layers = tuple(dict.fromkeys(name for head in readers.values() for name in head.facts.layers))
     opened: DetectorSession | YOLOv9FeatureExtractor
     encoder: ImageEncoder
@@ -208,7 +193,7 @@ def _open_encoder(
         )  # fmt: skip
         if any(head.provider != opened.provider for head in readers.values()):
             opened.multiple = 0  # the photos' maps pass through the head together
-        encoder = OnePassEncoder(opened)
+        encoder = _OnePassEncoder(opened)
     else:
         from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 
@@ -216,7 +201,7 @@ def _open_encoder(
             path, options.device, options.providers, layers, image_size_hw=size_hw,
             threads=options.threads,
         )  # fmt: skip
-        encoder = ExtractorEncoder(opened)
+        encoder = _ExtractorEncoder(opened)
     if opened.input_size_hw != size_hw and options.image_size is not None:
         height, width = opened.input_size_hw
         raise _size_error(options.image_size, path, height, width)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from human_edge_detection.core import MAX_PIXELS
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.options import DEVICES, option, require_at_least
+from human_edge_detection.core.options import DEVICES, option, require_least
 from human_edge_detection.inference import SAVE_KINDS
 from human_edge_detection.masks import FUSE_RULES
 from human_edge_detection.runtime import DEFAULT_SCORE, DETECTOR_LAYOUTS
@@ -54,38 +54,35 @@ class PredictOptions:
     )
     draw_boxes: bool = option(False, "draw the person boxes in the overlay too")
     recursive: bool = option(False, "look into folders below folders too")
-    every: int = option(1, "of a video, use every N-th frame")
+    every: int = option(1, "of a video, use every N-th frame", least=1)
     track: bool = option(
         False, "through a video, give each person one number and a mask that does not flicker"
     )
     max_pixels: int = option(
-        MAX_PIXELS, "a photo or video of more pixels is skipped, before it is decoded"
+        MAX_PIXELS, "a photo or video of more pixels is skipped, before it is decoded", least=1
     )
     max_people: int = option(
-        5000, "a photo with more boxes is skipped; each person takes some 0.15 MB"
+        5000, "a photo with more boxes is skipped; each person takes some 0.15 MB", least=1
     )
     device: str = option("auto", "where to run", choices=DEVICES)
     max_rois: int | None = option(
         None,
         "people that pass through the head at once; bounds the memory (default: 128, or 4 for a "
         "spec head)",
+        least=1,
     )
-    workers: int = option(2, "threads that read photos, and as many that write results")
-    threads: int | None = option(None, "CPU threads of the networks (default: all cores)")
+    workers: int = option(2, "threads that read photos, and as many that write results", least=1)
+    threads: int | None = option(None, "CPU threads of the networks (default: all cores)", least=1)
     image_size: int | None = option(
         None,
         "longest side of a photo in the network: more finds smaller people, less is faster "
         "(default: the model's own, 512 for the one that ships)",
+        least=1,
     )
     overwrite: bool = option(False, "start anew instead of continuing what the output holds")
 
     def __post_init__(self) -> None:
-        """Refuse unusable values by the names of their flags."""
-        counts = (
-            "max_rois", "every", "workers", "threads", "image_size", "max_pixels", "max_people",
-        )  # fmt: skip
-        for name in counts:
-            require_at_least(self, name, 1)
+        require_least(self)
         if not self.source:
             raise InputError(
                 "predict needs a SOURCE: a photo, a folder, a glob, a video or -; write it before "

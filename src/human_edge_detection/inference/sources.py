@@ -221,12 +221,9 @@ class VideoReader(AbstractContextManager["VideoReader"]):
     def __init__(self, path: Path, max_pixels: int = MAX_PIXELS) -> None:
         """Open the file.
 
-        Args:
-            path: the file.
-            max_pixels: a video of larger frames is refused before one is decoded.
-
         Raises:
-            InputError: the file is missing or no video that OpenCV can decode, or too large.
+            InputError: the file is missing or no video that OpenCV can decode, or has frames of
+                more than ``max_pixels``.
         """
         check_regular(path, "video")
         self._path = path
@@ -282,5 +279,4 @@ class VideoReader(AbstractContextManager["VideoReader"]):
         self._capture.release()
 
     def __exit__(self, *error: object) -> None:
-        """Close it."""
         self.close()

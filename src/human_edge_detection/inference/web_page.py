@@ -56,11 +56,9 @@ def page_folder() -> Path:
 
 
 def write_page(folder: Path, weights: Path = WEIGHTS_DIR) -> None:
-    """Write the page with a person model, ready for a web space.
+    """Write the page with the person model of a folder of weights, ready for a web space.
 
-    Args:
-        folder: the folder, made if missing; files of the page in it are replaced.
-        weights: where the extractor, the head and perhaps its 8-bit form lie.
+    Files of the page that are there already are replaced.
 
     Raises:
         InputError: if the page is not built, the model is unusable, or the folder cannot be
@@ -76,15 +74,7 @@ def write_page(folder: Path, weights: Path = WEIGHTS_DIR) -> None:
 
 
 def write_model(folder: Path, weights: Path = WEIGHTS_DIR) -> dict[str, Any]:
-    """Copy a person model's files to ``folder/models`` and tell the page what they are.
-
-    Args:
-        folder: the page's folder.
-        weights: where the extractor, the head and perhaps its 8-bit form lie.
-
-    Returns:
-        What ``model.json`` holds.
-    """
+    """Copy a person model's files to ``folder/models``, write ``model.json`` and return that."""
     models = folder / "models"
     models.mkdir(parents=True, exist_ok=True)
     heads = {"float": HEAD_NAME, "int8": INT8_HEAD_NAME}

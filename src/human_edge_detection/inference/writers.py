@@ -104,12 +104,8 @@ def write_picture(output: Output, picture: Picture) -> Results:
 def open_film(output: Output, name: str, fps: float) -> Iterator[AddFrame]:
     """The function that writes a video's frames, in order, in all formats asked for.
 
-    Files of the whole video get their names at the end, if there was no error.
-
-    Args:
-        output: the folder and the formats.
-        name: path of the results, without ending.
-        fps: frames per second of what is written.
+    Files of the whole video get their names at the end, if there was no error; ``name`` is their
+    path without ending.
 
     Raises:
         InputError: a file cannot be written.

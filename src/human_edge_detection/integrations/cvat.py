@@ -80,7 +80,6 @@ class BoxFunction:
     """The person in a box: CVAT's interface of an interaction function."""
 
     def __init__(self, predictor: MaskPredictor) -> None:
-        """Use an open predictor."""
         self._predictor, self._cvat = predictor, _cvat()
         self.spec = self._cvat.InteractionFunctionSpec(min_pos_points=0, min_bounding_boxes=1)
 

@@ -35,7 +35,7 @@ times as fast as NumPy.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -43,8 +43,7 @@ from numpy.typing import NDArray
 
 from human_edge_detection.core.boxes import box_iou
 from human_edge_detection.core.structures import Bounds, FloatArray, LabelMap, MaskClass
-from human_edge_detection.masks.buffers import thread_buffers
-from human_edge_detection.masks.paste import paste_grids, paste_on
+from human_edge_detection.masks.paste import paste_grids, paste_on, thread_buffers
 from human_edge_detection.masks.probabilities import LEAST_PROBABILITY, cut, log_odds
 
 _CHUNK = 32
@@ -70,6 +69,20 @@ class Crowd:
     scores: FloatArray
 
 
+class Band(NamedTuple):
+    """A part of an image, and the ROIs of a crowd that have pixels in it.
+
+    Attributes:
+        bounds: its pixels.
+        rows: rising positions of the ROIs in the crowd.
+        windows: int64 [rows, 4], the pixels that each has there.
+    """
+
+    bounds: Bounds
+    rows: NDArray[np.integer]
+    windows: NDArray[np.int64]
+
+
 class Arbitration:
     """Owners of a crowd's pixels by the rule ``arbitrate``.
 
@@ -83,7 +96,6 @@ class Arbitration:
     """
 
     def __init__(self, crowd: Crowd) -> None:
-        """Compute the planes."""
         members = crowd.members
         exists = candidate_probability(crowd.rois_xyxy[members], crowd.scores[members])
         side = crowd.probs.shape[-1]
@@ -120,24 +132,9 @@ class Arbitration:
         np.multiply(evidence, 0.5, out=other)
         claim += other
 
-    def settle(
-        self,
-        band: Bounds,
-        rows: NDArray[np.integer],
-        windows: NDArray[np.int64],
-        threshold: float,
-        labels: LabelMap,
-    ) -> None:
-        """Write the owners of a band's pixels.
-
-        Args:
-            band: the pixels.
-            rows: rising positions in the crowd of the ROIs that have pixels in the band.
-            windows: int64 [rows, 4] those pixels.
-            threshold: least probability of ownership.
-            labels: int32 [H, W] of the whole image; the band's pixels are written.
-        """
-        left, top, right, bottom = band
+    def settle(self, band: Band, threshold: float, labels: LabelMap) -> None:
+        """Write the owners of a band's pixels into the labels int32 [H, W] of the whole image."""
+        (left, top, right, bottom), rows, windows = band
         shape = (bottom - top, right - left)
         # The strongest ROI so far is held by its number 1 … len(rows) in the smallest signed type
         # (int8 for most crowds): a quarter of the memory traffic of int32.

@@ -40,7 +40,6 @@ class CarriedEvidence:
     """Mixes what the frames before showed of the same people into each frame of one film."""
 
     def __init__(self) -> None:
-        """Start before the first frame."""
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
         self._before: _Frame | None = None
 

@@ -138,13 +138,8 @@ class Tag:
 def place_tag(mask: NDArray[np.bool_], bounds: Bounds, text: str, size_hw: tuple[int, ...]) -> Tag:
     """A tag on a person's lower body, far from the edges; over the head where there is no room.
 
-    Its size is 0 for people less tall than a tag.
-
-    Args:
-        mask: bool [h, w].
-        bounds: the window ``x1, y1, x2, y2`` of the image that the mask fills.
-        text: what to write.
-        size_hw: the image's height and width; larger images get larger tags.
+    Its size is 0 for people less tall than a tag; larger images get larger tags. The mask, bool
+    [h, w], fills the window ``bounds`` of the image.
     """
     if not mask.any():
         return Tag(text, (0.0, 0.0), 0)

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from human_edge_detection.core import geometry
 from human_edge_detection.core.structures import Bounds, FloatArray, LabelMap, MaskClass
-from human_edge_detection.masks.arbitration import Arbitration, Crowd
+from human_edge_detection.masks.arbitration import Arbitration, Band, Crowd
 from human_edge_detection.masks.paste import paste_at, paste_masks
 from human_edge_detection.masks.probabilities import LEAST_PROBABILITY, cut, log_odds
 
@@ -46,15 +46,8 @@ PAIRS_AT_ONCE = 1 << 22
 class Rule(Protocol):
     """Decides the owners of a crowd's pixels, one band of the image at a time."""
 
-    def settle(
-        self,
-        band: Bounds,
-        rows: NDArray[np.integer],
-        windows: NDArray[np.int64],
-        threshold: float,
-        labels: LabelMap,
-    ) -> None:
-        """Write the owners of a band's pixels; the arguments are those of ``Arbitration``."""
+    def settle(self, band: Band, threshold: float, labels: LabelMap) -> None:
+        """Write the owners of a band's pixels into the labels int32 [H, W] of the whole image."""
 
 
 class BandSums:
@@ -69,7 +62,6 @@ class BandSums:
     """
 
     def __init__(self, shape: tuple[int, int]) -> None:
-        """Start without ROIs."""
         self.owner = np.zeros(shape, np.int32)
         self.strength = np.full(shape, -np.inf, np.float32)
         self.covering = np.zeros(shape, np.int32)
@@ -88,19 +80,11 @@ class PlainRule:
     """A rule that gives a pixel to the highest claim, if it is enough; simple rather than fast."""
 
     def __init__(self, crowd: Crowd, claim: Claim, reaches: Reaches) -> None:
-        """Take the crowd and the two functions that make the rule."""
         self._crowd, self._claim, self._reaches = crowd, claim, reaches
 
-    def settle(
-        self,
-        band: Bounds,
-        rows: NDArray[np.integer],
-        windows: NDArray[np.int64],
-        threshold: float,
-        labels: LabelMap,
-    ) -> None:
-        """Write the owners of a band's pixels; the arguments are those of ``Arbitration``."""
-        left, top, right, bottom = band
+    def settle(self, band: Band, threshold: float, labels: LabelMap) -> None:
+        """Write the owners of a band's pixels into the labels int32 [H, W] of the whole image."""
+        (left, top, right, bottom), rows, windows = band
         crowd, sums = self._crowd, BandSums((bottom - top, right - left))
         for person, (x1, y1, x2, y2) in zip(crowd.members[rows], windows.tolist(), strict=True):
             planes = np.asarray(crowd.probs[person, MaskClass.TARGET :], np.float32)
@@ -189,10 +173,10 @@ def fuse(
         order = _order(probs, rois_xyxy, scores)
         members = order[contested[order]]
         judge = RULES[rule](Crowd(members, probs, rois_xyxy, windows, scores))
-        for band in _bands(windows[members]):
-            inside = _inside(windows[members], band)
+        for bounds in _bands(windows[members]):
+            inside = _inside(windows[members], bounds)
             rows = np.flatnonzero((inside[:, 2:] > inside[:, :2]).all(axis=1))
-            judge.settle(band, rows, inside[rows], threshold, labels)
+            judge.settle(Band(bounds, rows, inside[rows]), threshold, labels)
     alone = np.flatnonzero(~contested)
     own = paste_masks(probs[alone, MaskClass.TARGET], rois_xyxy[alone], windows[alone], threshold)
     for person, mask in zip(alone.tolist(), own, strict=True):

@@ -7,8 +7,9 @@ pixel, because thin limbs would otherwise fall between the samples.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -16,8 +17,49 @@ from numpy.typing import NDArray
 
 from human_edge_detection.core.geometry import all_roi_bounds, cover_weights, roi_bounds
 from human_edge_detection.core.structures import Bounds, FloatArray
-from human_edge_detection.masks.buffers import BufferPool, thread_buffers
 from human_edge_detection.masks.probabilities import cut, log_odds
+
+MOST_KEPT = 1 << 24
+"""Bytes; a larger array is not kept, so that one huge crowd does not hold memory for ever."""
+
+ALIGNMENT = 64
+"""Bytes of a cache line; sums over arrays that begin with one are a fifth faster."""
+
+
+class BufferPool:
+    """Named arrays whose memory is used again: fresh memory often costs more than the sums in it.
+
+    For one thread. An array is valid until its name is asked for again.
+    """
+
+    def __init__(self) -> None:
+        self._flat: dict[str, NDArray[Any]] = {}
+
+    def array(self, name: str, shape: tuple[int, ...], dtype: type = np.float32) -> NDArray[Any]:
+        """An uninitialised array of ``shape``; a name always has the same dtype."""
+        size = math.prod(shape)
+        flat = self._flat.get(name)
+        if flat is None or flat.size < size:
+            flat = _aligned(size, dtype)
+            if flat.nbytes <= MOST_KEPT:
+                self._flat[name] = flat
+        return np.ndarray(shape, dtype, flat)
+
+
+def _aligned(size: int, dtype: type) -> NDArray[Any]:
+    raw = np.empty(size * np.dtype(dtype).itemsize + ALIGNMENT, np.uint8)
+    return np.ndarray(size, dtype, raw, -raw.ctypes.data % ALIGNMENT)
+
+
+_kept = threading.local()
+
+
+def thread_buffers() -> BufferPool:
+    """The calling thread's pool, which outlasts a call: some systems allocate slowly."""
+    if not hasattr(_kept, "pool"):
+        _kept.pool = BufferPool()
+    pool: BufferPool = _kept.pool
+    return pool
 
 
 class Taps(NamedTuple):
@@ -163,16 +205,13 @@ def paste_on(values: FloatArray, grid: Grid, bounds: Bounds, pool: BufferPool) -
     return _paste_rows(wide, grid[1], y1, y2, pool)
 
 
-def paste_at(
-    values: FloatArray, roi_xyxy: FloatArray, bounds: Bounds, pool: BufferPool | None = None
-) -> FloatArray:
+def paste_at(values: FloatArray, roi_xyxy: FloatArray, bounds: Bounds) -> FloatArray:
     """A ROI's values at a window of whole pixels, the inverse of ``geometry.crop_mask``.
 
     Args:
         values: float32 [M, M] or [C, M, M].
         roi_xyxy: float [4], source pixels, not empty.
         bounds: a window ``x1, y1, x2, y2`` of pixels that the ROI touches, end-exclusive.
-        pool: working memory; the result is valid until its next use. None for fresh memory.
 
     Returns:
         float32 [h, w] or [C, h, w].
@@ -182,7 +221,7 @@ def paste_at(
     if x2 <= x1 or y2 <= y1:
         return np.zeros((*values.shape[:-2], y2 - y1, x2 - x1), np.float32)
     (grid,) = paste_grids(np.asarray(roi_xyxy)[None], np.array([bounds]), values.shape[-1])
-    return paste_on(values, grid, bounds, pool or BufferPool())
+    return paste_on(values, grid, bounds, BufferPool())
 
 
 def paste_window(
@@ -190,13 +229,7 @@ def paste_window(
 ) -> tuple[FloatArray, Bounds]:
     """A ROI's values at all its pixels in the image, and the window that they fill.
 
-    Args:
-        values: float32 [M, M] or [C, M, M].
-        roi_xyxy: float [4], source pixels.
-        size_hw: the image's height and width.
-
-    Returns:
-        float32 [h, w] or [C, h, w], and ``x1, y1, x2, y2`` whole pixels, empty for an empty ROI.
+    Of values float32 [M, M] or [C, M, M] float32 [h, w] or [C, h, w]; empty for an empty ROI.
     """
     bounds = roi_bounds(roi_xyxy, size_hw)
     return paste_at(values, roi_xyxy, bounds), bounds
@@ -237,17 +270,7 @@ def paste_mask(
     size_hw: tuple[int, int],
     threshold: float = 0.5,
 ) -> tuple[NDArray[np.bool_], Bounds]:
-    """:func:`paste_masks` of one person, and the window of the image that it fills.
-
-    Args:
-        target: [M, M] probabilities that a bin belongs to the ROI's person.
-        roi_xyxy: float32 [4] source pixels, what the mask covers.
-        size_hw: the image's height and width.
-        threshold: least probability.
-
-    Returns:
-        bool [h, w], and ``x1, y1, x2, y2`` whole pixels, empty for a ROI without pixels.
-    """
+    """:func:`paste_masks` of one person [M, M], bool [h, w], and the window that it fills."""
     rois = np.asarray(roi_xyxy)[None]
     windows = all_roi_bounds(rois, size_hw)
     x1, y1, x2, y2 = windows[0].tolist()

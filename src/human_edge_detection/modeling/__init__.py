@@ -8,11 +8,11 @@ from human_edge_detection.core import lazy_names
 
 if TYPE_CHECKING:
     from human_edge_detection.modeling.heads import build_head
+    from human_edge_detection.modeling.layers import DynamicRoIAlign
     from human_edge_detection.modeling.lite_head import LiteHead
     from human_edge_detection.modeling.losses import RoiMaskLoss
     from human_edge_detection.modeling.person_extractor import PersonExtractor
     from human_edge_detection.modeling.reference_head import ReferenceHead
-    from human_edge_detection.modeling.roi_align import DynamicRoIAlign
 
 __all__ = [
     "DynamicRoIAlign",
@@ -26,7 +26,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "DynamicRoIAlign": "roi_align",
+        "DynamicRoIAlign": "layers",
         "LiteHead": "lite_head",
         "PersonExtractor": "person_extractor",
         "ReferenceHead": "reference_head",

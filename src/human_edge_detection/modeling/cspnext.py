@@ -2,7 +2,7 @@
 
 There are no batch norms: the published networks have them folded into the convolutions. The
 modules of each block stand in the order in which the network runs them, which is the order of
-the weights in an exported file (``rtm_weights``).
+the weights in an exported file (``person_extractor``).
 """
 
 from __future__ import annotations
@@ -21,15 +21,7 @@ POOLINGS = 3
 
 
 class ConvSilu(nn.Module):
-    """A convolution and SiLU.
-
-    Args:
-        channels_in: channels of the input.
-        channels_out: channels of the output.
-        kernel: odd side of the filters; the size is kept at stride 1.
-        stride: 1 or 2.
-        is_depthwise: whether each channel is filtered by itself.
-    """
+    """A convolution of an odd ``kernel`` and SiLU; the size is kept at stride 1, halved at 2."""
 
     def __init__(
         self,
@@ -52,14 +44,7 @@ class ConvSilu(nn.Module):
 
 
 class Separable(nn.Sequential):
-    """Each channel filtered, then all mixed by 1x1, each with SiLU.
-
-    Args:
-        channels_in: channels of the input.
-        channels_out: channels of the output.
-        kernel: odd side of the filters.
-        stride: 1 or 2.
-    """
+    """Each channel filtered, then all mixed by 1x1, each with SiLU."""
 
     def __init__(
         self, channels_in: int, channels_out: int, kernel: int = 3, stride: int = 1
@@ -74,7 +59,6 @@ class Block(nn.Module):
     """3x3 and 5x5 separable convolutions, added to the input where the layer says so."""
 
     def __init__(self, width: int, is_added: bool) -> None:
-        """Make the layers."""
         super().__init__()
         self.first = Separable(width, width, 3)
         self.second = Separable(width, width, 5)
@@ -90,7 +74,6 @@ class ChannelAttention(nn.Module):
     """Channels weighted by what the whole map shows."""
 
     def __init__(self, width: int) -> None:
-        """Make the layer."""
         super().__init__()
         self.weigh = nn.Conv2d(width, width, 1)
 
@@ -100,14 +83,9 @@ class ChannelAttention(nn.Module):
 
 
 class CspLayer(nn.Module):
-    """Half of the channels through blocks, half past them, joined and mixed.
+    """Half of the channels through blocks, half past them, joined, perhaps weighted, and mixed.
 
-    Args:
-        channels_in: channels of the input.
-        channels_out: channels of the output.
-        blocks: number of blocks.
-        is_added: whether each block is added to its input.
-        with_attention: whether the joined channels are weighted before they are mixed.
+    ``is_added``: each block is added to its input.
     """
 
     def __init__(
@@ -138,7 +116,6 @@ class PyramidPooling(nn.Module):
     """The map beside its maxima over 5x5, 9x9 and 13x13 cells, mixed."""
 
     def __init__(self, width: int) -> None:
-        """Make the layers; the map has ``width`` channels before and after."""
         super().__init__()
         self.narrow = ConvSilu(width, width // 2)
         self.mix = ConvSilu((1 + POOLINGS) * (width // 2), width)
@@ -156,7 +133,6 @@ class CspNext(nn.Module):
     """The backbone of RTMDet-nano: maps of strides 4, 8, 16 and 32 from normalised images."""
 
     def __init__(self) -> None:
-        """Make the layers."""
         super().__init__()
         first, second, channels = STEM_CHANNELS
         self.stem = nn.Sequential(

@@ -83,11 +83,6 @@ def fill(model: nn.ModuleDict, spec: ModelSpec, start: TrainedWeights) -> None:
 
     A trunk for small ROIs that the weights do not have yet becomes a copy of their only trunk.
 
-    Args:
-        model: what :func:`new_model` makes.
-        spec: its head.
-        start: the weights.
-
     Raises:
         InputError: naming the weights that are missing, unknown or of another shape.
     """

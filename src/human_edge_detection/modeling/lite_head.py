@@ -15,8 +15,7 @@ from torch.nn import functional
 
 from human_edge_detection.core.spec import are_small
 from human_edge_detection.core.structures import MaskClass
-from human_edge_detection.modeling.layers import conv_norm
-from human_edge_detection.modeling.roi_align import DynamicRoIAlign
+from human_edge_detection.modeling.layers import DynamicRoIAlign, conv_norm
 
 LITE_WIDTHS = (64, 96, 16)
 """Channels of a lite head at 28x28, 14x14 and 56x56, where nothing else is asked for."""

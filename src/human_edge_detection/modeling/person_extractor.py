@@ -8,11 +8,14 @@ photo, so the pyramid's at stride 8 is added to it.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.modeling.cspnext import STAGE_CHANNELS, CspNext
 from human_edge_detection.modeling.layers import conv_norm
 from human_edge_detection.modeling.rtmdet import (
@@ -22,7 +25,6 @@ from human_edge_detection.modeling.rtmdet import (
     RtmDetector,
     doubled,
 )
-from human_edge_detection.modeling.rtmdet_weights import fill_convolutions, read_convolutions
 from human_edge_detection.runtime.feature_extractor import PERSON_LAYERS
 
 MEAN_RGB = (123.675, 116.28, 103.53)
@@ -37,7 +39,6 @@ class Smooth(nn.Module):
     """Each channel filtered by 3x3, then mixed by 1x1, added to the input."""
 
     def __init__(self, width: int) -> None:
-        """Make the layers."""
         super().__init__()
         self.spatial = conv_norm(width, width, 3, groups=width)
         self.mix = conv_norm(width, width)
@@ -51,7 +52,6 @@ class FineMap(nn.Module):
     """The map of stride 4 with the pyramid's finest one added."""
 
     def __init__(self) -> None:
-        """Make the layers."""
         super().__init__()
         width = STAGE_CHANNELS[0]
         self.own = conv_norm(width, width)
@@ -135,3 +135,66 @@ class PersonExtractor(nn.Module):
         fill_convolutions([self.backbone, self.neck, whole], weights, path)
         first = next(m for m in self.backbone.modules() if isinstance(m, nn.Conv2d))
         first.weight.copy_(first.weight.flip(1))
+
+
+# Most of a published file's weights have no names that mean anything, so they are taken in the
+# order of its convolutions, which is the one in which the modules here are made.
+
+
+class ConvWeights(NamedTuple):
+    """A convolution's weight [C', C / groups, k, k] and bias [C']."""
+
+    weight: Tensor
+    bias: Tensor
+
+
+def read_convolutions(path: Path) -> list[ConvWeights]:
+    """The weights of all convolutions of an ONNX file, in the order of its graph.
+
+    Raises:
+        InputError: if the file is missing, no ONNX model, or has a convolution without a bias.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    if not path.is_file():
+        raise InputError(f"network {path} does not exist: check the path")
+    try:
+        graph = onnx.load(path).graph
+    except Exception as error:  # protobuf's decoder fails in many ways
+        raise InputError(f"network {path} is not a whole ONNX file: download it again") from error
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    found = []
+    for node in (node for node in graph.node if node.op_type == "Conv"):
+        names = list(node.input[1:])
+        if len(names) != 2 or any(name not in stored for name in names):
+            raise InputError(
+                f"network {path} is no RTMDet with its norms folded: its convolution "
+                f"{node.name or node.output[0]} has no weight and bias of its own"
+            )
+        arrays = [np.array(numpy_helper.to_array(stored[name]), np.float32) for name in names]
+        found.append(ConvWeights(*map(torch.from_numpy, arrays)))
+    return found
+
+
+@torch.no_grad()
+def fill_convolutions(parts: list[nn.Module], weights: list[ConvWeights], path: Path) -> None:
+    """Put the weights of ``path`` into the parts' convolutions, in the order in which they run.
+
+    Raises:
+        InputError: if they are not as many, or one has another shape.
+    """
+    own = [m for part in parts for m in part.modules() if isinstance(m, nn.Conv2d)]
+    if len(own) != len(weights):
+        raise InputError(
+            f"network {path} is no RTMDet-nano for people: it has {len(weights)} convolutions "
+            f"instead of {len(own)}"
+        )
+    for number, (conv, given) in enumerate(zip(own, weights, strict=True)):
+        if conv.weight.shape != given.weight.shape or conv.bias is None:
+            raise InputError(
+                f"network {path} is no RTMDet-nano for people: its convolution {number} has the "
+                f"shape {list(given.weight.shape)} instead of {list(conv.weight.shape)}"
+            )
+        conv.weight.copy_(given.weight)
+        conv.bias.copy_(given.bias)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from human_edge_detection.core.structures import MaskClass
-from human_edge_detection.modeling.roi_align import DynamicRoIAlign
+from human_edge_detection.modeling.layers import DynamicRoIAlign
 
 
 class _LayerNorm(nn.Module):

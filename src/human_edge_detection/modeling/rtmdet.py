@@ -1,4 +1,7 @@
-"""RTMDet's pyramid and person detector (Lyu et al., 2022) over the maps of ``cspnext``."""
+"""RTMDet's pyramid and person detector (Lyu et al., 2022) over the maps of ``cspnext``.
+
+As there, modules are made in the order in which they run.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,6 @@ class PathPyramid(nn.Module):
     """Coarse maps handed down to finer ones, then fine ones up again (PAFPN)."""
 
     def __init__(self) -> None:
-        """Make the layers, in the order in which they run."""
         super().__init__()
         fine, middle, coarse = PYRAMID_CHANNELS
         self.narrow_coarse = ConvSilu(coarse, middle)
@@ -75,7 +77,6 @@ class DetectorLevel(nn.Module):
     """Scores and distances from one map: a branch of separable convolutions for each."""
 
     def __init__(self) -> None:
-        """Make the layers, in the order in which they run."""
         super().__init__()
         width = DETECTOR_WIDTH
         self.score_branch = nn.Sequential(*(Separable(width, width) for _ in range(DETECTOR_DEPTH)))
@@ -97,7 +98,6 @@ class RtmDetector(nn.Module):
     """
 
     def __init__(self) -> None:
-        """Make the layers, in the order in which they run."""
         super().__init__()
         width = DETECTOR_WIDTH
         self.stems = nn.ModuleList(Separable(channels, width) for channels in PYRAMID_CHANNELS)

@@ -106,12 +106,7 @@ def read_trained(path: Path) -> TrainedWeights:
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Put weights into a module, all that it has and no others.
-
-    Args:
-        module: the module.
-        weights: the weights by their names in it.
-        path: the file that they are from, for the message.
+    """Put weights, by their names in it, into a module: all that it has and no others.
 
     Raises:
         InputError: naming the weights that are missing, unknown or of another shape.

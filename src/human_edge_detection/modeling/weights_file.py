@@ -27,12 +27,8 @@ def save_weights(
 ) -> None:
     """Write weights by their names in the model, with its spec in the header.
 
-    Args:
-        path: the file.
-        weights: the weights.
-        spec: the model.
-        half: convolutions in float16. Tensors of one dimension (norms and their statistics,
-            biases) keep their type: they are small, and variances exceed float16's range.
+    With ``half``, convolutions in float16. Tensors of one dimension (norms and their statistics,
+    biases) keep their type: they are small, and variances exceed float16's range.
 
     Raises:
         InputError: if the file cannot be written.

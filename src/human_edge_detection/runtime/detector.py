@@ -228,7 +228,6 @@ class DetectorSession(AbstractContextManager["DetectorSession"]):
         self._session = None
 
     def __exit__(self, *error: object) -> None:
-        """Close it."""
         self.close()
 
 

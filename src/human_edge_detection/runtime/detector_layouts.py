@@ -134,11 +134,7 @@ def class_names(metadata: Mapping[str, str]) -> list[str]:
 
 
 def recognise(shapes: Mapping[str, Shape], wanted: str = "auto") -> tuple[str, tuple[str, ...]]:
-    """The layout's kind and the outputs it is read from.
-
-    Args:
-        shapes: the real shape of every output, in the order of the graph.
-        wanted: a kind to check for, or ``auto``.
+    """The layout's kind and the outputs it is read from, by the real shape of every output.
 
     Raises:
         InputError: no known layout fits, or not the wanted one.
@@ -167,12 +163,9 @@ def of_photo(
 
 
 def person_candidates(layout: Layout, outputs: list[FloatArray], score: float) -> Candidates:
-    """People's boxes float32 [K, 4] xyxy in input pixels and scores [K], best first.
+    """People's boxes float32 [K, 4] xyxy in input pixels and scores [K] from ``score`` on.
 
-    Args:
-        layout: how to read the outputs.
-        outputs: arrays in the order of ``layout.outputs``.
-        score: lowest score that counts.
+    The best come first; the outputs are in the order of ``layout.outputs``.
     """
     reader = LAYOUTS[layout.kind]
     boxes, scores = reader.read(layout, outputs)

@@ -195,7 +195,6 @@ class YOLOv9FeatureExtractor(AbstractContextManager["YOLOv9FeatureExtractor"]):
         self._session = None
 
     def __exit__(self, *error: object) -> None:
-        """Close it."""
         self.close()
 
 

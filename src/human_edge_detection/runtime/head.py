@@ -14,7 +14,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from human_edge_detection.core import usable_cpus
-from human_edge_detection.core.errors import InputError, one_line
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.spec import ExportedSpec, are_small
 from human_edge_detection.core.structures import FloatArray, MaskClass
 from human_edge_detection.masks.probabilities import softmax
@@ -26,6 +26,7 @@ from human_edge_detection.runtime.sessions import (
     check_size,
     metadata_of,
     open_session,
+    run_session,
 )
 
 Feeds = dict[str, NDArray[np.floating]]
@@ -180,12 +181,7 @@ class HeadSession(AbstractContextManager["HeadSession"]):
         counts = [len(part) for part in parts.values()]
         if self._buckets:
             parts = {name: self._filled(part) for name, part in parts.items()}
-        try:
-            found = session.run(None, {**feeds, **parts})[0]
-        except Exception as error:  # ONNX Runtime's exceptions share no base class
-            shapes = ", ".join(f"{name} {list(item.shape)}" for name, item in feeds.items())
-            reason = one_line(str(error), 300)
-            raise InputError(f"head {self._path} does not run on {shapes}: {reason}") from error
+        found = run_session(session, None, {**feeds, **parts}, str(self._path))[0]
         wanted = (sum(map(len, parts.values())), *logits.shape[1:])
         if found.shape != wanted:
             raise InputError(
@@ -209,7 +205,6 @@ class HeadSession(AbstractContextManager["HeadSession"]):
         self._session = self._one_thread = None
 
     def __exit__(self, *error: object) -> None:
-        """Close it."""
         self.close()
 
 

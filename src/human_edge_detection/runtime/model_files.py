@@ -50,13 +50,8 @@ def name_files(
 ) -> ModelFiles:
     """The files that are named, with the shipped model where no head is.
 
-    Args:
-        model: one head or several.
-        extractor: one for all heads, or one for each, None for one that needs none.
-        detector: the network that finds people.
-        layout: how the detector's outputs are read.
-        person_class: the detector's class of people.
-        options: where the model is to run, see :func:`default_model`.
+    An extractor may be one for all heads, or one for each, None for a head that needs none.
+    ``options`` choose the shipped head, see :func:`default_model`.
 
     Raises:
         InputError: if there are not as many extractors as heads, or no model ships.

@@ -17,7 +17,7 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import check_regular
 
 MODEL_GRAPH, MODEL_METADATA = 7, 14
-GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT = 1, 5, 11, 12
+GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_OUTPUT = 1, 5, 12
 NODE_INPUT, NODE_OUTPUT, NODE_OP_TYPE, NODE_ATTRIBUTE = 1, 2, 4, 5
 ATTRIBUTE_GRAPH, ATTRIBUTE_GRAPHS = 6, 11
 TENSOR_NAME, VALUE_NAME = 8, 1
@@ -168,13 +168,9 @@ def _rebuilt(model: bytes, graph: bytes) -> bytes:
 
 
 def select_outputs(model: bytes, names: Iterable[str]) -> bytes:
-    """The model with the named tensors as its outputs, and nothing that they do not need.
+    """The model with these tensors of its graph as outputs, and nothing that they do not need.
 
     ONNX Runtime executes the whole graph, whichever outputs are asked for; hence the cutting.
-
-    Args:
-        model: serialized ONNX model.
-        names: tensors of the main graph, declared outputs or inner ones.
     """
     names = tuple(names)
     graph = _graph_of(model)

@@ -190,12 +190,8 @@ def in_passes(
 ) -> Iterator[Sequence[Photo]]:
     """The photos in the groups in which they pass through a network.
 
-    On a CPU each passes alone, as is faster, and as 8-bit heads need to round the same way.
-
-    Args:
-        photos: any number.
-        provider: what the network runs on, by ONNX Runtime's name.
-        fixed_batch: number of photos that the network's file fixes, or None.
+    On a CPU each passes alone, as is faster, and as 8-bit heads need to round the same way; so it
+    does where the network's file fixes the number of photos.
     """
     step = 1 if provider == CPU or fixed_batch is not None else max(len(photos), 1)
     for at in range(0, len(photos), step):

@@ -188,13 +188,7 @@ def run_session(
     session: ort.InferenceSession, outputs: Sequence[str] | None, feeds: Mapping[str, Any],
     label: str,
 ) -> list[Any]:  # fmt: skip
-    """The outputs of one run.
-
-    Args:
-        session: an open session.
-        outputs: names of the outputs; None for all.
-        feeds: each input's array by its name.
-        label: name of the model in messages.
+    """The named outputs, or all, of one run on each input's array by its name.
 
     Raises:
         InputError: the network does not run on these inputs.
@@ -281,11 +275,6 @@ class ImageInput:
 
 def check_size(size_hw: tuple[int, int], path: Path, batch: int = 1) -> None:
     """Refuse images that no network of this field takes, before they are allocated.
-
-    Args:
-        size_hw: their height and width.
-        path: the network's file.
-        batch: how many of them it takes at once.
 
     Raises:
         InputError: naming the file and the size.

@@ -55,7 +55,6 @@ class ServeOptions:
     )
 
     def __post_init__(self) -> None:
-        """Refuse unusable values by the names of their flags."""
         require_least(self)
         if self.port > 65535:
             raise InputError(f"--port must be at most 65535, but got {self.port}")

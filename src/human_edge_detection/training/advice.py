@@ -18,7 +18,8 @@ from human_edge_detection.core.geometry import letterbox_transform
 from human_edge_detection.core.options import at_most_cpus
 from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.data.annotations import Photo
-from human_edge_detection.training.options import DEFAULT_LR, TrainOptions
+from human_edge_detection.modeling.heads import HEADS
+from human_edge_detection.training.options import TrainOptions
 
 LOG = logging.getLogger(__name__)
 Item = TypeVar("Item")
@@ -41,11 +42,11 @@ def low_rate(options: TrainOptions) -> str | None:
     Weights that were trained before may be trained on as slowly as one likes.
     """
     head, lr = options.model.head, options.peak_lr
-    usual = DEFAULT_LR[head]
+    usual = HEADS[head].lr
     if options.start.init_from or not 0 < lr < usual / FAR_BELOW:
         return None
-    others = [f"{lr:g} suits --head {name}" for name, rate in DEFAULT_LR.items()
-              if name != head and lr >= rate / FAR_BELOW]  # fmt: skip
+    others = [f"{lr:g} suits --head {name}" for name, kind in HEADS.items()
+              if name != head and lr >= kind.lr / FAR_BELOW]  # fmt: skip
     return (
         f"--lr {lr:g} is {usual / lr:.0f} times below the rate of --head {head}, which will learn "
         f"little: leave it out for {usual:g}" + "".join(f"; {text}" for text in others)

@@ -21,7 +21,7 @@ from human_edge_detection.core.images import as_network_input, read_image
 from human_edge_detection.data.annotations import Photo, check_size
 from human_edge_detection.modeling.features import Batch, FeatureSource
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
-from human_edge_detection.training.display import shown
+from human_edge_detection.training.state import with_progress
 
 LOG = logging.getLogger(__name__)
 HALF_MAX = float(np.finfo(np.float16).max)
@@ -77,7 +77,7 @@ class FeatureCache:
         if len(todo):
             LOG.info("feature cache: %.2f GB in %s", self.total_bytes / 1e9, self.directory)
         unreadable = []
-        for index in shown(todo, len(todo), "feature cache", "photos"):
+        for index in with_progress(todo, len(todo), "feature cache", "photos"):
             try:
                 self._fill_one(int(index))
             except InputError as error:

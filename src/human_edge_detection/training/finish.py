@@ -68,12 +68,7 @@ def draw_pictures(
 ) -> dict[str, Path]:
     """Draw curves, confusion and panels of the best model; return their paths by what they show.
 
-    Args:
-        folder: where they go, made if absent.
-        photos: the validation photos.
-        evaluation: the scores of the best model.
-        progress: where the run ended.
-        log: takes the pictures for TensorBoard, and has the numbers of the curves.
+    ``log`` takes the pictures for TensorBoard, and has the numbers of the curves.
     """
     panels = write_panels(photos, evaluation.scores, folder / "panels")
     for number, panel in enumerate(panels[:4]):
@@ -99,13 +94,8 @@ def closing_text(
 ) -> str:
     """The best epoch, the paths of what was written, and the next command.
 
-    Args:
-        progress: where the run ended.
-        began: epochs that were finished before it.
-        metric: the validation metric that picked the best model.
-        files: the other files that were written, by what they show.
-        head: the exported head.
-        extractor: the extractor that it reads.
+    ``began`` is the number of epochs that were finished before this run; ``files`` are those that
+    were written besides head and extractor, by what they show.
     """
     before = f" after {began} before" if began else ""
     done = f"trained {progress.epoch - began} epochs{before}"

@@ -1,13 +1,15 @@
-"""Finds the photos that a run trains on and validates on."""
+"""The photos of a run: found, and in batches that the seed and the epoch's number fix."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from torch.utils.data import DataLoader, Sampler
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.options import (
@@ -16,13 +18,16 @@ from human_edge_detection.core.options import (
     DEFAULT_VAL_ANN,
     DEFAULT_VAL_IMG_DIR,
     SAMPLE_ROOT,
+    at_most_cpus,
 )
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.coco_reader import load_photos
+from human_edge_detection.data.dataset import Key, PhotoDataset, ReadablePhotos
 from human_edge_detection.data.photo_table import ChosenPhotos, chosen, joined
 from human_edge_detection.data.photos import PhotoStore, open_photos
 from human_edge_detection.data.sample import write_sample_set
 from human_edge_detection.training.options import DataOptions
+from human_edge_detection.training.process import ignore_signals
 
 LOG = logging.getLogger(__name__)
 
@@ -106,3 +111,68 @@ def _load(
     return joined(
         [load_photos(file, place, boxes_suffice=boxes_suffice)[0] for file, place in pairs]
     )
+
+
+def photo_loader(
+    dataset: PhotoDataset, batches: Iterable[list[Any]], collate: Callable[..., Any], workers: int
+) -> DataLoader[Any]:
+    """A loader of a data set's readable photos, whose workers live as long as it does.
+
+    Workers that are forked later share the memory of training, and each page written from then on
+    is copied.
+    """
+    workers = at_most_cpus(workers)
+    return DataLoader(
+        ReadablePhotos(dataset),  # type: ignore[arg-type]  # any sequence will do
+        batch_sampler=batches, collate_fn=collate, num_workers=workers,
+        worker_init_fn=ignore_signals, persistent_workers=workers > 0,
+    )  # fmt: skip
+
+
+class EpochBatches(Sampler[list[Key]]):
+    """The keys of one epoch in batches: a permutation of ``count`` photos by seed and epoch.
+
+    Args:
+        count: photos in the data set.
+        batch_size: photos a batch; the last batch may be smaller.
+        seed: of every epoch's order.
+        epoch: number of the epoch.
+        skip: batches at the start that were already trained on.
+        rank: number of this process.
+        processes: share each group of ``processes * batch_size`` photos; all have as many
+            batches, but the last may be empty.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        batch_size: int,
+        seed: int,
+        epoch: int,
+        skip: int = 0,
+        rank: int = 0,
+        processes: int = 1,
+    ) -> None:
+        order = np.random.default_rng((seed, epoch)).permutation(count)
+        keys = [(epoch, int(index)) for index in order]
+        together = batch_size * processes
+        chunks = [keys[i : i + together] for i in range(0, count, together)]
+        self.chunks = [chunk[rank::processes] for chunk in chunks[skip:]]
+
+    def __len__(self) -> int:
+        return len(self.chunks)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        return iter(self.chunks)
+
+
+class PresentBatches(Sampler[list[Key]]):
+    """The batches of whichever epoch is set as ``present``, so that one loader serves them all."""
+
+    present: EpochBatches
+
+    def __len__(self) -> int:
+        return len(self.present)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        return iter(self.present)

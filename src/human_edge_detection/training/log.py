@@ -82,7 +82,6 @@ class TrainLog(AbstractContextManager["TrainLog"]):
             write_atomically(self.csv_path, "".join(kept).encode())
 
     def __exit__(self, *error: object) -> None:
-        """Close it."""
         self.close()
 
     def close(self) -> None:

@@ -21,8 +21,7 @@ from human_edge_detection.core.options import (
 )
 from human_edge_detection.modeling.heads import HEADS
 
-DEFAULT_LR = {name: kind.lr for name, kind in HEADS.items()}
-_RATES = ", ".join(f"{rate:g} for head {name}" for name, rate in DEFAULT_LR.items())
+_RATES = ", ".join(f"{kind.lr:g} for head {name}" for name, kind in HEADS.items())
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class DataOptions:
     data_stats: Path | None = option(
         None, f"class statistics from 'stats' (default: {DEFAULT_DATA_STATS}, else measured)"
     )
-    min_roi_size: float = option(16.0, "smallest box side, source pixels, of a training target")
+    min_roi_size: float = option(16.0, "smallest box side, source pixels, of a target")
     max_rois: int = option(16, "most ROIs of one photo in a training step", least=1)
     repeat_crowds: int = option(1, "times an epoch that photos of several people are used", least=1)
 
@@ -78,9 +77,7 @@ class ExtractorOptions:
         "may take; 0 for what the disk has",
         least=0,
     )
-    train_extractor: bool = option(
-        False, f"train the extractor of '--onnx_model {BUILTIN}' along with the head"
-    )
+    train_extractor: bool = option(False, f"train the '{BUILTIN}' extractor along with the head")
     train_detector: bool = option(
         False,
         "with --train_extractor, let it find people too; photos whose people have boxes without "
@@ -89,9 +86,7 @@ class ExtractorOptions:
     train_image_size: tuple[int, int] | None = option(
         None, "with --train_extractor, size of the training photos (default: --image_size)"
     )
-    detector_weight: float = option(
-        0.5, "with --train_detector, weight of the detector's loss", least=0
-    )
+    detector_weight: float = option(0.5, "weight of the loss of --train_detector", least=0)
 
     def __post_init__(self) -> None:
         if self.cache_limit > 0 and self.cache_features is None:
@@ -130,9 +125,7 @@ class ModelOptions:
     )
     mask_size: int = option(56, "bins along a mask's side", least=1)
     roi_size: int = option(28, "bins along the ROI align's side", least=1)
-    roi_padding: float = option(
-        0.1, "margin around a box on each side, as a fraction of its side", least=0
-    )
+    roi_padding: float = option(0.1, "margin around a box, as a fraction of its side", least=0)
     image_size: tuple[int, int] = option((640, 640), "height and width of the network's input")
 
     def __post_init__(self) -> None:
@@ -149,17 +142,15 @@ class ModelOptions:
 class AugmentOptions:
     """Random changes of the training photos."""
 
-    box_jitter: float = option(
-        0.08, "random shift of each box edge in training, as a fraction of its side", least=0
-    )
-    zoom_jitter: float = option(0.25, "random change of the photo's scale in training", least=0)
+    box_jitter: float = option(0.08, "shift of each box edge, as a fraction of its side", least=0)
+    zoom_jitter: float = option(0.25, "random change of the photo's scale", least=0)
     zoom_middle: float = option(
         1.0,
         "scale around which --zoom_jitter varies; above 1 suits photos that are trained on at a "
         "smaller size than --image_size",
         least=0,
     )
-    color_jitter: float = option(0.2, "random change of brightness, contrast, saturation", least=0)
+    color_jitter: float = option(0.2, "change of brightness, contrast and saturation", least=0)
     no_flip: bool = option(False, "never mirror training photos")
     copy_paste: float = option(0.0, "fraction of photos with people of others pasted in", least=0)
 
@@ -196,15 +187,11 @@ class OptimOptions:
     )
     min_lr: float = option(1e-6, "where the cosine schedule ends")
     lr_decay_epochs: int = option(10, "epochs between the drops of 'step'")
-    lr_decay_rate: float = option(
-        0.1, "factor of each drop of 'step', of each epoch of 'exponential'"
-    )
+    lr_decay_rate: float = option(0.1, "factor of a drop of 'step', an epoch of 'exponential'")
     warmup_steps: int = option(100, "steps over which the learning rate rises from 0", least=0)
     gradient_clip: float = option(0.0, "largest gradient norm; 0 for no limit", least=0)
     gradient_accumulation: int = option(1, "batches whose gradients make one step", least=1)
-    ema: float = option(
-        0.0, "decay of a moving average of the weights, validated and exported; 0 off"
-    )
+    ema: float = option(0.0, "decay of the weights' average that is validated, exported; 0 off")
     amp: bool = option(False, "train in half precision where it is safe")
     amp_dtype: str | None = option(
         None,
@@ -230,9 +217,7 @@ class LoopOptions:
     """How long, in which batches and where a run trains."""
 
     epochs: int = option(10, "epochs of the whole run", least=1)
-    batch_size: int = option(
-        8, "photos a batch; in each process, where torchrun starts several", least=1
-    )
+    batch_size: int = option(8, "photos a batch, in each process that torchrun starts", least=1)
     num_workers: int = option(4, "processes that load photos, at most one a CPU; 0: none", least=0)
     seed: int = option(42, "seed of every random choice")
     device: str = option("auto", "where to run", choices=DEVICES)
@@ -248,9 +233,7 @@ class OutputOptions:
     validate_every: int = option(1, "epochs between validations", least=1)
     save_every: int = option(1, "epochs between checkpoints", least=1)
     keep: int = option(0, "numbered checkpoints to keep besides best and last; 0 for all", least=0)
-    early_stop: int = option(
-        0, "validations in a row without a better one that end the run; 0 for never", least=0
-    )
+    early_stop: int = option(0, "validations without a better one that end the run; 0: no", least=0)
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -300,7 +283,6 @@ class TrainOptions:
     start: StartOptions = group(StartOptions, "start and resume")
 
     def __post_init__(self) -> None:
-        """Refuse values that are too small, and groups that contradict each other, by flag."""
         require_least(self)
         sizes = (("image_size", self.model.image_size),
                  ("train_image_size", self.extractor.train_image_size))  # fmt: skip
@@ -314,4 +296,4 @@ class TrainOptions:
     @property
     def peak_lr(self) -> float:
         """The learning rate asked for, or the head's own default."""
-        return DEFAULT_LR[self.model.head] if self.optim.lr is None else self.optim.lr
+        return HEADS[self.model.head].lr if self.optim.lr is None else self.optim.lr

@@ -17,10 +17,9 @@ from torch.utils.data import DataLoader
 
 from human_edge_detection.core.errors import InputError, one_line
 from human_edge_detection.core.files import remove_partials
-from human_edge_detection.core.options import at_most_cpus
 from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.core.structures import FloatArray
-from human_edge_detection.data.dataset import PhotoDataset, ReadablePhotos
+from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.evaluation.evaluate import Evaluation, evaluate
 from human_edge_detection.evaluation.pictures import fixed_panels
 from human_edge_detection.modeling.features import FeatureSource, torch_infer
@@ -28,30 +27,20 @@ from human_edge_detection.modeling.losses import RoiMaskLoss
 from human_edge_detection.modeling.weights import require
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 from human_edge_detection.training.checkpoints import BEST, LAST, CheckpointFolder
-from human_edge_detection.training.display import shown
 from human_edge_detection.training.distributed import ALONE, Processes
 from human_edge_detection.training.finish import closing_text, draw_pictures, export_best, take_best
+from human_edge_detection.training.inputs import photo_loader
 from human_edge_detection.training.log import TrainLog
 from human_edge_detection.training.options import LoopOptions, OutputOptions
-from human_edge_detection.training.process import StopRequest, ignore_signals, stop_on_signals
-from human_edge_detection.training.state import Progress
+from human_edge_detection.training.process import StopRequest, stop_on_signals
+from human_edge_detection.training.state import Progress, with_progress
 from human_edge_detection.training.trainer import Trainer
 
 LOG = logging.getLogger(__name__)
 
 
 class Validator:
-    """Scores a model on the validation photos, which the processes share.
-
-    Args:
-        model: the model with whatever weights it has at the time.
-        features: where a batch's feature maps come from.
-        loss: the loss of the masks.
-        dataset: the validation photos.
-        loop: size of the batches and number of loader workers.
-        device: where the model runs.
-        processes: the processes that share the photos.
-    """
+    """Scores a model, with whatever weights it has, on the photos that the processes share."""
 
     def __init__(
         self,
@@ -79,7 +68,7 @@ class Validator:
         """
         processes = processes or self.processes
         loader = self._batches(processes)
-        parts = shown(loader, len(loader), "validation", "batches", processes.is_first)
+        parts = with_progress(loader, len(loader), "validation", "batches", processes.is_first)
         readable = ([s for s in part if s is not None] for part in parts)
         batches = takewhile(lambda _: not stop, readable)
         own = evaluate(self.dataset, self.infer, loss=self._losses, batches=batches)
@@ -99,20 +88,12 @@ class Validator:
         return {"loss" if k == "total" else k: float(v) for k, v in costs.items()}
 
     def _batches(self, processes: Processes) -> DataLoader[Any]:
-        """This process' share of the batches, the same ones that one process alone would make.
-
-        One loader for all validations, see :meth:`Trainer.loader`.
-        """
+        """This process' share of the batches, the same ones that one process alone would make."""
         size, count = self.loop.batch_size, len(self.dataset)
         starts = range(0, count, size)[processes.rank :: processes.count]
         batches = [list(range(start, min(start + size, count))) for start in starts]
         if self._loader is None or self._loader.batch_sampler != batches:
-            workers = at_most_cpus(self.loop.num_workers)
-            self._loader = DataLoader(
-                ReadablePhotos(self.dataset),  # type: ignore[arg-type]  # any sequence will do
-                batch_sampler=batches, collate_fn=list, num_workers=workers,
-                worker_init_fn=ignore_signals, persistent_workers=workers > 0,
-            )  # fmt: skip
+            self._loader = photo_loader(self.dataset, batches, list, self.loop.num_workers)
         return self._loader
 
 

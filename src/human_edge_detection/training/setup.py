@@ -18,7 +18,7 @@ from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.augment import Augmentation
 from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.data.statistics import find_class_weights
-from human_edge_detection.export.extractors import open_extractor
+from human_edge_detection.export.person_model import open_extractor
 from human_edge_detection.modeling.features import BoundFeatures, FeatureSource, trained_features
 from human_edge_detection.modeling.initial import find_start, is_published, new_model
 from human_edge_detection.modeling.losses import COSTS, RoiMaskLoss
@@ -26,6 +26,13 @@ from human_edge_detection.modeling.person_extractor import PersonExtractor
 from human_edge_detection.modeling.weights import TrainedWeights, load_checkpoint, require
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 from human_edge_detection.training.advice import low_rate, tiny_people
+from human_edge_detection.training.checkpoints import (
+    as_trained,
+    check_extractor,
+    find_resume,
+    lengthened,
+    set_aside,
+)
 from human_edge_detection.training.distributed import ALONE, Processes, joined_processes
 from human_edge_detection.training.feature_cache import FeatureCache, cached_features
 from human_edge_detection.training.inputs import PhotoSets, find_photos, repeat_crowds
@@ -35,13 +42,6 @@ from human_edge_detection.training.options import (
     TrainOptions,
 )
 from human_edge_detection.training.process import keep_freed_memory
-from human_edge_detection.training.resume import (
-    as_trained,
-    check_extractor,
-    find_resume,
-    lengthened,
-    set_aside,
-)
 from human_edge_detection.training.run import Run, Validator
 from human_edge_detection.training.state import Progress
 from human_edge_detection.training.trainer import Trainer
@@ -62,10 +62,7 @@ def run_train(options: TrainOptions) -> int:
 def assemble(options: TrainOptions, processes: Processes, opened: ExitStack) -> Run:
     """The run that the options describe, resumed where its checkpoint stopped.
 
-    Args:
-        options: how to train.
-        processes: the processes that share the work.
-        opened: closes the extractor in the end.
+    ``opened`` closes the extractor in the end.
     """
     seed_everything(options.loop.seed)
     resume = find_resume(options.start, options.output)
@@ -119,15 +116,9 @@ def make_run(
 ) -> Run:
     """A run at its beginning.
 
-    Args:
-        options: how to train.
-        spec: the model.
-        photos: the photos to train and to validate on.
-        extractor: the frozen network; None if it is trained along.
-        processes: the processes that share the work.
-        start: trained weights to begin with. They count as epoch 0, so the best model is never
-            worse than they are. None for a fresh model, and for one that a checkpoint will fill.
-        published: the ONNX file that a fresh extractor begins with; None for the shipped one's.
+    Without a frozen ``extractor`` one is trained along, and begins with the ONNX file ``published``
+    if it is named. Weights to ``start`` with count as epoch 0, so the best model is never worse
+    than they are; there are none for a model that a checkpoint will fill.
     """
     wanted, loop = options.extractor, options.loop
     on_gpu = torch.cuda.is_available() and loop.device != "cpu"

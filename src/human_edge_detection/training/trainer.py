@@ -13,21 +13,19 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from human_edge_detection.core.options import at_most_cpus
-from human_edge_detection.data.dataset import PhotoDataset, ReadablePhotos
+from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.modeling.detector_loss import detector_loss
 from human_edge_detection.modeling.features import Batch, FeatureSource, collate, network_images
 from human_edge_detection.modeling.losses import COSTS, RoiMaskLoss
 from human_edge_detection.modeling.rtmdet import Candidates
 from human_edge_detection.training.advice import Stopwatch
 from human_edge_detection.training.amp import BadSteps, Precision
-from human_edge_detection.training.display import EpochDisplay, Pace
 from human_edge_detection.training.distributed import ALONE, Processes
+from human_edge_detection.training.inputs import EpochBatches, PresentBatches, photo_loader
 from human_edge_detection.training.optim import MovingAverage, Schedule, make_optimizer
 from human_edge_detection.training.options import LoopOptions, OptimOptions
-from human_edge_detection.training.process import StopRequest, ignore_signals
-from human_edge_detection.training.sampler import EpochBatches, PresentBatches
-from human_edge_detection.training.state import Costs, Means, Progress
+from human_edge_detection.training.process import StopRequest
+from human_edge_detection.training.state import Costs, EpochDisplay, Means, Pace, Progress
 
 LOG = logging.getLogger(__name__)
 
@@ -132,23 +130,14 @@ class Trainer:
             self.stopwatch.advise(is_cached=not self.dataset.with_images, at_end=at_end)
 
     def loader(self, progress: Progress) -> DataLoader[Batch]:
-        """The batches of the present epoch that are still to come after ``progress``.
-
-        It is the same loader every time: its workers live as long as the trainer. Workers that are
-        forked later share the memory of training, and each page written from then on is copied.
-        """
+        """The batches of the present epoch still to come after ``progress``; always one loader."""
         loop = self.loop
         self._batches.present = EpochBatches(
             len(self.dataset), loop.batch_size, loop.seed, progress.epoch, progress.batches,
             self.processes.rank, self.processes.count,
         )  # fmt: skip
         if self._loader is None:
-            workers = at_most_cpus(loop.num_workers)
-            self._loader = DataLoader(
-                ReadablePhotos(self.dataset),  # type: ignore[arg-type]  # any sequence will do
-                batch_sampler=self._batches, collate_fn=collate, num_workers=workers,
-                worker_init_fn=ignore_signals, persistent_workers=workers > 0,
-            )  # fmt: skip
+            self._loader = photo_loader(self.dataset, self._batches, collate, loop.num_workers)
         return self._loader
 
     def learning_rate(self, progress: Progress) -> float:

@@ -14,9 +14,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from human_edge_detection.core.files import write_atomically
+from human_edge_detection.core.rle import encode_mask
 from human_edge_detection.data.sample.scene import draw_crowd
 
 __all__ = ["SamplePaths", "draw_crowd", "write_sample_set"]
@@ -69,11 +69,10 @@ def _write_split(ann_path: Path, img_dir: Path, count: int, key: tuple[int, int]
         write_atomically(img_dir / name, jpeg.tobytes())
         images.append({"id": number, "file_name": name, "height": height, "width": width})
         for mask, (x1, y1, x2, y2) in zip(masks, boxes.tolist(), strict=True):
-            runs = coco_mask.encode(np.asfortranarray(mask, np.uint8))["counts"].decode()
             people.append({
                 "id": len(people) + 1, "image_id": number, "category_id": 1, "iscrowd": 0,
                 "bbox": [x1, y1, x2 - x1, y2 - y1], "area": float(mask.sum()),
-                "segmentation": {"size": [height, width], "counts": runs},
+                "segmentation": encode_mask(mask),
             })  # fmt: skip
     content = {"info": info, "images": images, "annotations": people, "categories": CATEGORIES}
     # The annotations come last: a set that was interrupted has none and is drawn again.

@@ -8,9 +8,15 @@ import pytest
 import torch
 from tqdm import tqdm
 
-from human_edge_detection.training import display
-from human_edge_detection.training.display import BAR_FORMAT, EpochDisplay, Pace, duration, shown
-from human_edge_detection.training.state import Means
+from human_edge_detection.training import state
+from human_edge_detection.training.state import (
+    BAR_FORMAT,
+    EpochDisplay,
+    Means,
+    Pace,
+    duration,
+    with_progress,
+)
 
 
 def means() -> Means:
@@ -31,7 +37,7 @@ def test_a_log_gets_a_line_in_time_and_at_the_end_of_an_epoch(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr(display.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(state.time, "perf_counter", lambda: now[0])
     pace = Pace(epochs=2)
     with caplog.at_level(logging.INFO), EpochDisplay(pace, 0, 100, 0, True) as view:
         for _ in range(100):
@@ -52,11 +58,11 @@ def test_other_processes_and_short_work_show_nothing(
     caplog.set_level(logging.INFO)
     with EpochDisplay(Pace(1), 0, 1, 0, False) as view:
         view.update(1, means(), 1e-3)
-    assert list(shown([1, 2, 3], 3, "work", "photos")) == [1, 2, 3]
+    assert list(with_progress([1, 2, 3], 3, "work", "photos")) == [1, 2, 3]
     assert not caplog.records
     now = [0.0]
-    monkeypatch.setattr(display.time, "perf_counter", lambda: now[0])
-    for _ in shown(range(4), 4, "work", "photos"):
+    monkeypatch.setattr(state.time, "perf_counter", lambda: now[0])
+    for _ in with_progress(range(4), 4, "work", "photos"):
         now[0] += 20.0
     assert [record.getMessage() for record in caplog.records] == ["work: 2 of 4 photos, 40 s left"]
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from human_edge_detection.modeling.roi_align import DynamicRoIAlign, roi_align
+from human_edge_detection.modeling.layers import DynamicRoIAlign, roi_align
 
 torch.set_num_threads(1)
 

@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from human_edge_detection.masks import buffers
-from human_edge_detection.masks.buffers import ALIGNMENT, BufferPool, thread_buffers
+from human_edge_detection.masks import paste
+from human_edge_detection.masks.paste import ALIGNMENT, BufferPool, thread_buffers
 
 
 def test_a_name_s_memory_is_used_again():
@@ -28,7 +28,7 @@ def test_arrays_begin_with_a_cache_line(dtype):
 
 
 def test_a_huge_array_is_not_kept(monkeypatch):
-    monkeypatch.setattr(buffers, "MOST_KEPT", 400)
+    monkeypatch.setattr(paste, "MOST_KEPT", 400)
     kept = BufferPool()
     small = kept.array("a", (100,))
     large = kept.array("a", (101,))

@@ -13,9 +13,9 @@ from human_edge_detection.cli import train_main
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.options import changed
 from human_edge_detection.core.spec import ModelSpec
+from human_edge_detection.training.checkpoints import as_trained, set_aside
 from human_edge_detection.training.finish import closing_text
 from human_edge_detection.training.options import OutputOptions, TrainOptions
-from human_edge_detection.training.resume import as_trained, set_aside
 from human_edge_detection.training.state import Progress
 from tiny_command import outputs, write_inputs
 

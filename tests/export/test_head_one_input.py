@@ -9,8 +9,7 @@ import torch
 from human_edge_detection.cli.export import ExportOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.spec import ModelSpec
-from human_edge_detection.export.head import export_head
-from human_edge_detection.export.one_input import with_one_input
+from human_edge_detection.export.head import export_head, with_one_input
 from human_edge_detection.export.person_model import export_person_model
 from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.runtime.head import HeadSession

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.export.extractors import builtin_extractor_path
+from human_edge_detection.export.person_model import builtin_extractor_path
 from human_edge_detection.modeling.weights import read_trained
 from human_edge_detection.runtime.feature_extractor import PERSON_LAYERS, YOLOv9FeatureExtractor
 from human_edge_detection.runtime.model_files import shipped_weights
