@@ -29,6 +29,7 @@ from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtracto
 from human_edge_detection.runtime.model_files import EXTRACTOR_NAME, HEAD_NAME, shipped_weights
 from human_edge_detection.runtime.onnx_graph import SIZE_MULTIPLE, short_hash
 
+LOG = logging.getLogger(__name__)
 ORIGIN = "RTMDet-nano for people (OpenMMLab, Apache-2.0), trained further on people"
 
 
@@ -131,9 +132,6 @@ def report_extractor(path: Path, errors: Mapping[str, float]) -> None:
         "  ONNX Runtime - torch, fraction of the largest value (scores: of 1): "
         f"{shown}; batch 1 and 4"
     )
-
-
-LOG = logging.getLogger(__name__)
 
 
 def builtin_extractor_path(image_size_hw: tuple[int, int] = (640, 640)) -> Path:
