@@ -36,12 +36,7 @@ class CheckOptions:
 
 @dataclass
 class _Check:
-    """The stages in order; each leaves in ``made`` what later ones need.
-
-    Args:
-        options: which extractor and device to check.
-        folder: an empty folder to work in.
-    """
+    """The stages in order, in an empty folder; each leaves in ``made`` what later ones need."""
 
     options: CheckOptions
     folder: Path

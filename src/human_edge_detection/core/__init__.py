@@ -51,9 +51,7 @@ def lazy_names(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """A package's ``__getattr__`` and ``__dir__`` (PEP 562), whose names load on first use.
 
-    Args:
-        package: the package's ``__name__``.
-        homes: the module below the package that each name stands in.
+    ``homes`` names the module below the package that each stands in.
     """
 
     def find(name: str) -> Any:

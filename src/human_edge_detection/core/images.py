@@ -78,14 +78,12 @@ def read_image(file: Path | str | bytes | ImageFile, *, max_pixels: int = MAX_PI
         return np.array(rgb, np.uint8, order="C")  # Pillow's own buffer is read-only
 
 
-def read_size(
-    file: Path | str | bytes | ImageFile, *, max_pixels: int = MAX_PIXELS
-) -> tuple[int, int]:
+def read_size(file: Path | str | bytes | ImageFile) -> tuple[int, int]:
     """Height and width of the upright photo, from the file's header alone where it allows.
 
-    Arguments and errors are those of :func:`read_image`.
+    Files and errors are those of :func:`read_image`.
     """
-    with _opened(file, max_pixels) as image:
+    with _opened(file, MAX_PIXELS) as image:
         width, height = _stored_size(image)
         turned = _orientation(image) in (5, 6, 7, 8)
     return (width, height) if turned else (height, width)

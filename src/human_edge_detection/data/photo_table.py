@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import posixpath
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,10 +31,8 @@ IntArray = NDArray[np.int64]
 class PackedTexts:
     """A growing list of byte strings in one buffer."""
 
-    def __init__(self, texts: Iterable[bytes] = ()) -> None:
+    def __init__(self) -> None:
         self._bytes, self._ends = bytearray(), array("q", [0])
-        for text in texts:
-            self.append(text)
 
     def __len__(self) -> int:
         return len(self._ends) - 1

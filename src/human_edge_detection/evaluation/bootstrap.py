@@ -115,11 +115,11 @@ class Estimate:
         return self.low > 0 or self.high < 0
 
 
-def draw_photos(count: int, rounds: int = ROUNDS, seed: int = 0) -> Numbers:
+def draw_photos(count: int, rounds: int = ROUNDS) -> Numbers:
     """How often each of ``count`` photos is drawn in each round, float64 [rounds, count]."""
     if not count:
         return np.zeros((rounds, 0))
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     return rng.multinomial(count, np.full(count, 1 / count), size=rounds).astype(np.float64)
 
 
@@ -133,12 +133,12 @@ def interval(values: Numbers, level: float = LEVEL) -> tuple[float, float]:
 
 
 def estimate(
-    scores: Sequence[PersonScore], min_side: float, rounds: int = ROUNDS, seed: int = 0
+    scores: Sequence[PersonScore], min_side: float, rounds: int = ROUNDS
 ) -> dict[str, Estimate]:
     """The headline numbers of some people, each with its interval."""
     sums = _stacked(photo_sums(scores, min_side), sorted({s.photo_id for s in scores}))
     whole, each = numbers_of(sums.sum(axis=0)), numbers_of(sums)
-    drawn = numbers_of(draw_photos(len(sums), rounds, seed) @ sums)
+    drawn = numbers_of(draw_photos(len(sums), rounds) @ sums)
     return {name: _estimate(whole[name], drawn[name], each[name]) for name in whole}
 
 
@@ -147,7 +147,6 @@ def paired_difference(
     second: Sequence[PersonScore],
     min_side: float,
     rounds: int = ROUNDS,
-    seed: int = 0,
 ) -> dict[str, Estimate]:
     """The headline numbers of ``second`` minus those of ``first``, on photos drawn together.
 
@@ -157,7 +156,7 @@ def paired_difference(
     if {_person(s) for s in first} != {_person(s) for s in second}:
         raise ValueError("a paired difference needs both models scored on the same people")
     photos = sorted({score.photo_id for score in first})
-    weights = draw_photos(len(photos), rounds, seed)
+    weights = draw_photos(len(photos), rounds)
     before = _stacked(photo_sums(first, min_side), photos)
     after = _stacked(photo_sums(second, min_side), photos)
     whole = _gains(before.sum(axis=0), after.sum(axis=0))

@@ -24,17 +24,11 @@ JITTER_AMOUNTS = (0.05, 0.1, 0.2)
 class JitteredPhotos(PhotoDataset):
     """A validation set with shifted boxes, each edge by up to ``amount`` times the box's side.
 
-    Args:
-        photos: annotated photos.
-        spec: geometry of the model that reads them.
-        amount: largest shift of an edge, as a fraction of the box's side.
-        seed: seed of the shifts, which depend on it and the photo's position alone.
+    The shifts depend on the photo's position alone.
     """
 
-    def __init__(
-        self, photos: Sequence[Photo], spec: ModelSpec, amount: float, seed: int = 0
-    ) -> None:
-        super().__init__(photos, spec, seed=seed)
+    def __init__(self, photos: Sequence[Photo], spec: ModelSpec, amount: float) -> None:
+        super().__init__(photos, spec, seed=0)
         self.amount = amount
 
     def person_boxes(self, index: int) -> FloatArray:
@@ -53,12 +47,8 @@ def ceiling(
 ) -> Evaluation:
     """The scores of the true masks after crop and paste: the upper bound that the grid sets.
 
-    Args:
-        photos: annotated photos; their pictures are not opened.
-        min_side: shortest box side, source pixels, that counts in ``target_iou_image``.
-        mask_size: bins along the grid's side.
-        roi_padding: margin around a box on each side, as a fraction of that side.
-        is_soft: keep each bin's coverage 0…1, instead of the 0 or 1 of a training target.
+    No picture is opened. ``is_soft`` keeps each bin's coverage 0…1, instead of the 0 or 1 of a
+    training target.
     """
     scores = []
     for photo in photos:

@@ -147,7 +147,7 @@ def merge(extractor: onnx.ModelProto, head: onnx.ModelProto, spec: ModelSpec) ->
 
 
 def report(path: Path, checks: Sequence[ParityCheck]) -> None:
-    """Print an export's size and comparisons."""
+    """Print an export's size and its comparisons."""
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, opset {OPSET}")
     for check in checks:
         print(

@@ -106,7 +106,6 @@ def network_errors(
     data: bytes,
     names: Sequence[str],
     size_hw: tuple[int, int],
-    batches: Sequence[int] = (1, 4),
 ) -> dict[str, float]:
     """The errors of a network's outputs on noise images, by name.
 
@@ -117,7 +116,7 @@ def network_errors(
     session = open_session(data, ON_CPU, label="the exported extractor", quietly=True)
     rng = np.random.default_rng(0)
     errors = dict.fromkeys(names, 0.0)
-    for count in batches:
+    for count in (1, 4):
         images = rng.random((count, 3, *size_hw), np.float32)
         found = session.run(list(names), {"images": images})
         with torch.inference_mode():
@@ -128,16 +127,16 @@ def network_errors(
     return errors
 
 
-def refuse_errors(worst: float, what: Path | str, tolerance: float = TOLERANCE) -> None:
+def refuse_errors(worst: float, what: Path | str) -> None:
     """Stop before a file is written that differs from torch.
 
     Raises:
         RuntimeError: if the error is above the tolerance, or not a number.
     """
-    if not worst <= tolerance:
+    if not worst <= TOLERANCE:
         raise RuntimeError(
             f"{what} was not written: ONNX Runtime differs from torch by {worst:.1e}, "
-            f"more than {tolerance:.0e}"
+            f"more than {TOLERANCE:.0e}"
         )
 
 

@@ -152,14 +152,8 @@ def time_targets(
     """Every target at every number of people, all of them in turn within each round.
 
     A machine that slows down slows all of them: divide times of the same round. The order is
-    reversed from round to round, so that no target always follows the same one.
-
-    Args:
-        targets: models on providers.
-        scenes: photos, taken in turn, one a round.
-        counts: numbers of people, none larger than the scenes'.
-        rounds: rounds that count.
-        warmup: rounds before them that do not.
+    reversed from round to round, so that no target always follows the same one. Scenes are taken in
+    turn, one a round; the ``warmup`` rounds before the others do not count.
     """
     with ExitStack() as stack:
         predictors = [stack.enter_context(target.open()) for target in targets]

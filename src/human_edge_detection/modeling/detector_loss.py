@@ -21,7 +21,7 @@ IGNORED_OVERLAP = 0.5
 """Fraction of a candidate's box inside an ignored region from which its score costs nothing."""
 TOP_POINTS = 13
 """Candidates of a person whose IoUs are summed to the number of those assigned to it."""
-IOU_COST = 3.0
+IOU_COST, BOX_WEIGHT = 3.0, 2.0
 CENTRE_BASE, FREE_CELLS = 10.0, 3.0
 """A point this many cells from the person's centre costs 1, one cell more ten times as much."""
 
@@ -48,17 +48,11 @@ class Assignment(NamedTuple):
     weight: Tensor
 
 
-def detector_loss(
-    candidates: Candidates, targets: Sequence[BoxTargets], box_weight: float = 2.0
-) -> DetectorCosts:
-    """Quality focal loss of the scores plus ``box_weight`` · (1 - GIoU) of the boxes, in float32.
+def detector_loss(candidates: Candidates, targets: Sequence[BoxTargets]) -> DetectorCosts:
+    """Quality focal loss of the scores plus ``BOX_WEIGHT`` · (1 - GIoU) of the boxes, in float32.
 
     A score should be the IoU of its box. Both are divided by the people's summed IoUs, at least 1.
-
-    Args:
-        candidates: the detector's output for B images.
-        targets: B images' people.
-        box_weight: factor of the box term.
+    Candidates and targets are of the same B images.
     """
     with torch.autocast(candidates.boxes.device.type, enabled=False):
         box_sum = score_sum = total = candidates.logits.new_zeros(())
@@ -72,7 +66,7 @@ def detector_loss(
             total = total + found.quality.sum()
         norm = total.clamp_min(1.0)
         box, score = box_sum / norm, score_sum / norm
-        return DetectorCosts(box_weight * box + score, box, score)
+        return DetectorCosts(BOX_WEIGHT * box + score, box, score)
 
 
 def quality_focal(logits: Tensor, quality: Tensor) -> Tensor:
@@ -86,11 +80,8 @@ def assign(candidates: Candidates, target: BoxTargets) -> Assignment:
     """Each person's cheapest candidates, as many as their best IoUs sum to.
 
     Cheap is a candidate whose box fits, whose score tells so and whose point is near the person's
-    centre. One that several people want answers for the one that it is cheapest for.
-
-    Args:
-        candidates: of one image: boxes [A, 4], logits [A].
-        target: the image's people.
+    centre. One that several people want answers for the one that it is cheapest for. Candidates
+    are those of one image: boxes [A, 4], logits [A].
     """
     boxes, logits, points, strides = candidates
     person = torch.full((len(boxes),), -1, dtype=torch.long, device=boxes.device)

@@ -84,12 +84,7 @@ Forward and backward of larger ones, and of stride 2, take 2 to 5 times longer t
 class DepthwiseConv(nn.Conv2d):
     """Filters each channel by itself, in float32 on a CPU; size kept at stride 1.
 
-    Args:
-        width: number of channels.
-        kernel: odd side of the filters.
-        stride: 1 or 2.
-        padding: zeros around the map; None for half the kernel.
-        with_bias: whether there is a bias, where no norm follows.
+    The kernel is odd; a bias is for where no norm follows.
     """
 
     def __init__(
@@ -97,11 +92,9 @@ class DepthwiseConv(nn.Conv2d):
         width: int,
         kernel: int,
         stride: int = 1,
-        padding: int | None = None,
         with_bias: bool = False,
     ) -> None:
-        padding = kernel // 2 if padding is None else padding
-        super().__init__(width, width, kernel, stride, padding, groups=width, bias=with_bias)
+        super().__init__(width, width, kernel, stride, kernel // 2, groups=width, bias=with_bias)
         self._is_fast_in_half = kernel <= FAST_KERNEL and stride == 1
 
     def forward(self, x: Tensor) -> Tensor:

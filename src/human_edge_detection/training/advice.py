@@ -123,12 +123,7 @@ class Stopwatch:
         return result
 
     def advise(self, *, is_cached: bool, at_end: bool = False) -> None:
-        """Log what takes most of the time, once it can be judged.
-
-        Args:
-            is_cached: the features are read from a cache.
-            at_end: an epoch has ended.
-        """
+        """Log what takes most of the time, once it can be judged, at the latest ``at_end``."""
         if self._is_done or self.total < (FIRST_SIGHT_S if at_end else LONG_ENOUGH_S):
             return
         self._is_done = True

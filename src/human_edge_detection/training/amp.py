@@ -38,9 +38,7 @@ class Precision:
     overflow is halved and the step is skipped. In several processes the gradients are summed
     before they are tested, so that all processes skip the same steps.
 
-    Args:
-        name: ``float32``, or a key of ``DTYPES``.
-        device: where the model runs.
+    ``name`` is ``float32``, or a key of ``DTYPES``.
     """
 
     def __init__(self, name: str, device: torch.device) -> None:
@@ -61,13 +59,7 @@ class Precision:
     def step(
         self, optimizer: torch.optim.Optimizer, weights: Iterable[Tensor], limit: float
     ) -> StepResult:
-        """One step along the scaled gradients, if they are finite.
-
-        Args:
-            optimizer: the weights' optimizer.
-            weights: all weights.
-            limit: largest norm of the gradient; infinite for none.
-        """
+        """One step along the scaled gradients, if they are finite, cut to the norm ``limit``."""
         self.scaler.unscale_(optimizer)
         norm = float(nn.utils.clip_grad_norm_(weights, limit))
         before = self.scaler.get_scale()
@@ -117,12 +109,7 @@ class BadSteps:
         self.in_a_row = 0
 
     def note(self, step: int, costs: Mapping[str, float], names: Sequence[str]) -> None:
-        """Count and report a bad step.
-
-        Args:
-            step: its number.
-            costs: its loss and terms.
-            names: file names of its photos.
+        """Count and report a bad step with its loss and terms and the names of its photos.
 
         Raises:
             InputError: if there have been too many in a row, with advice.

@@ -116,11 +116,7 @@ def duration(seconds: float) -> str:
 
 
 class Pace:
-    """How fast a run gets on, its validations included.
-
-    Args:
-        epochs: epochs of the whole run.
-    """
+    """How fast a run of ``epochs`` gets on, its validations included."""
 
     def __init__(self, epochs: int) -> None:
         self.epochs, self.batches = epochs, 0
@@ -133,14 +129,9 @@ class Pace:
 
 
 class EpochDisplay(AbstractContextManager["EpochDisplay"]):
-    """Shows the steps of one epoch; a context manager.
+    """Shows the steps of one epoch of ``total`` batches, ``done`` of them trained on before.
 
-    Args:
-        pace: that of the run.
-        epoch: epochs finished before this one.
-        total: batches of the epoch.
-        done: batches of it that were trained on before.
-        is_shown: False in all processes but the first.
+    A context manager; ``is_shown`` is False in all processes but the first.
     """
 
     def __init__(self, pace: Pace, epoch: int, total: int, done: int, is_shown: bool) -> None:

@@ -61,14 +61,9 @@ def pick(rng: Rng, items: Sequence[Color]) -> Color:
 def draw_person(
     rng: Rng, foot_xy: Points, stature: float, light: Points, size_hw: tuple[int, int]
 ) -> Layer:
-    """A random person in a picture.
+    """A random person in a picture, above the pixel ``foot_xy`` of its ground.
 
-    Args:
-        rng: source of every choice.
-        foot_xy: where the ground under the person is, picture pixels.
-        stature: height of the upright person, pixels.
-        light: direction towards the light, a unit vector.
-        size_hw: the picture's height and width.
+    ``stature`` is the height of the upright person in pixels, ``light`` a unit vector towards it.
     """
     person = Person(rng, int(rng.integers(len(STANCES))))
     joints = np.concatenate([person.head[None], *person.limbs])
