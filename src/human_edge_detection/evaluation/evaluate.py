@@ -187,12 +187,12 @@ def evaluate(
         dataset: photos and their prepared samples, in validation mode.
         infer: the model.
         loss: loss parts to average over the ROIs.
-        batches: the samples in batches, from a loader with workers; otherwise read one by one.
+        batches: the samples in batches, from a loader with workers; otherwise read in order.
         min_side: shortest box side, source pixels, that counts in ``target_iou_image``.
     """
     scores: list[PersonScore] = []
     totals: dict[str, float] = {}
-    for batch in ([dataset[i]] for i in range(len(dataset))) if batches is None else batches:
+    for batch in _in_order(dataset) if batches is None else batches:
         counts = [len(sample.rois) for sample in batch]
         if not sum(counts):
             continue
@@ -236,3 +236,8 @@ def image_mask(target: FloatArray, roi_xyxy: FloatArray, size_hw: tuple[int, int
     mask = np.zeros(size_hw, np.bool_)
     mask[y1:y2, x1:x2] = window
     return mask
+
+
+def _in_order(dataset: PhotoDataset) -> Iterator[list[RoiSample]]:
+    for start in range(0, len(dataset), 8):
+        yield [dataset[i] for i in range(start, min(start + 8, len(dataset)))]
