@@ -5,7 +5,6 @@ import pytest
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import (
-    is_regular,
     plain_name,
     remove_partials,
     replacing,
@@ -127,11 +126,3 @@ def test_names_are_made_plain(name: str, plain: str) -> None:
 def test_names_of_nothing_are_refused(name: str) -> None:
     with pytest.raises(InputError, match="is no name of a file"):
         plain_name(name)
-
-
-def test_only_regular_files_are_regular(tmp_path: Path) -> None:
-    (tmp_path / "a").touch()
-    os.mkfifo(tmp_path / "pipe")
-    assert is_regular(tmp_path / "a")
-    for path in (tmp_path, tmp_path / "pipe", tmp_path / "b", tmp_path / ("l" * 300), "a\0b"):
-        assert not is_regular(path)

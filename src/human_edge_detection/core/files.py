@@ -111,11 +111,6 @@ def check_regular(path: Path, what: str) -> None:
         raise InputError(f"{path} is no regular file but a pipe, device or socket: name a file")
 
 
-def is_regular(path: Path | str) -> bool:
-    """Whether there is a regular file; also of a path that cannot be one, or may not be seen."""
-    return os.path.isfile(path)
-
-
 def plain_name(name: str) -> str:
     """A name out of an archive, a pattern or a file as a path that stays below its folder.
 

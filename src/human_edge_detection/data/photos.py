@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.files import check_regular, is_regular
+from human_edge_detection.core.files import check_regular
 from human_edge_detection.data.archives import (
     ARCHIVE_SUFFIXES,
     Member,
@@ -106,7 +106,7 @@ class PhotoStore:
     def _find(self, name: str) -> Path | str | None:
         """The file in a folder, or the whole name of the member of an archive."""
         for folder in self._folders:
-            if is_regular(path := folder / name):
+            if os.path.isfile(path := folder / name):
                 return path
         plain = posixpath.normpath(name)
         for known in (plain, *(f"{top}/{plain}" for top in self._tops)):
@@ -159,7 +159,7 @@ class PhotoFile:
     def exists(self) -> bool:
         """Whether the file is there."""
         if isinstance(self.place, Path):
-            return is_regular(self.path)
+            return os.path.isfile(self.path)
         return self.name in self.place
 
     def size(self) -> int:

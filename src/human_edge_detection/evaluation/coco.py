@@ -21,8 +21,8 @@ from pycocotools import mask as mask_api
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import write_atomically
 from human_edge_detection.core.geometry import pixel_bounds
-from human_edge_detection.core.rle import encode_mask
-from human_edge_detection.core.structures import MaskClass
+from human_edge_detection.core.rle import Rle, encode_mask
+from human_edge_detection.core.structures import FloatArray, MaskClass
 from human_edge_detection.data.annotations import Person, Photo
 from human_edge_detection.evaluation.evaluate import PersonScore
 from human_edge_detection.evaluation.predictions import Predictions
@@ -52,12 +52,7 @@ def results(scores: Sequence[PersonScore]) -> list[Json]:
     """
     return [
         {
-            "image_id": score.photo_id,
-            "annotation_id": score.person_id,
-            "category_id": PERSON["id"],
-            "bbox": _xywh(score.box_xyxy),
-            "score": 1.0,
-            "segmentation": score.mask_rle,
+            **_result(score.photo_id, score.box_xyxy, 1.0, score.mask_rle, score.person_id),
             "bins": {
                 "roi_xyxy": [float(value) for value in score.roi_xyxy],
                 "target": encode_mask(np.asarray(score.labels == MaskClass.TARGET)),
@@ -126,17 +121,23 @@ def to_ground_truth(photos: Sequence[Photo]) -> dict[str, Any]:
 def to_results(predictions: Predictions) -> list[dict[str, Any]]:
     """Predictions as the content of a COCO results file."""
     return [
-        {
-            "image_id": photo_id,
-            "category_id": PERSON["id"],
-            "bbox": _xywh(item.box_xyxy),
-            "score": item.score,
-            "segmentation": dict(item.rle),
-            **({} if item.person_id is None else {"annotation_id": item.person_id}),
-        }
+        _result(photo_id, item.box_xyxy, item.score, dict(item.rle), item.person_id)
         for photo_id, items in predictions.items()
         for item in items
     ]
+
+
+def _result(
+    photo_id: int, box_xyxy: FloatArray, score: float, rle: Rle, person_id: int | None
+) -> Json:
+    return {
+        "image_id": photo_id,
+        "category_id": PERSON["id"],
+        "bbox": _xywh(box_xyxy),
+        "score": score,
+        "segmentation": rle,
+        **({} if person_id is None else {"annotation_id": person_id}),
+    }
 
 
 def _annotation(person: Person, photo: Photo) -> dict[str, Any]:
@@ -157,7 +158,7 @@ def _annotation(person: Person, photo: Photo) -> dict[str, Any]:
     }
 
 
-def _xywh(box_xyxy: NDArray[np.float32]) -> list[float]:
+def _xywh(box_xyxy: FloatArray) -> list[float]:
     x1, y1, x2, y2 = (round(float(value), 3) for value in box_xyxy)
     return [x1, y1, round(x2 - x1, 3), round(y2 - y1, 3)]
 

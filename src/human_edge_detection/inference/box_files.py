@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from human_edge_detection.core.errors import InputError, one_line, shown
-from human_edge_detection.core.files import check_regular, is_regular
+from human_edge_detection.core.files import check_regular
 from human_edge_detection.inference.boxes import (
     BoxFile,
     BoxRow,
@@ -237,7 +237,7 @@ class YoloFolder:
             if PurePath(ending).is_absolute() or ".." in PurePath(ending).parts:
                 continue
             text_file = self._folder / Path(ending).with_suffix(".txt")
-            if is_regular(text_file):
+            if os.path.isfile(text_file):
                 return str(text_file)
         return None
 

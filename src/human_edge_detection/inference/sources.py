@@ -14,7 +14,7 @@ import numpy as np
 
 from human_edge_detection.core import MAX_PIXELS
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.files import check_regular, is_regular
+from human_edge_detection.core.files import check_regular
 from human_edge_detection.core.images import read_image
 from human_edge_detection.core.structures import ImageArray
 from human_edge_detection.data.archives import ARCHIVE_SUFFIXES
@@ -142,7 +142,7 @@ def _expand(argument: str, recursive: bool) -> Iterator[Source]:
     elif glob.has_magic(argument):
         root = Path(_fixed_part(argument))
         for match in sorted(glob.glob(argument, recursive=True)):
-            if is_regular(match):
+            if os.path.isfile(match):
                 name = os.path.relpath(match, root).replace(os.sep, "/")
                 yield from _in_file(Path(match), name)
     else:
@@ -180,7 +180,7 @@ def _in_folder(folder: Path, recursive: bool) -> Iterator[Source]:
         raise InputError(f"SOURCE {folder} may not be read: Permission denied")
     pattern = "**/*" if recursive else "*"
     for path in sorted(folder.glob(pattern)):
-        if path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES and is_regular(path):
+        if path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES and os.path.isfile(path):
             if not path.name.startswith("."):
                 yield Source(path, path.relative_to(folder).as_posix())
 
