@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -217,7 +216,7 @@ class InstanceMasks:
         Raises:
             InputError: the package is missing.
         """
-        from human_edge_detection.masks.detections import as_detections  # needs supervision
+        from human_edge_detection.masks.forms import as_detections  # loaded on first use, as below
 
         return as_detections(self, threshold)
 
@@ -226,6 +225,8 @@ class InstanceMasks:
 
         ``tolerance`` is how far, in pixels, a ring may leave the mask's edge; holes are left out.
         """
+        from human_edge_detection.masks.forms import outlines
+
         return [
             outlines(mask, bounds[:2], tolerance) for mask, bounds in self.iter_binary(threshold)
         ]
@@ -235,6 +236,8 @@ class InstanceMasks:
 
         ``image`` is the uint8 [H, W, 3] RGB image that the masks belong to.
         """
+        from human_edge_detection.masks.forms import cut_out
+
         self._check_image(image)
         return [cut_out(image, mask, bounds) for mask, bounds in self.iter_binary(threshold)]
 
@@ -274,50 +277,3 @@ class InstanceMasks:
         if image.shape != (*self.size_hw, 3) or image.dtype != np.uint8:
             wanted = [*self.size_hw, 3]
             raise ValueError(f"image must be uint8 {wanted}, but got {image.dtype} {image.shape}")
-
-
-def outlines(
-    mask: NDArray[np.bool_], origin_xy: tuple[int, int], tolerance: float
-) -> list[FloatArray]:
-    """The outer rings of a mask's parts, along the pixels' edges, the largest part first.
-
-    Args:
-        mask: bool [h, w], a window of the image.
-        origin_xy: position of the window's first pixel in the image.
-        tolerance: how far, in pixels, a simplified ring may leave the exact one; 0 for exact.
-
-    Returns:
-        float32 [P, 2] xy points per part, P ≥ 3, image pixels. Holes are left out.
-    """
-    # Twice the resolution with an extra border: odd cells are pixels, even cells their edges.
-    # A pixel sets its own cell and its edges, so that the traced border runs on the edges.
-    cells = np.zeros((2 * mask.shape[0] + 1, 2 * mask.shape[1] + 1), np.uint8)
-    cells[1::2, 1::2] = mask
-    cells = cv2.dilate(cells, np.ones((3, 3), np.uint8))
-    found, _ = cv2.findContours(cells, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    rings = sorted(found, key=cv2.contourArea, reverse=True)
-    if tolerance > 0:
-        rings = [cv2.approxPolyDP(ring, 2 * tolerance, closed=True) for ring in rings]
-    offset = np.array(origin_xy, np.float32)
-    points = [np.asarray(ring[:, 0], np.float32) for ring in rings if len(ring) >= 3]
-    return [np.asarray(ring / 2 + offset, np.float32) for ring in points]
-
-
-def cut_out(image: ImageArray, mask: NDArray[np.bool_], bounds: Bounds) -> ImageArray:
-    """The masked part of an image as RGBA uint8 [h, w, 4], transparent around the person.
-
-    Args:
-        image: uint8 [H, W, 3] RGB.
-        mask: bool [h, w].
-        bounds: the window ``x1, y1, x2, y2`` of the image that the mask fills.
-
-    Returns:
-        As large as the masked part; [0, 0, 4] if the mask is empty.
-    """
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if rows.size == 0:
-        return np.zeros((0, 0, 4), np.uint8)
-    inner = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-    x1, y1, x2, y2 = bounds
-    alpha = np.where(mask[inner], 255, 0).astype(np.uint8)
-    return np.dstack([image[y1:y2, x1:x2][inner], alpha])
