@@ -119,10 +119,7 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
         scores: FloatArray | Sequence[float] | None = None,
         ids: Sequence[int] | None = None,
     ) -> InstanceMasks:
-        """The masks of the people in the boxes, in the photo of :meth:`set_image`.
-
-        See :meth:`decode` for the arguments.
-        """
+        """The masks of the people in the boxes of the photo that was set; see :meth:`decode`."""
         if self._current is None:
             raise RuntimeError("there is no image yet: call set_image(image) before predict(boxes)")
         return self.decode(self._current, boxes_xyxy, scores, ids)
@@ -178,14 +175,8 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
         On a GPU all people pass through the head together: probabilities then differ by some 1e-5
         from those of one photo at a time. On a CPU they are the same bit for bit.
 
-        Args:
-            encoded: photos from :meth:`encode` or :meth:`encode_many`.
-            boxes_xyxy: for each photo float [N, 4], its pixels; N may be 0.
-            scores: for each photo float [N] or None.
-            ids: for each photo any numbers of yours, one per box, or None.
-
-        Raises:
-            InputError: a box is reversed or not finite, or the counts differ.
+        Each photo of ``encoded`` has its ``boxes_xyxy`` float [N, 4], pixels of the photo, its
+        ``scores`` float [N] or None, and its ``ids`` or None; errors are those of :meth:`decode`.
         """
         count = len(encoded)
         columns = (boxes_xyxy, scores or [None] * count, ids or [None] * count)
@@ -196,52 +187,29 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
         found = self._heads(encoded, boxes)
         return [
             InstanceMasks(
-                probs=part.probs,
-                rois_xyxy=part.rois_xyxy,
-                boxes_xyxy=own,
-                scores=check_scores(sure, len(own)),
-                size_hw=photo.prepared.size_hw,
-                fuse=self.fuse,
-                ids=check_ids(names, len(own)),
+                part.probs, part.rois_xyxy, own, photo.prepared.size_hw,
+                check_scores(sure, len(own)), self.fuse, check_ids(names, len(own)),
             )
             for photo, part, own, sure, names in zip(
                 encoded, found, boxes, *columns[1:], strict=True
             )
-        ]
-
-    def decode_found(
-        self, encoded: EncodedImage, people: Detections, score: float = DEFAULT_SCORE
-    ) -> InstanceMasks:
-        """The masks of people whom the detector found, without duplicates.
-
-        Args:
-            encoded: a photo from :meth:`encode`.
-            people: candidates from :meth:`people`, all from :meth:`candidate_score` on.
-            score: lowest score of a person, where a score is the probability that the mask is one
-                of a person of its own: the detector's, weighed by the mask, less what may be a
-                surer candidate's person (``masks/candidates``).
-        """
-        masks = self.decode(encoded, people.boxes_xyxy, people.scores)
-        return self.without_duplicates(masks, score)
+        ]  # fmt: skip
 
     def without_duplicates(
         self, masks: InstanceMasks, score: float = DEFAULT_SCORE
     ) -> InstanceMasks:
-        """The people that :meth:`decode_found` keeps, of all candidates' ``masks`` in a photo."""
+        """The people in a photo, of the ``masks`` of all candidates from ``candidate_score`` on.
+
+        A score is then the probability that the mask is one of a person of its own: the detector's,
+        weighed by the mask, less what may be a surer candidate's person (``masks/candidates``).
+        """
         from human_edge_detection.masks.candidates import found_scores  # with the first photo
 
         scores = found_scores(masks.probs, masks.rois_xyxy, masks.scores, self._score_weights)
         return replace(masks, scores=scores).select(scores >= score)
 
     def candidate_score(self, score: float = DEFAULT_SCORE) -> float:
-        """The detector's lowest score, 0…1, of a candidate that may be a person of this ``score``.
-
-        Args:
-            score: lowest score of a person, 0…1, see :meth:`decode_found`.
-
-        Raises:
-            InputError: it is no finite number.
-        """
+        """The detector's lowest score, 0…1, of candidates that may be people of this ``score``."""
         from human_edge_detection.masks.candidates import least_score
 
         check_number("score", score)
@@ -261,16 +229,9 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
     def people(
         self, image: ImageArray, encoded: EncodedImage | None, score: float = DEFAULT_SCORE
     ) -> Detections:
-        """The people in a photo that is encoded already; see :meth:`detect`.
+        """The people in a photo that is encoded already, with this score; see :meth:`detect`.
 
-        Args:
-            image: uint8 [H, W, 3] RGB, which a detector of its own reads.
-            encoded: the same photo from :meth:`encode` with this score; None if there is a
-                detector of its own.
-            score: lowest score of a person.
-
-        Raises:
-            InputError: the model has no detector.
+        A detector of its own reads the image, so that ``encoded`` may then be None.
         """
         if self._detector is not None:
             check_number("score", score)
@@ -295,7 +256,7 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
 
         Args:
             image: uint8 [H, W, 3] RGB.
-            score: lowest score of a person that the detector finds, see :meth:`decode_found`.
+            score: lowest score, 0…1, of a person that is found.
             prepared: the same photo from :meth:`prepare`, if another thread did that already.
             boxes_xyxy: float [N, 4], pixels of the photo, instead of the detector's.
             scores: float [N], with ``boxes_xyxy``; ones if not given.
@@ -308,7 +269,9 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
         encoded = self.encode(prepared or self.prepare(image), least)
         if boxes_xyxy is not None:
             return self.decode(encoded, boxes_xyxy, scores, ids)
-        return self.decode_found(encoded, self.people(image, encoded, least), score)
+        people = self.people(image, encoded, least)
+        masks = self.decode(encoded, people.boxes_xyxy, people.scores)
+        return self.without_duplicates(masks, score)
 
     @property
     def finds_people(self) -> bool:
@@ -324,13 +287,10 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
             self._detector.close()
 
     def __exit__(self, *error: object) -> None:
-        """Close it."""
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        """The arguments, from which a worker process opens the same files."""
-        return self._arguments
+        return self._arguments  # from which a worker process opens the same files
 
     def __setstate__(self, arguments: dict[str, Any]) -> None:
-        """Open the files again, in the process that unpickles."""
         self.__init__(**arguments)  # type: ignore[misc]

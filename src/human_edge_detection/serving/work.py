@@ -170,11 +170,12 @@ class PhotoWork:
             least = self.predictor.candidate_score(score)
             encoded = self.predictor.encode(self.predictor.prepare(image), least)
         with job.stage("head"):
-            if people is None:
+            found = people
+            if found is None:
                 found = self._best(self.predictor.people(image, encoded, least))
-                masks = self.predictor.decode_found(encoded, found, score)
-            else:
-                masks = self.predictor.decode(encoded, people.boxes_xyxy, people.scores)
+            masks = self.predictor.decode(encoded, found.boxes_xyxy, found.scores)
+            if people is None:
+                masks = self.predictor.without_duplicates(masks, score)
         facts = self._facts(image)
         with job.stage("paste"):
             cut = Cut(image, masks, threshold, person, facts)
