@@ -57,7 +57,7 @@ def _bin_centres(low: Tensor, high: Tensor, count: int) -> Tensor:
 class DynamicRoIAlign(nn.Module):
     """:func:`roi_align` with its constants held.
 
-    ``output_size`` may be one number, bins along both sides.
+    ``output_size`` may be one number, bins along both sides; ``spatial_scale`` is 1 / stride.
     """
 
     def __init__(
