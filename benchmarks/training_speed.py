@@ -25,9 +25,8 @@ import numpy as np
 
 from human_edge_detection.core.options import changed
 from human_edge_detection.data.subset import SubsetOptions, run_subset
-from human_edge_detection.training.distributed import ALONE
+from human_edge_detection.training.distributed import ALONE, keep_freed_memory
 from human_edge_detection.training.options import DataOptions, TrainOptions
-from human_edge_detection.training.process import keep_freed_memory
 from human_edge_detection.training.run import Run
 from human_edge_detection.training.setup import assemble
 from human_edge_detection.training.state import Means

@@ -10,8 +10,7 @@ import torch
 
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.augment import Augmentation
-from human_edge_detection.training.distributed import Processes, joined_processes
-from human_edge_detection.training.process import StopRequest
+from human_edge_detection.training.distributed import Processes, StopRequest, joined_processes
 from tiny_run import TinyTrainer as Trainer
 from tiny_run import make_trainer, write_photos
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from human_edge_detection.modeling.features import Batch, collate
-from human_edge_detection.training.process import StopRequest
+from human_edge_detection.training.distributed import StopRequest
 from tiny_run import TinyTrainer as Trainer
 from tiny_run import pooled_features
 

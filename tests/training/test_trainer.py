@@ -14,9 +14,8 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.augment import Augmentation
 from human_edge_detection.modeling.lite_head import LiteHead
-from human_edge_detection.training.amp import MAX_BAD_STEPS
-from human_edge_detection.training.optim import make_optimizer
-from human_edge_detection.training.process import StopRequest
+from human_edge_detection.training.distributed import StopRequest
+from human_edge_detection.training.optim import MAX_BAD_STEPS, make_optimizer
 from human_edge_detection.training.state import Means
 from tiny_run import OPTIONS, make_trainer, write_photos
 from tiny_run import TinyTrainer as Trainer

@@ -26,8 +26,8 @@ from human_edge_detection.data.dataset import Key, PhotoDataset, ReadablePhotos
 from human_edge_detection.data.photo_table import ChosenPhotos, chosen, joined
 from human_edge_detection.data.photos import PhotoStore, open_photos
 from human_edge_detection.data.sample import write_sample_set
+from human_edge_detection.training.distributed import ignore_signals
 from human_edge_detection.training.options import DataOptions
-from human_edge_detection.training.process import ignore_signals
 
 LOG = logging.getLogger(__name__)
 

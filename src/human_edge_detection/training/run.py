@@ -27,12 +27,11 @@ from human_edge_detection.modeling.losses import RoiMaskLoss
 from human_edge_detection.modeling.weights import require
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 from human_edge_detection.training.checkpoints import BEST, LAST, CheckpointFolder
-from human_edge_detection.training.distributed import ALONE, Processes
+from human_edge_detection.training.distributed import ALONE, Processes, StopRequest, stop_on_signals
 from human_edge_detection.training.finish import closing_text, draw_pictures, export_best, take_best
 from human_edge_detection.training.inputs import photo_loader
 from human_edge_detection.training.log import TrainLog
 from human_edge_detection.training.options import LoopOptions, OutputOptions
-from human_edge_detection.training.process import StopRequest, stop_on_signals
 from human_edge_detection.training.state import Progress, with_progress
 from human_edge_detection.training.trainer import Trainer
 

@@ -33,7 +33,12 @@ from human_edge_detection.training.checkpoints import (
     lengthened,
     set_aside,
 )
-from human_edge_detection.training.distributed import ALONE, Processes, joined_processes
+from human_edge_detection.training.distributed import (
+    ALONE,
+    Processes,
+    joined_processes,
+    keep_freed_memory,
+)
 from human_edge_detection.training.feature_cache import FeatureCache, cached_features
 from human_edge_detection.training.inputs import PhotoSets, find_photos, repeat_crowds
 from human_edge_detection.training.options import (
@@ -41,7 +46,6 @@ from human_edge_detection.training.options import (
     ModelOptions,
     TrainOptions,
 )
-from human_edge_detection.training.process import keep_freed_memory
 from human_edge_detection.training.run import Run, Validator
 from human_edge_detection.training.state import Progress
 from human_edge_detection.training.trainer import Trainer

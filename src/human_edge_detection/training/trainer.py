@@ -19,12 +19,16 @@ from human_edge_detection.modeling.features import Batch, FeatureSource, collate
 from human_edge_detection.modeling.losses import COSTS, RoiMaskLoss
 from human_edge_detection.modeling.rtmdet import Candidates
 from human_edge_detection.training.advice import Stopwatch
-from human_edge_detection.training.amp import BadSteps, Precision
-from human_edge_detection.training.distributed import ALONE, Processes
+from human_edge_detection.training.distributed import ALONE, Processes, StopRequest
 from human_edge_detection.training.inputs import EpochBatches, PresentBatches, photo_loader
-from human_edge_detection.training.optim import MovingAverage, Schedule, make_optimizer
+from human_edge_detection.training.optim import (
+    BadSteps,
+    MovingAverage,
+    Precision,
+    Schedule,
+    make_optimizer,
+)
 from human_edge_detection.training.options import LoopOptions, OptimOptions
-from human_edge_detection.training.process import StopRequest
 from human_edge_detection.training.state import Costs, EpochDisplay, Means, Pace, Progress
 
 LOG = logging.getLogger(__name__)

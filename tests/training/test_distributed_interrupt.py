@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from human_edge_detection.training.process import StopRequest, stop_on_signals
+from human_edge_detection.training.distributed import StopRequest, stop_on_signals
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 posix_only = pytest.mark.skipif(os.name != "posix", reason="signals are sent as POSIX has them")
 
 STEPS = """
 import time
-from human_edge_detection.training.process import stop_on_signals
+from human_edge_detection.training.distributed import stop_on_signals
 with stop_on_signals() as stop:
     print("ready", flush=True)
     while not stop:
@@ -74,7 +74,7 @@ def test_a_second_sigterm_changes_nothing() -> None:
 @posix_only
 def test_loader_workers_leave_the_answer_to_the_main_process() -> None:
     code = (
-        "import time\nfrom human_edge_detection.training.process import ignore_signals\n"
+        "import time\nfrom human_edge_detection.training.distributed import ignore_signals\n"
         "ignore_signals(0)\nprint('ready', flush=True)\ntime.sleep(1)\nprint('alive')"
     )
     process = start(code)

@@ -13,7 +13,7 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.options import parse
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.augment import Augmentation
-from human_edge_detection.training.amp import MAX_BAD_STEPS, Precision
+from human_edge_detection.training.optim import MAX_BAD_STEPS, Precision
 from human_edge_detection.training.options import TrainOptions
 from human_edge_detection.training.state import Means
 from tiny_run import TinyTrainer as Trainer

@@ -9,7 +9,7 @@ import pytest
 PROBE = """
 import resource
 import numpy as np
-from human_edge_detection.training.process import keep_freed_memory
+from human_edge_detection.training.distributed import keep_freed_memory
 
 assert keep_freed_memory()
 def faults():
