@@ -70,6 +70,10 @@ def get(route: str, **given: Any) -> Call:
     return lambda client: client.get(route, **given)
 
 
+def head(route: str) -> Call:
+    return lambda client: client.head(route)
+
+
 def form(**fields: Any) -> dict[str, Any]:
     parts = {name: (None, json.dumps(value).encode()) for name, value in fields.items()}
     return {"files": {"image": ("photo.png", PHOTO), **parts}}
@@ -117,6 +121,14 @@ def test_body_and_form_give_the_masks_of_the_library(predictor: MaskPredictor) -
         assert [person["area"] for person in content["people"]] == masks[1].sum((1, 2)).tolist()
     assert [p["score"] for p in answers[0].json()["people"]] == [0.9, 0.4]
     assert [answers[at].json()["people"][0]["score"] for at in (2, 3, 4)] == [1.0, 0.5, 0.5]
+
+
+def test_a_form_whose_photo_has_no_file_name(predictor: MaskPredictor) -> None:
+    for kind in ("multipart/form-data; boundary=x", 'Multipart/Form-Data; boundary="x"'):
+        part = b'--x\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
+        body = part % (b"image", PHOTO) + part % (b"boxes", b"[[20, 10, 90, 80]]") + b"--x--\r\n"
+        answer = ask(predictor, post(content=body, headers={"content-type": kind}))
+        assert answer.status_code == 200 and len(answer.json()["people"]) == 1
 
 
 def test_the_other_formats(predictor: MaskPredictor) -> None:
@@ -354,9 +366,12 @@ def test_health_documents_and_page(predictor: MaskPredictor, tmp_path: Path) -> 
     }  # fmt: skip
     assert page.text == "the page"
     assert manifest.headers["content-type"] == "application/manifest+json"
-    assert (wrong.status_code, none.status_code) == (404, 404)
+    assert (wrong.status_code, none.status_code) == (405, 404)
+    assert wrong.headers["allow"] == "POST" and "POST" in problem(wrong, 405, "http")["detail"]
     assert none.headers["content-type"] == "application/problem+json"
     assert ask(predictor, get("/static-offline-docs/swagger-ui-bundle.js")).status_code == 200
+    heads = ask_all(predictor, *(head(f"/{name}") for name in ("healthz", "readyz", "metrics")))
+    assert [(one.status_code, one.content) for one in heads] == [(200, b"")] * 3
 
 
 def test_without_a_page_the_server_says_how_to_build_it(

@@ -15,7 +15,7 @@ from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from fastapi_offline import FastAPIOffline
-from starlette.datastructures import UploadFile
+from starlette.datastructures import Headers, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.middleware.cors import CORSMiddleware
@@ -165,11 +165,13 @@ def create_app(predictor: MaskPredictor, options: ServeOptions, model: dict[str,
         """The boxes of the people in a photo, best first; they may be sent as boxes."""
         return await answer(request, lambda given, job: work.detect(given, score, job))
 
+    @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz", response_class=PlainTextResponse)
     async def healthz() -> str:
         """Whether the server is alive; it answers while photos are worked on."""
         return "ok\n"
 
+    @app.head("/readyz", include_in_schema=False)
     @app.get("/readyz", responses={503: _PROBLEMS[503]})
     async def readyz() -> JSONResponse:
         """Whether photos are taken: the model is open and was run; 503 while the server stops."""
@@ -177,11 +179,17 @@ def create_app(predictor: MaskPredictor, options: ServeOptions, model: dict[str,
             raise Problem(503, "stopping", "the server stops: ask another one")
         return JSONResponse(model)
 
+    @app.head("/metrics", include_in_schema=False)
     @app.get("/metrics", response_class=PlainTextResponse)
     async def read_metrics() -> Response:
         """Counts and times for Prometheus."""
         text = prometheus_client.generate_latest(metrics.registry)
         return Response(text, media_type=prometheus_client.CONTENT_TYPE_LATEST)
+
+    @app.get(SEGMENT, include_in_schema=False)
+    @app.get(DETECT, include_in_schema=False)
+    async def no_photo() -> None:  # the page's files would answer with 404
+        raise HTTPException(405, "Photos are sent by POST", {"Allow": "POST"})
 
     _add_page(app, options.page)
     return app
@@ -209,11 +217,14 @@ async def _given(request: Request, max_bytes: int) -> Given:
     Raises:
         Problem: there is no photo, or the form is damaged or has other fields.
     """
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+    kind = request.headers.get("content-type", "")
+    if not kind.lower().startswith("multipart/form-data"):
         given = Given(await request.body())
     else:
+        # A part without a file name becomes text: of this charset, it keeps its bytes.
+        headers = Headers({"content-type": f"{kind}; charset=latin-1"})
         parser = MultiPartParser(
-            request.headers, request.stream(), max_files=3, max_fields=3, max_part_size=max_bytes
+            headers, request.stream(), max_files=3, max_fields=3, max_part_size=max_bytes
         )
         parser.spool_max_size = max_bytes  # a photo never touches the disk
         try:
@@ -225,8 +236,10 @@ async def _given(request: Request, max_bytes: int) -> Given:
             if name not in ("image", "boxes", "scores") or name in parts:
                 text = "the form may have one image, one boxes and one scores, nothing else"
                 raise Problem(400, "form", text, shown(name), None)
-            whole = await value.read() if isinstance(value, UploadFile) else value.encode()
-            parts[name] = whole
+            if isinstance(value, UploadFile):
+                parts[name] = await value.read()
+            else:
+                parts[name] = value.encode("latin-1", "replace")
         given = Given(parts.get("image", b""), parts.get("boxes"), parts.get("scores"))
     if not given.photo:
         text = "there is no photo: send it as the body, or as the field image of a form"
