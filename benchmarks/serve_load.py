@@ -1,6 +1,8 @@
-"""A server under load on the loopback interface: throughput, overhead, memory, hostile requests.
+"""A server under load on the loopback interface: hostile requests, overhead, throughput.
 
-uv run python benchmarks/serve_load.py --photos photos/ --count 100 --memory 3000
+uv run python benchmarks/serve_load.py --photos photos/ --count 48
+
+``taskset -c 0`` before it keeps all sides on one CPU. Memory: ``benchmarks/serve_memory.py``.
 """
 
 from __future__ import annotations
@@ -8,8 +10,8 @@ from __future__ import annotations
 import argparse
 import http.client
 import io
-import itertools
 import re
+import resource
 import socket
 import statistics
 import subprocess
@@ -20,18 +22,19 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from human_edge_detection.core import usable_cpus
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "helpers"))
 from served import Served, serving  # starts and ends the server
 
-RSS = "process_resident_memory_bytes"
-SIZES = ((320, 240), (640, 480), (1280, 720), (1920, 1080), (500, 900), (64, 64), (3000, 2000))
-"""Widths and heights of the memory run's photos, in turn."""
+PARTS = ("hostile", "overhead", "throughput")
+RSS, CPU = "process_resident_memory_bytes", "process_cpu_seconds_total"
 
 
 @dataclass(frozen=True)
@@ -75,39 +78,71 @@ def send_all(server: Served, photos: Sequence[bytes], clients: int) -> tuple[flo
     return time.perf_counter() - started, answers
 
 
-def throughput(paths: Sequence[Path], work: Path) -> None:
-    """``predict`` and two kinds of server on the same photos, each three times, in turn."""
-    photos = [path.read_bytes() for path in paths]
+@dataclass
+class Speeds:
+    """What one side reached, turn after turn: photos a second, and processor ms a photo."""
+
+    photos: list[float] = field(default_factory=list)
+    cpu_ms: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    def line(self, name: str, other: Speeds) -> str:
+        """Means, and the other side's processor time and speed as a multiple of these."""
+        each = sorted(np.array(self.photos) / np.array(other.photos))
+        cost = statistics.mean(self.cpu_ms)
+        line = f"{name:14} {statistics.mean(self.photos):6.2f} photos/s, {each[len(each) // 2]:.2f}"
+        line += f" of predict ({each[0]:.2f} … {each[-1]:.2f}); {cost:.1f} ms of a processor each, "
+        line += f"{statistics.mean(other.cpu_ms) / cost:.2f}"
+        if self.seconds:
+            p50, p95, p99 = np.percentile(self.seconds, [50, 95, 99])
+            line += f"; p50 {p50:.3f} s, p95 {p95:.3f}, p99 {p99:.3f}"
+        return line
+
+
+def predict(paths: Sequence[Path], work: Path) -> tuple[float, float]:
+    """Photos a second of ``predict``, and its processor time in seconds, its start included."""
     (work / "list").write_text("".join(f"{path}\n" for path in paths))
-    speeds: dict[str, list[float]] = {}
-    times: dict[str, list[float]] = {}
-    for turn in range(3):
-        command = [sys.executable, "-m", "human_edge_detection", "predict", "-", "--save", "coco"]
-        with open(work / "list") as listed:
-            done = subprocess.run(
-                [*command, "--output", str(work / f"out{turn}")], stdin=listed, text=True,
-                capture_output=True, check=True,
-            )  # fmt: skip
-        found = re.search(r"([\d.]+) images/s", done.stdout)
-        assert found is not None, done.stdout
-        speeds.setdefault("predict", []).append(float(found[1]))
-        for workers, threads in ((2, 1), (1, 2)):
-            flags = ["--workers", workers, "--threads", threads]
-            with serving(work / "log", flags) as server:
+    command = [sys.executable, "-m", "human_edge_detection", "predict", "-", "--save", "coco"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with open(work / "list") as listed:
+        done = subprocess.run(
+            [*command, "--output", tempfile.mkdtemp(dir=work)], stdin=listed, text=True,
+            capture_output=True, check=True,
+        )  # fmt: skip
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    found = re.search(r"([\d.]+) images/s", done.stdout)
+    assert found is not None, done.stdout
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return float(found[1]), spent
+
+
+def throughput(paths: Sequence[Path], work: Path, turns: int) -> None:
+    """``predict`` and the server on the same photos, several times, in turn.
+
+    On a machine with other work the processor times tell more than the seconds: ``predict``'s
+    without its start, the server's with the client's.
+    """
+    photos, few = [path.read_bytes() for path in paths], 4
+    cpus = usable_cpus()
+    kinds = sorted({(cpus, 1), (1, cpus)}, reverse=True)
+    speeds = {name: Speeds() for name in ("predict", *(f"serve, {w} x {t}" for w, t in kinds))}
+    for _ in range(turns):
+        (_, start), (speed, spent) = predict(paths[:few], work), predict(paths, work)
+        speeds["predict"].photos.append(speed)
+        speeds["predict"].cpu_ms.append(1000 * (spent - start) / (len(paths) - few))
+        for workers, threads in kinds:
+            found = speeds[f"serve, {workers} x {threads}"]
+            with serving(work / "log", ["--workers", workers, "--threads", threads]) as server:
                 send_all(server, photos[:8], workers)
+                spent = server.metric(CPU) + time.process_time()
                 seconds, answers = send_all(server, photos, 2 * workers)
+                spent = server.metric(CPU) + time.process_time() - spent
             assert {answer.status for answer in answers} == {200}
-            name = f"serve, {workers} x {threads}"
-            speeds.setdefault(name, []).append(len(photos) / seconds)
-            times.setdefault(name, []).extend(answer.seconds for answer in answers)
+            found.photos.append(len(photos) / seconds)
+            found.cpu_ms.append(1000 * spent / len(photos))
+            found.seconds.extend(answer.seconds for answer in answers)
     for name, values in speeds.items():
-        each = sorted(np.array(values) / np.array(speeds["predict"]))
-        line = f"{name:14} {statistics.mean(values):6.2f} photos/s, {each[1]:.2f} of predict"
-        line += f" ({each[0]:.2f} … {each[2]:.2f})"
-        if name in times:
-            p50, p95, p99 = np.percentile(times[name], [50, 95, 99])
-            line += f", p50 {p50:.3f} s, p95 {p95:.3f}, p99 {p99:.3f}"
-        print(line, flush=True)
+        print(values.line(name, speeds["predict"]), flush=True)
 
 
 def overhead(photos: Sequence[bytes], work: Path) -> None:
@@ -136,43 +171,6 @@ def _main_thread_seconds(server: Served) -> float:
     """Processor time of the thread that runs the event loop (Linux)."""
     pid = server.process.pid
     return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[0]) / 1e9
-
-
-def resized(photos: Sequence[bytes]) -> list[bytes]:
-    """Photos scaled to ``SIZES`` in turn, as JPEG."""
-    found = []
-    for photo, size in zip(photos, itertools.cycle(SIZES), strict=False):
-        buffer = io.BytesIO()
-        Image.open(io.BytesIO(photo)).convert("RGB").resize(size).save(buffer, "JPEG")
-        found.append(buffer.getvalue())
-    return found
-
-
-def memory(photos: Sequence[bytes], count: int, work: Path) -> None:
-    """Resident memory over requests of mixed sizes and formats, and its slope after the first."""
-    mixed = resized(photos)
-    formats = ("coco", "polygons", "labels", "overlay", "cutouts")
-    with serving(work / "log", ["--workers", 2, "--max_pixels", 5_000_000]) as server:
-        points: list[tuple[int, float]] = []
-        with ThreadPoolExecutor(4) as pool:
-            clients = [Client(server) for _ in range(4)]
-
-            def ask(at: int) -> int:
-                query = f"?format={formats[at // 4 % 5]}"
-                return clients[at % 4].post(mixed[at // 4 * 5 % len(mixed)], query).status
-
-            statuses: Counter[int] = Counter()
-            for at in range(0, count, 4):
-                statuses.update(pool.map(ask, range(at, at + 4)))
-                if at % 100 == 0:
-                    points.append((at, server.metric(RSS) / 1e6))
-                    print(f"  after {at:5} requests {points[-1][1]:6.0f} MB", flush=True)
-    table = np.array(points)
-    late = table[table[:, 0] >= min(500, count // 2)]
-    slope = np.polyfit(late[:, 0], late[:, 1], 1)[0] * 1000
-    print(
-        f"memory: {slope:+.2f} MB in 1,000 requests, {dict(statuses)}, peak {table[:, 1].max():.0f}"
-    )
 
 
 def raw(server: Served, *parts: bytes, pause: float = 0.0) -> str:
@@ -247,19 +245,20 @@ def main() -> None:
     """Measure what is asked for and print it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=100, help="photos for the throughput")
-    parser.add_argument("--memory", type=int, default=0, help="requests of the memory run")
+    parser.add_argument("--count", type=int, default=100, help="photos for each measurement")
+    parser.add_argument("--turns", type=int, default=3, help="of the throughput")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     given = parser.parse_args()
     paths = sorted(path for path in given.photos.iterdir() if path.is_file())[: given.count]
     photos = [path.read_bytes() for path in paths]
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        hostile(photos[0], work)
-        overhead(photos, work)
-        if given.count >= 20:
-            throughput(paths, work)
-        if given.memory:
-            memory(photos, given.memory, work)
+        if "hostile" in given.only:
+            hostile(photos[0], work)
+        if "overhead" in given.only:
+            overhead(photos, work)
+        if "throughput" in given.only:
+            throughput(paths, work, given.turns)
 
 
 if __name__ == "__main__":
