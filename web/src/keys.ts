@@ -28,8 +28,9 @@ export class Keys {
     });
   }
 
-  private walk({ key }: KeyboardEvent): boolean {
+  private walk(event: KeyboardEvent): boolean {
     const { events } = this;
+    const key = event.key === "B" ? "b" : event.key; // Caps Lock, Shift
     const actions: Record<string, () => void> = {
       ArrowRight: () => events.step(1),
       ArrowDown: () => events.step(1),

@@ -8,6 +8,7 @@ import { Model } from "./model.ts";
 import { pen, type Photo, readPhoto } from "./photo.ts";
 import * as save from "./save.ts";
 import type { Segmentation, Settings } from "./segmenter.ts";
+import { watchSources } from "./sources.ts";
 import { Stage, type View } from "./stage.ts";
 import type { Answer } from "./worker.ts";
 
@@ -200,7 +201,9 @@ async function drawBox(box: Box): Promise<void> {
     take(answer);
     const place = answer.people.findIndex(({ id }) => id === answer.added);
     setView({ ...view, at: place });
-    say(`Person ${place + 1} cut out of your box in ${Math.round(performance.now() - start)} ms`);
+    const time = `${Math.round(performance.now() - start)} ms`;
+    const isThere = answer.labels.includes(place + 1);
+    say(isThere ? `Person ${place + 1} cut out of your box in ${time}` : "Nobody found in your box");
   } catch (error) {
     fail((error as Error).message);
   }
@@ -275,39 +278,7 @@ find("draw").addEventListener("click", ({ currentTarget }) => {
   say(stage.isDrawing ? "Drag a box around somebody" : "");
 });
 
-find("example").addEventListener("click", async () => {
-  const response = await fetch("example.jpg");
-  void show(await response.blob(), "crowd.jpg");
-});
-
-for (const input of document.querySelectorAll<HTMLInputElement>("input[type=file]")) {
-  input.addEventListener("change", () => {
-    const [file] = input.files ?? [];
-    if (file) void show(file, file.name);
-    input.value = "";
-  });
-}
-
-addEventListener("paste", ({ clipboardData }) => {
-  const [file] = clipboardData?.files ?? [];
-  if (file) void show(file, file.name || "pasted");
-});
-
-addEventListener("dragover", (event) => {
-  event.preventDefault();
-  document.body.classList.add("over");
-});
-
-addEventListener("dragleave", ({ relatedTarget }) => {
-  if (!relatedTarget) document.body.classList.remove("over");
-});
-
-addEventListener("drop", (event) => {
-  event.preventDefault();
-  document.body.classList.remove("over");
-  const [file] = event.dataTransfer?.files ?? [];
-  if (file) void show(file, file.name);
-});
+watchSources((file, name) => void show(file, name), fail);
 
 if ("serviceWorker" in navigator) {
   navigator.serviceWorker.register("sw.js").catch(() => undefined); // plain HTTP: no offline use
