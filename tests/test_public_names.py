@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -127,3 +128,22 @@ def test_the_predictor_loads_few_modules() -> None:
 def test_annotated_photos_need_no_onnx_runtime() -> None:
     lines = [f"import {name}" for name in modules_of("core", "masks", "data")]
     assert not loaded_after("\n".join(lines)) & {"torch", "onnx", "onnxruntime", "supervision"}
+
+
+@pytest.mark.parametrize("own", [None, "0"])
+def test_onnx_runtime_reports_nothing_to_its_makers_unless_asked(
+    own: str | None, tmp_path: Path
+) -> None:
+    """Its packages keep an identifier of the machine beside what they are about to send."""
+    places = dict.fromkeys(("HOME", "XDG_CACHE_HOME"), str(tmp_path))
+    environment = {"PYTHONPATH": str(PACKAGE.parent), "PATH": os.environ["PATH"], **places}
+    code = "import human_edge_detection, os; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    if own is None:
+        code += "; human_edge_detection.MaskPredictor(device='cpu').close()"
+    else:
+        environment["ORT_DISABLE_TELEMETRY"] = own
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == (own or "1")
+    assert list(tmp_path.iterdir()) == []

@@ -6,6 +6,7 @@ inference never loads torch.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from human_edge_detection.core import lazy_names
@@ -31,6 +32,10 @@ __all__ = [
     "overlay_masks_on_image",
     "read_image",
 ]
+
+# From 1.29 on, ONNX Runtime's packages for Linux and macOS report models and their use to its
+# makers. It reads this when it is loaded; who wants the reports sets the variable to 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __getattr__, __dir__ = lazy_names(
     __name__,
