@@ -33,12 +33,16 @@ export function sortRois(rois: Box[], smallSide: number): Sorted {
 /** Softmax over the planes of one person's logits [3, M, M], in place. */
 export function softmax(values: Float32Array): Float32Array {
   const count = values.length / CLASSES;
+  const [second, third] = [count, 2 * count];
   for (let i = 0; i < count; i++) {
-    const [a, b, c] = [values[i], values[count + i], values[2 * count + i]];
-    const most = Math.max(a, b, c);
-    const powers = [a, b, c].map((value) => f32(Math.exp(f32(value - most))));
-    const sum = f32(f32(powers[0] + powers[1]) + powers[2]);
-    for (let k = 0; k < CLASSES; k++) values[k * count + i] = powers[k] / sum;
+    const most = Math.max(values[i], values[second + i], values[third + i]);
+    const a = f32(Math.exp(f32(values[i] - most)));
+    const b = f32(Math.exp(f32(values[second + i] - most)));
+    const c = f32(Math.exp(f32(values[third + i] - most)));
+    const sum = f32(f32(a + b) + c);
+    values[i] = a / sum;
+    values[second + i] = b / sum;
+    values[third + i] = c / sum;
   }
   return values;
 }

@@ -52,9 +52,10 @@ function withoutAlpha({ pixels, channels, width, height }: Picture): Uint8Array 
 /** float32 [3, H, W] in 0…1 from RGB pixels. */
 export function asPlanes({ pixels, width, height }: Letterboxed): Float32Array {
   const count = width * height;
+  const values = Float32Array.from({ length: 256 }, (_, byte) => byte / 255);
   const planes = new Float32Array(3 * count);
-  for (let i = 0; i < count; i++) {
-    for (let c = 0; c < 3; c++) planes[c * count + i] = pixels[3 * i + c] / 255;
+  for (let c = 0, to = 0; c < 3; c++) {
+    for (let from = c; from < 3 * count; from += 3) planes[to++] = values[pixels[from]];
   }
   return planes;
 }

@@ -10,12 +10,12 @@ export interface Picture extends Size {
 
 const f32 = Math.fround;
 
+/** From here on a double has no bits for fractions, so that adding it rounds as doubles do. */
+const NO_FRACTION = 1.5 * 2 ** 52;
+
 /** Python's and OpenCV's rounding: halves go to the even neighbour. */
 export function roundHalfEven(value: number): number {
-  const low = Math.floor(value);
-  const rest = value - low;
-  if (rest !== 0.5) return rest < 0.5 ? low : low + 1;
-  return low % 2 === 0 ? low : low + 1;
+  return value + NO_FRACTION - NO_FRACTION;
 }
 
 /** The picture at another size, RGB: averaged where it shrinks, interpolated where it grows. */
