@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import signal
@@ -21,6 +22,8 @@ import pytest
 from analytic_model import draw_person, write_constant_detector, write_extractor, write_head
 from doc_commands import ROOT, shell_blocks
 from human_edge_detection.core.images import encode_image
+from human_edge_detection.core.options import parse
+from human_edge_detection.serving.run import ServeOptions
 from served import SOURCES, Served, serving
 
 IMAGE, _ = draw_person((96, 128), (20, 10, 90, 80))
@@ -151,6 +154,22 @@ def test_a_wrong_model_is_an_error_of_one_line(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 2 and done.stderr.startswith("error: ")
     assert "no.onnx" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_containerfile_names_what_is_there(server: Served) -> None:
+    text = (ROOT / "Containerfile").read_text("utf-8").replace("\\\n", " ")
+    copied = re.findall(r"^COPY (?!--from)(.*) \S+$", text, re.M)
+    assert copied and all((ROOT / name).exists() for line in copied for name in line.split())
+    found = (
+        re.search(r"^ENTRYPOINT (.*)$", text, re.M),
+        re.search(r"^HEALTHCHECK.* CMD (.*)$", text, re.M),
+    )
+    entry, check = (json.loads(line[1]) for line in found if line)
+    assert entry[:2] == ["human-edge-detection", "serve"]
+    assert parse(ServeOptions, "", entry[2:]).host == "0.0.0.0"
+    own = [word.replace("http://127.0.0.1:8000", server.url) for word in check[1:]]
+    assert own != check[1:] and ServeOptions().port == 8000
+    subprocess.run([sys.executable, *own], check=True)
 
 
 def curl_lines() -> list[str]:

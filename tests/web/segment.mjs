@@ -12,7 +12,6 @@ useRuntime(await readFile(path.join(WEB, runtime)));
 const facts = JSON.parse(await readFile(path.join(page, "model.json"), "utf8"));
 const open = async ({ file }) => openNetwork(await readFile(path.join(page, file)));
 const segmenter = new Segmenter(facts, await open(facts.extractor), await open(facts.heads[head]));
-const settings = { score: facts.score, threshold: facts.threshold, removed: [] };
 
 /** What an action gives, and the milliseconds of a processor that it took. */
 async function timed(action) {
@@ -23,7 +22,9 @@ async function timed(action) {
 }
 
 const answers = [];
-for (const { file, width, height, rounds = 1, box } of JSON.parse(await readFile(list, "utf8"))) {
+for (const photo of JSON.parse(await readFile(list, "utf8"))) {
+  const { file, width, height, rounds = 1, box, score = facts.score } = photo;
+  const settings = { score, threshold: facts.threshold, removed: [] };
   const pixels = new Uint8Array(await readFile(file));
   const times = [];
   let found, own;

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import pytest
 from human_edge_detection import MaskPredictor
 from human_edge_detection.core.images import read_image
 from human_edge_detection.data.sample.scene import draw_crowd
+from human_edge_detection.runtime import DEFAULT_SCORE
 from human_edge_detection.runtime.model_files import EXTRACTOR_NAME, WEIGHTS_DIR
 
 HERE = Path(__file__).parent
@@ -30,9 +31,11 @@ WEB = HERE.parents[1] / "web"
 CROWDS = int(os.environ.get("HED_WEB_CROWDS", "5"))
 PHOTOS = int(os.environ.get("HED_WEB_PHOTOS", "5"))
 SIZES_HW = ((480, 640), (427, 640), (640, 480), (512, 512), (360, 640), (720, 1080), (300, 400))
-LEAST_EQUAL = {"float": 0.999, "int8": 0.98}
+LEAST_EQUAL = {"float": 0.999, "int8": 0.99}
 MEAN_EQUAL = {"float": 0.9999, "int8": 0.995}
 """An 8-bit head answers maps that differ by a millionth with masks that differ as much as these."""
+NEAR = {"float": 1e-4, "int8": 5e-3}
+"""Scores this near to the limit may lie on the other side of it on the page."""
 BOX = (200.0, 100.0, 320.0, 400.0)
 
 Photo = tuple[str, np.ndarray]
@@ -56,15 +59,21 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_page(
-    photos: list[Photo], model_folder: Path, head: str, folder: Path, **more: Any
+    photos: list[Photo],
+    model_folder: Path,
+    head: str,
+    folder: Path,
+    limits: Sequence[float] | None = None,
+    **more: Any,
 ) -> list[dict[str, Any]]:
-    """What the page's pipeline finds in some photos."""
+    """What the page's pipeline finds in some photos, each with the lowest score of its own."""
     questions = []
     for number, (_, image) in enumerate(photos):
         file = folder / f"{number}.rgb"
         file.write_bytes(image.tobytes())
         height, width = image.shape[:2]
-        questions.append({"file": str(file), "width": width, "height": height, **more})
+        own = {} if limits is None else {"score": limits[number]}
+        questions.append({"file": str(file), "width": width, "height": height, **own, **more})
     (folder / "photos.json").write_text(json.dumps(questions))
     command = ["node", HERE / "segment.mjs", folder / "photos.json", model_folder, head, folder]
     subprocess.run(command, check=True, timeout=1800)
@@ -81,23 +90,34 @@ def open_predictor(model_folder: Path, head: str) -> MaskPredictor:
     return MaskPredictor(WEIGHTS_DIR / name, extractor=extractor, threads=1, device="cpu")
 
 
+def clear_limit(predictor: MaskPredictor, image: np.ndarray, near: float) -> float:
+    """The default lowest score, or the next one that nobody's score is near to."""
+    scores = predictor.segment(image, DEFAULT_SCORE / 2).scores
+    limits = np.arange(DEFAULT_SCORE, 1, 0.02)
+    return float(next(limit for limit in limits if (abs(scores - limit) > near).all()))
+
+
 def compare(photos: list[Photo], model_folder: Path, head: str, folder: Path) -> None:
     """Print and check how many of the people's pixels have the same owner on both sides."""
     with open_predictor(model_folder, head) as predictor:
-        people = [predictor.segment(image) for _, image in photos]
+        limits = [clear_limit(predictor, image, NEAR[head]) for _, image in photos]
+        people = [
+            predictor.segment(image, limit)
+            for (_, image), limit in zip(photos, limits, strict=True)
+        ]
     rows = []
     for (name, _), masks, answer in zip(
-        photos, people, run_page(photos, model_folder, head, folder), strict=True
+        photos, people, run_page(photos, model_folder, head, folder, limits), strict=True
     ):
         labels, count = masks.label_map(), len(masks)
         found = np.fromfile(answer["labels"], np.uint16).reshape(labels.shape)
         somebody = (found > 0) | (labels > 0)
         equal = float((found == labels)[somebody].mean()) if somebody.any() else 1.0
-        rows.append((equal, name, len(answer["people"])))
-        assert len(answer["people"]) == count, name
-    for equal, name, count in rows:
-        print(f"{head:5s} {name:24s} {count:3d} people  {equal:.3%} of their pixels equal")
-    shares = np.array([equal for equal, _, _ in rows])
+        rows.append(equal)
+        found_count = len(answer["people"])
+        print(f"{head:5s} {name:24s} {found_count:3d} people  {equal:.3%} of their pixels equal")
+        assert found_count == count, name
+    shares = np.array(rows)
     print(f"{head}: {len(rows)} photos, least {shares.min():.3%}, mean {shares.mean():.3%}")
     assert shares.min() >= LEAST_EQUAL[head] and shares.mean() >= MEAN_EQUAL[head]
 
@@ -144,20 +164,23 @@ def test_another_model(person_folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("head", ["float", "int8"])
 def test_speed(head: str, model_folder: Path, tmp_path: Path) -> None:
     rounds = int(os.environ["HED_WEB_ROUNDS"])
-    crowds = [(f"{n} drawn", draw_crowd(104, (480, 640), n)[0]) for n in (2, 6, 14)]
+    # With the first crowd, V8 compiles the runtime anew for speed: that is not counted.
+    crowds = [(f"{n} drawn", draw_crowd(104, (480, 640), n)[0]) for n in (4, 2, 6, 14)]
     answers = run_page(crowds, model_folder, head, tmp_path, rounds=rounds, box=BOX)
     cv2.setNumThreads(1)
     with open_predictor(model_folder, head) as predictor:
-        for (name, image), answer in zip(crowds, answers, strict=True):
+        predictor.segment(crowds[0][1]).label_map()
+        for (name, image), answer in zip(crowds[1:], answers[1:], strict=True):
             page = [time["extractor"] + time["head"] for time in answer["times"]]
             native = [processor_time(lambda: predictor.segment(image).label_map())  # noqa: B023
                       for _ in range(rounds)]  # fmt: skip
-            ratio = np.median(page) / np.median(native)
-            box = np.median([time["box"] for time in answer["times"]])
-            print(
-                f"{head:5s} {name:9s} {len(answer['people']):2d} found: page {np.median(page):.0f} "
-                f"ms, native {np.median(native):.0f} ms, ratio {ratio:.2f}; own box {box:.0f} ms"
-            )
+            box = [time["box"] for time in answer["times"]]
+            for which, pick in (("median", np.median), ("least", np.min)):
+                print(
+                    f"{head:5s} {name:9s} {len(answer['people']):2d} found, {which:6s}: page "
+                    f"{pick(page):.0f} ms, native {pick(native):.0f} ms, ratio "
+                    f"{pick(page) / pick(native):.2f}; own box {pick(box):.0f} ms"
+                )
 
 
 def processor_time(action: Callable[[], object]) -> float:
