@@ -123,18 +123,21 @@ def write_row(address: str, number: int, rows: list[tuple[int, float]], log: Tex
 
 
 def describe(rows: list[tuple[int, float]]) -> str:
-    """The slope after the first requests, and what it stands on."""
-    table = np.array(rows)
-    late = table[table[:, 0] >= SETTLED]
-    if len(late) < 3:
+    """The slope after the first requests, of all rows and of the least of each five.
+
+    What a large photo took is given back some requests later, so that single rows lie higher.
+    """
+    table = np.array([row for row in rows if row[0] >= SETTLED])
+    floors = np.array(
+        [part[part[:, 1].argmin()] for part in np.split(table, range(5, len(table), 5))]
+    )
+    if len(floors) < 3:
         return f"{len(rows)} rows: too few for a slope"
-    slope = np.polyfit(late[:, 0], late[:, 1], 1)[0] * 1000
-    half = len(late) // 2
-    first, last = late[:half, 1].mean(), late[half:, 1].mean()
+    slope, floor = (1000 * np.polyfit(each[:, 0], each[:, 1], 1)[0] for each in (table, floors))
     return (
-        f"{table[-1, 0]:.0f} requests, from {SETTLED} on: slope {slope:+.3f} MB in 1,000, "
-        f"{late[:, 1].min():.0f} to {late[:, 1].max():.0f} MB, first half {first:.1f}, "
-        f"second half {last:.1f}"
+        f"{table[-1, 0]:.0f} requests, from {SETTLED} on {table[:, 1].min():.0f} to "
+        f"{table[:, 1].max():.0f} MB, slope {slope:+.3f} MB in 1,000; least of each five rows "
+        f"{floors[0, 1]:.1f} to {floors[-1, 1]:.1f} MB, slope {floor:+.3f}"
     )
 
 
