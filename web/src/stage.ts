@@ -143,7 +143,8 @@ export class Stage {
     this.tags.forEach((tag, i) => {
       const hasRoom = tag && tag.room > size * 1.1;
       const isShown = hasRoom || i === this.view.at;
-      if (tag && isShown) drawTag(context, tag, people[i].score.toFixed(2), colors[i], size);
+      const text = people[i].isOwn ? "box" : people[i].score.toFixed(2);
+      if (tag && isShown) drawTag(context, tag, text, colors[i], size);
     });
   }
 
