@@ -111,6 +111,8 @@ def _session_options(model: bytes, threads: int | None, data_dir: Path | None) -
     options.log_severity_level = 3
     # Threads that wait busily after a run take the cores from the next network and from pasting.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Plans are kept for each shape that ever came, for no time saved; photos have many shapes.
+    options.enable_mem_pattern = False
     if EMPTY_FAILS and b"rois" in model:  # a head, by its input's name; that layout is left out
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     if threads:
