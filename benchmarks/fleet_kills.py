@@ -1,11 +1,11 @@
 """A run of ``fleet`` of which a node and then the driver are killed, against ``predict``.
 
-Links ``--count`` photos of a folder, again from the first when they are used up, under new names.
+Links ``--count`` photos, the first ``--distinct`` of a folder again and again, under new names.
 Starts a Ray cluster of a head and two nodes on this machine, begins a run there, kills a node after
 a quarter of the blocks and the driver after half, repeats the command, and compares every mask with
-those of ``predict``. Prints what happened when.
+those of ``predict`` in the same photo. Prints what happened when.
 
-    uv run --extra fleet python benchmarks/fleet_kills.py photos/ --count 2048
+    uv run --extra fleet python benchmarks/fleet_kills.py photos/ --count 2048 --distinct 512
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,20 @@ def say(text: str) -> None:
     print(f"{time.perf_counter() - STARTED:6.1f} s  {text}", flush=True)
 
 
-def link_photos(source: Path, folder: Path, count: int) -> None:
+def link_photos(photos: list[Path], folder: Path, count: int) -> None:
     """Links to photos, named by numbers."""
-    photos = sorted(path for path in source.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     folder.mkdir()
     for number in range(count):
         photo = photos[number % len(photos)].resolve()
         (folder / f"{number:06}{photo.suffix}").symlink_to(photo)
+
+
+def masks_of(path: Path, distinct: int) -> list[tuple[Any, ...]]:
+    """Each person of COCO results: the number of the photo that was linked, box, score and RLE."""
+    return [
+        (r["image_id"] % distinct, *r["bbox"], r["score"], r["segmentation"]["counts"])
+        for r in json.loads(path.read_text())
+    ]
 
 
 def command(name: str, *words: object) -> list[str]:
@@ -101,12 +109,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photos", type=Path)
     parser.add_argument("--count", type=int, default=2048)
+    parser.add_argument("--distinct", type=int, default=512)
     parser.add_argument("--block", type=int, default=32)
     flags = parser.parse_args()
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     with tempfile.TemporaryDirectory() as place:
-        photos, output, predicted = (Path(place, name) for name in ("photos", "fleet", "predict"))
-        link_photos(flags.photos, photos, flags.count)
+        photos, output, alone = (Path(place, name) for name in ("photos", "fleet", "alone"))
+        found = sorted(p for p in flags.photos.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+        found = found[: flags.distinct]
+        link_photos(found, photos, flags.count)
+        link_photos(found, alone, len(found))
         run_with_kills(photos, output, flags.count, flags.block)
         rows = rows_of(output)
         ids = [row["id"] for row in rows]
@@ -115,20 +127,19 @@ def main() -> None:
         people = sum(len(row["people"]) for row in rows)
         seconds = sum(row["seconds"] for row in rows) / len(rows)
         say(f"{errors} errors, {people} people, {1000 * seconds:.1f} ms of a worker a photo")
-        subprocess.run(
-            command("predict", photos, "--output", predicted, "--save", "coco", "--device", "cpu"),
-            check=True,
+        predict = command("predict", alone, "--output", Path(place, "predicted"))
+        subprocess.run([*predict, "--save", "coco", "--device", "cpu"], check=True)
+        gather = command("gather", output, "--output", Path(place, "gathered"), "--overlays", 0)
+        subprocess.run(gather, check=True)
+        theirs, ours = (
+            masks_of(Path(place, name, "predictions.json"), len(found))
+            for name in ("predicted", "gathered")
         )
-        subprocess.run(
-            command("gather", output, "--output", Path(place, "g"), "--overlays", 0), check=True
-        )
-        both = [Path(place, name, "predictions.json") for name in ("g", "predict")]
-        ours, theirs = (
-            {(r["file_name"], *r["bbox"]): r["segmentation"]["counts"] for r in json.loads(text)}
-            for text in (path.read_text() for path in both)
-        )
-        equal = sum(theirs.get(key) == counts for key, counts in ours.items())
-        say(f"of {len(theirs)} masks of predict, {equal} are equal, {len(ours)} of fleet")
+        wanted = set(theirs)
+        equal = sum(mask in wanted for mask in ours)
+        often = Counter(number % len(found) for number in range(flags.count))
+        due = sum(often[mask[0]] for mask in theirs)
+        say(f"{len(ours)} masks, {equal} equal to those of predict, which makes {due} of them")
 
 
 if __name__ == "__main__":
