@@ -1,7 +1,7 @@
 """A ``main.py`` that ends with its last validation; once, its second process may be killed.
 
 With ``KILL_EPOCH`` in the environment, the process of rank 1 that torchrun started first kills
-itself after a step of that epoch, as a machine that is lost would.
+itself after a step of that epoch, as a machine that is lost would. It leaves a file ``killed``.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 from human_edge_detection.cli import train_main
@@ -26,6 +27,7 @@ def work() -> int:
         def killing(*values: Any) -> None:
             on_step(*values)
             if first and progress.epoch == epoch:
+                Path("killed").touch()
                 os.kill(os.getpid(), signal.SIGKILL)
 
         return train_epoch(trainer, progress, stop, killing)
