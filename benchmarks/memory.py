@@ -10,6 +10,7 @@ fill, do not count.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
 import time
 from pathlib import Path
@@ -22,9 +23,15 @@ SETTLED = 500
 """Predictions before the slope is measured."""
 
 
-def resident_mb() -> float:
-    """What is resident now, in MB, after a collection of garbage."""
+def resident_mb(trim: bool) -> float:
+    """What is resident now, in MB, after a collection of garbage.
+
+    Args:
+        trim: first give back what glibc keeps between blocks, to tell gaps from leaks.
+    """
     gc.collect()
+    if trim:
+        ctypes.CDLL(None).malloc_trim(0)
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * 4096 / 1e6
 
@@ -58,6 +65,7 @@ def main() -> None:
     parser.add_argument("--extractor", help="its extractor")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--trim", action="store_true", help="read after malloc_trim (glibc)")
     given = parser.parse_args()
     rng = np.random.default_rng(given.seed)
     start, people = time.monotonic(), 0
@@ -65,12 +73,12 @@ def main() -> None:
     with MaskPredictor(
         given.model, given.extractor, device="cpu", threads=given.threads
     ) as predictor:
-        resident.append(resident_mb())
+        resident.append(resident_mb(given.trim))
         for number in range(1, given.count + 1):
             people += predict_one(predictor, rng, given.longest, number % 3 == 0)
             if number % 100 == 0:
                 at.append(number)
-                resident.append(resident_mb())
+                resident.append(resident_mb(given.trim))
             if number % 500 == 0:
                 seconds = time.monotonic() - start
                 print(f"{number}: {resident[-1]:.1f} MB, {seconds:.0f} s", flush=True)
