@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +9,8 @@ import pytest
 
 pa = pytest.importorskip("pyarrow", reason="needs the extra fleet")
 
-from fleet_photos import photo_bytes, write_photos  # noqa: E402
+from fleet_photos import kill_reader, photo_bytes, write_photos  # noqa: E402
 from human_edge_detection import MaskPredictor, read_image  # noqa: E402
-from human_edge_detection.core.structures import ImageArray  # noqa: E402
 from human_edge_detection.fleet import SegmentRows, SegmentSettings, read_rows  # noqa: E402
 from human_edge_detection.fleet.careful import ChildReader  # noqa: E402
 from human_edge_detection.fleet.fetch import PhotoBytes, RowFailure  # noqa: E402
@@ -98,13 +96,6 @@ def test_what_is_not_read_ahead_is_read_by_the_worker(segment: SegmentRows, tmp_
     assert segment(some).drop_columns("seconds") == every
     assert segment(table).drop_columns("seconds") == every
     assert len(segment(read_rows(table.slice(0, 0)))) == 0
-
-
-def kill_reader(photo: PhotoBytes, *, max_pixels: int) -> ImageArray:
-    """What a decoder may do."""
-    if photo.data == b"KILL":
-        os._exit(9)
-    return read_image(photo, max_pixels=max_pixels)
 
 
 def test_a_photo_that_kills_its_reader_is_a_row_with_an_error(
