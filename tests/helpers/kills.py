@@ -67,17 +67,6 @@ class Counts:
             self.kills[name] = self.kills.get(name, 0) + 1
 
 
-def same(one: Any, other: Any) -> bool:
-    """Whether two payloads of checkpoints hold equal tensors and values."""
-    import torch
-
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    return torch.equal(one, other) if isinstance(one, torch.Tensor) else bool(one == other)
-
-
 class Training:
     """Four epochs on three photos of noise, with moving averages; the pictures are left out."""
 
@@ -142,6 +131,7 @@ class Training:
     def differences(self, folder: Path, straight: Path) -> list[str]:
         """How a run that has ended differs from the straight one."""
         from human_edge_detection.modeling.weights import load_checkpoint
+        from tiny_command import same
 
         places = [place / "checkpoints" for place in (folder, straight)]
         names = [{path.name for path in place.iterdir()} for place in places]
