@@ -1,4 +1,5 @@
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -96,6 +97,23 @@ def test_the_detector_finds_the_people(predictor: MaskPredictor):
         both, either = (masks.binary()[0] & mask).sum(), (masks.binary()[0] | mask).sum()
         assert both / either > 0.9
     assert len(tracker.segment(image, boxes_xyxy=np.zeros((0, 4)))) == 0
+
+
+def test_people_and_scores_are_those_of_a_photo(tmp_path: Path):
+    """Two sure boxes of one person: the masks tell, as in photos, that they are one."""
+    pytest.importorskip("trackers")
+    image, _ = draw_person((128, 128), (20, 20, 100, 110))
+    found = np.zeros((1, 7, 6), np.float32)
+    found[0, :2] = [20, 20, 100, 110, 0.9, 0], [20, 20, 100, 72, 0.85, 0]
+    names = write_head(tmp_path / "head.onnx"), write_extractor(tmp_path / "extractor.onnx")
+    detector = write_constant_detector(tmp_path / "detector.onnx", {"output0": found})
+    with MaskPredictor(*names, detector, device="cpu", threads=1) as predictor:
+        assert len(predictor.detect(image)) == 2
+        tracker, photo = VideoTracker(predictor), predictor.segment(image, 0.1)
+        for _ in range(2):
+            masks = tracker.segment(image)
+            assert masks.track_ids == (1,)
+            np.testing.assert_array_equal(masks.scores, photo.scores[:1])
 
 
 def test_without_the_package_the_error_says_what_to_install(

@@ -10,9 +10,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from human_edge_detection.core.boxes import box_iou, check_boxes, check_ids, check_scores
+from human_edge_detection.core.boxes import box_iou
 from human_edge_detection.core.errors import InputError, check_number
-from human_edge_detection.core.images import PreparedImage, check_image
+from human_edge_detection.core.images import PreparedImage
 from human_edge_detection.core.structures import FloatArray, ImageArray
 from human_edge_detection.inference.predictor import MaskPredictor
 from human_edge_detection.masks.carry import CarriedEvidence
@@ -88,19 +88,13 @@ class VideoTracker:
             InputError: there are no boxes and the model has no detector.
         """
         predictor, lowest = self._predictor, min(self._score, FAINT_SCORE)
-        encoded = predictor.encode(prepared or predictor.prepare(frame), lowest)
-        if boxes_xyxy is None:
-            people = predictor.people(check_image(frame), encoded, lowest)
-            boxes, sure = people.boxes_xyxy, people.scores
-        else:
-            boxes = check_boxes(boxes_xyxy)
-            sure = check_scores(scores, len(boxes))
-        own_ids = check_ids(ids, len(boxes))
-        numbers = self._tracks.update(boxes, sure)
+        masks = predictor.segment(
+            frame, lowest, prepared=prepared, boxes_xyxy=boxes_xyxy, scores=scores, ids=ids
+        )
+        numbers = self._tracks.update(masks.boxes_xyxy, masks.scores)
         rows = np.argsort(numbers, kind="stable")[np.count_nonzero(numbers == 0) :]
-        chosen = [own_ids[row] for row in rows] if own_ids else None
-        masks = predictor.decode(encoded, boxes[rows], sure[rows], chosen)
-        return self._carried.mix(frame, replace(masks, track_ids=tuple(numbers[rows].tolist())))
+        masks = replace(masks.select(rows), track_ids=tuple(numbers[rows].tolist()))
+        return self._carried.mix(frame, masks)
 
 
 class _Tracks:
