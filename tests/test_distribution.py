@@ -74,11 +74,12 @@ def test_the_sdist_holds_what_the_tests_need_and_nothing_built(tmp_path: Path) -
         names = [name.partition("/")[2] for name in archive.getnames()]
     tops = {name.split("/")[0] for name in names}
     assert tops <= {
-        "src", "tests", "docs", "examples", "integrations", "release", "web", "main.py",
-        "validate.py", "test_pipeline.py", "pyproject.toml", "zensical.toml", "CITATION.cff",
-        "LICENSE", "README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md",
-        "PKG-INFO", ".gitignore",
+        ".ci", "src", "tests", "benchmarks", "docs", "examples", "integrations", "release", "web",
+        "main.py", "validate.py", "test_pipeline.py", "pyproject.toml", "zensical.toml",
+        "CITATION.cff", "LICENSE", "README.md", "ARCHITECTURE.md", "CHANGELOG.md",
+        "CONTRIBUTING.md", "SECURITY.md", "PKG-INFO", ".gitignore",
     }  # fmt: skip
-    assert {"src", "tests", "docs", "examples", "integrations", "CITATION.cff"} <= tops
+    assert {".ci", "src", "tests", "benchmarks", "docs", "examples", "integrations"} <= tops
+    assert "CITATION.cff" in tops
     assert "CONTRIBUTING.md" in tops
     assert not [name for name in names if "node_modules" in name or "__pycache__" in name]
