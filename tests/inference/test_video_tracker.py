@@ -1,5 +1,6 @@
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ from analytic_model import draw_person, write_constant_detector, write_extractor
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.inference.predictor import MaskPredictor
 from human_edge_detection.inference.video_tracker import VideoTracker
+from human_edge_detection.masks.carry import MOST_WEIGHT
+from human_edge_detection.masks.instance_masks import InstanceMasks
 
 SIZE_HW = (120, 200)
 SIDES = np.float32([30, 60])
@@ -113,7 +116,23 @@ def test_people_and_scores_are_those_of_a_photo(tmp_path: Path):
         for _ in range(2):
             masks = tracker.segment(image)
             assert masks.track_ids == (1,)
-            np.testing.assert_array_equal(masks.scores, photo.scores[:1])
+            np.testing.assert_allclose(masks.scores, photo.scores[:1], rtol=1e-6)
+
+
+def test_scores_take_the_frames_before_as_evidence():
+    pytest.importorskip("trackers")
+    box, probs = np.float32([[20, 20, 100, 110]]), np.full((1, 3, 28, 28), 1 / 3, np.float32)
+    given = iter([0.9, 0.5, 0.2])
+
+    def segment(frame: np.ndarray, lowest: float, **_: object) -> InstanceMasks:
+        return InstanceMasks(probs, box, box, SIZE_HW, np.float32([next(given)]))
+
+    tracker, odds = VideoTracker(SimpleNamespace(segment=segment)), 0.0
+    for score in (0.9, 0.5, 0.2):
+        own = np.log(score / (1 - score))
+        odds = (own + MOST_WEIGHT * odds) / (1 + MOST_WEIGHT) if odds else own
+        (found,) = tracker.segment(np.zeros((*SIZE_HW, 3), np.uint8)).scores
+        assert found == pytest.approx(1 / (1 + np.exp(-odds)), abs=1e-5)
 
 
 def test_without_the_package_the_error_says_what_to_install(

@@ -15,8 +15,9 @@ from human_edge_detection.core.errors import InputError, check_number
 from human_edge_detection.core.images import PreparedImage
 from human_edge_detection.core.structures import FloatArray, ImageArray
 from human_edge_detection.inference.predictor import MaskPredictor
-from human_edge_detection.masks.carry import CarriedEvidence
+from human_edge_detection.masks.carry import MOST_WEIGHT, CarriedEvidence
 from human_edge_detection.masks.instance_masks import InstanceMasks
+from human_edge_detection.masks.probabilities import log_odds
 from human_edge_detection.runtime import DEFAULT_SCORE
 
 FAINT_SCORE = 0.1
@@ -63,6 +64,7 @@ class VideoTracker:
         self._predictor, self._score = predictor, score
         self._tracks = _Tracks(fps, score)
         self._carried = CarriedEvidence()
+        self._score_odds: dict[int, float] = {}
 
     def segment(
         self,
@@ -75,7 +77,8 @@ class VideoTracker:
     ) -> InstanceMasks:
         """The masks of the people in the next frame, by rising number, with ``track_ids``.
 
-        Detections that neither begin nor continue a track are left out.
+        Detections that neither begin nor continue a track are left out. The score of somebody who
+        is found takes the frames before as evidence; that of a given box stays.
 
         Args:
             frame: uint8 [H, W, 3] RGB.
@@ -94,7 +97,22 @@ class VideoTracker:
         numbers = self._tracks.update(masks.boxes_xyxy, masks.scores)
         rows = np.argsort(numbers, kind="stable")[np.count_nonzero(numbers == 0) :]
         masks = replace(masks.select(rows), track_ids=tuple(numbers[rows].tolist()))
+        if boxes_xyxy is None:
+            masks = replace(masks, scores=self._carried_scores(masks))
         return self._carried.mix(frame, masks)
+
+    def _carried_scores(self, masks: InstanceMasks) -> FloatArray:
+        """The scores float32 [N] with those of the frames before as evidence, as of the masks.
+
+        Of two people who overlap the surer one gets the doubtful pixels; scores that jump would
+        hand them to and fro.
+        """
+        odds = log_odds(masks.scores)
+        for person, number in enumerate(masks.track_ids):
+            before = self._score_odds.get(number, odds[person])
+            odds[person] = (odds[person] + MOST_WEIGHT * before) / (1 + MOST_WEIGHT)
+            self._score_odds[number] = float(odds[person])
+        return np.asarray(1 / (1 + np.exp(-odds)), np.float32)
 
 
 class _Tracks:
