@@ -34,8 +34,8 @@ class VideoTracker:
     """One number and one steady mask per person, through the frames of one film in their order.
 
     ByteTrack, of the package ``trackers``, finds each person again by box and movement; a person
-    who was hidden for less than a second keeps the number. Detections that are too faint for a new
-    person, or may be the second box of a surer one, continue people who are known.
+    who was hidden for less than a second mostly keeps the number. Detections that are too faint for
+    a new person, or may be the second box of a surer one, continue people who are known.
 
     Example::
 
