@@ -57,6 +57,14 @@ def test_unknown_names_are_refused() -> None:
         choose_providers("auto", [])
 
 
+@pytest.mark.parametrize("text", [b"images", b"height"])
+def test_names_that_are_not_text_are_refused(tmp_path: Path, text: bytes) -> None:
+    path = write_stand_in(tmp_path / "m.onnx", channels=4, size_hw=("height", 16))
+    path.write_bytes(path.read_bytes().replace(text, b"\x80" + text[1:]))
+    with pytest.raises(InputError, match=r"m\.onnx has text that is not UTF-8"):
+        open_session(path, ON_CPU)
+
+
 SPECIFIED = [TENSORRT, CUDA, CPU]
 
 
@@ -184,8 +192,9 @@ def test_a_session_on_tensorrt_says_where_its_engines_are(
 ) -> None:
     asked: list[list[object]] = []
 
-    class Started:
-        def __init__(self, *_: object, providers: list[object], **__: object) -> None:
+    class Started(ort.InferenceSession):
+        def __init__(self, model: bytes, _: object, providers: list[object], **__: object) -> None:
+            super().__init__(model, providers=[CPU])
             asked.append(providers)
 
         def get_providers(self) -> list[str]:

@@ -43,7 +43,6 @@ from human_edge_detection.runtime.sessions import (
     check_size,
     is_map,
     log_once,
-    metadata_of,
     open_session,
     run_session,
 )
@@ -142,7 +141,7 @@ class DetectorSession(AbstractContextManager["DetectorSession"]):
         except InputError as error:
             raise InputError(f"detector {self._path}: {error}") from None
         assert self._session is not None
-        classes = class_names(metadata_of(self._session, str(self._path)))
+        classes = class_names(self._session.get_modelmeta().custom_metadata_map)
         if person_class is None:
             people = [index for index, name in enumerate(classes) if name.lower() in PERSON_NAMES]
             person_class = people[0] if people else 0
@@ -151,7 +150,7 @@ class DetectorSession(AbstractContextManager["DetectorSession"]):
     def _multiple(self) -> int:
         """What the file's metadata says that all sides of images must be multiples of, or 0."""
         assert self._session is not None
-        text = metadata_of(self._session, str(self._path)).get(SIZE_MULTIPLE, "0")
+        text = self._session.get_modelmeta().custom_metadata_map.get(SIZE_MULTIPLE, "0")
         sides = self.input_size_hw
         is_sound = text.isdecimal() and len(text) < 5
         if not is_sound or (int(text) and any(side % int(text) for side in sides)):

@@ -24,7 +24,6 @@ from human_edge_detection.runtime.sessions import (
     IMAGE_TYPES,
     SessionOptions,
     check_size,
-    metadata_of,
     open_session,
     run_session,
 )
@@ -68,7 +67,7 @@ class HeadSession(AbstractContextManager["HeadSession"]):
         session = open_session(self._path, options)
         self._session: ort.InferenceSession | None = session
         self._one_thread: ort.InferenceSession | None = None  # opened with the first crowd
-        metadata = metadata_of(session, str(onnx_path))
+        metadata = session.get_modelmeta().custom_metadata_map
         self.facts = ExportedSpec.from_metadata(metadata, onnx_path)
         self.provider: str = session.get_providers()[0]
         self._max_rois = options.max_rois or self.facts.usual_max_rois

@@ -159,6 +159,7 @@ def open_session(
             f"model {label} cannot be opened: {reason} (truncated, not ONNX, or too "
             "new for this onnxruntime: download or export it again)"
         ) from error
+    _check_text(session, label)
     _check_provider(session, chain, options, label)
     if not quietly:
         logger.info("%s runs on %s", label, session.get_providers()[0])
@@ -202,16 +203,14 @@ def run_session(
         raise InputError(f"model {label} does not run on {shapes}: {_reason(error)}") from error
 
 
-def metadata_of(session: ort.InferenceSession, label: str) -> dict[str, str]:
-    """The metadata of a session's file.
-
-    Raises:
-        InputError: it is not text.
-    """
+def _check_text(session: ort.InferenceSession, label: str) -> None:
+    """Refuse metadata, names and named sides that are not text, before anything reads them."""
     try:
-        return dict(session.get_modelmeta().custom_metadata_map)
-    except ValueError as error:  # of pybind, which decodes it
-        raise InputError(f"model {label} has metadata that is not UTF-8: {error}") from error
+        for item in (*session.get_inputs(), *session.get_outputs()):
+            _ = item.name, item.shape
+        _ = session.get_modelmeta().custom_metadata_map
+    except ValueError as error:  # of pybind, which decodes them
+        raise InputError(f"model {label} has text that is not UTF-8: {error}") from error
 
 
 def _reason(error: Exception) -> str:
