@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,8 +18,9 @@ from human_edge_detection.cli.export import ExportOptions
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.options import changed
 from human_edge_detection.core.spec import ModelSpec
+from human_edge_detection.export.person_model import open_extractor
 from human_edge_detection.modeling.heads import build_head
-from human_edge_detection.modeling.initial import find_start, new_model
+from human_edge_detection.modeling.initial import find_start, new_model, ships
 from human_edge_detection.modeling.lite_head import LITE_WIDTHS, LiteHead
 from human_edge_detection.modeling.weights import (
     TrainedWeights,
@@ -28,9 +31,11 @@ from human_edge_detection.modeling.weights import (
 from human_edge_detection.modeling.weights_file import save_weights
 from human_edge_detection.runtime.model_files import WEIGHTS_NAME
 from human_edge_detection.training.options import TrainOptions
-from human_edge_detection.training.setup import like_start
+from human_edge_detection.training.setup import beginning, like_start, make_spec
+from stand_in import write_stand_in
 from tiny_command import outputs, write_inputs
 from tiny_person import SPEC, write_person_checkpoint
+from tiny_run import SIZE
 
 torch.set_num_threads(1)
 
@@ -210,3 +215,51 @@ def test_widths_that_cannot_be_are_refused() -> None:
         changed(TrainOptions(), head_widths=(64, 96))
     with pytest.raises(InputError, match="head_widths 7 8 3 needs head lite"):
         build_head(ModelSpec("spec", ("map",), (8,), (8.0,), widths=(7, 8, 3)))
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ({}, "builtin"),
+        ({"head_widths": (96, 128, 32), "small_branch": True}, "builtin"),
+        ({"lr": 5e-4, "roi_padding": 0.2}, "builtin"),
+        ({"init_from": "fresh"}, "fresh"),
+        ({"init_from": "mine.pth"}, "mine.pth"),
+        ({"head": "spec"}, "fresh"),
+        ({"head_widths": (64, 96, 16)}, "fresh"),
+        ({"roi_size": 14, "mask_size": 28}, "fresh"),
+        ({"layers": ("neck8",)}, "fresh"),
+    ],
+)
+def test_a_run_over_the_shipped_extractor_begins_with_the_shipped_head_where_it_fits(
+    flags: dict[str, Any], expected: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = changed(TrainOptions(), image_size=(64, 64), **flags)
+    with (
+        caplog.at_level(logging.INFO),
+        open_extractor("builtin", options.extractor.layers, (64, 64), "cpu") as extractor,
+    ):
+        assert beginning(options, extractor) == expected
+    named = {"builtin": "the head that ships", "fresh": "a fresh "}.get(expected, expected)
+    assert f"starting {'from' if expected != 'fresh' else 'with'} " in caplog.text
+    assert named in caplog.text
+
+
+def test_a_run_over_another_extractor_begins_with_a_fresh_head(tmp_path: Path) -> None:
+    path = write_stand_in(
+        tmp_path / "net.onnx", layer="a", channels=8, stride=8, size_hw=(SIZE, SIZE)
+    )
+    with open_extractor(str(path), ("a",), (SIZE, SIZE), "cpu") as extractor:
+        assert beginning(changed(TrainOptions(), image_size=(SIZE, SIZE)), extractor) == "fresh"
+    assert beginning(TrainOptions(), None) == "fresh"  # trained along
+
+
+def test_the_same_shape_over_a_changed_extractor_is_not_what_ships() -> None:
+    options = changed(TrainOptions(), image_size=(64, 64))
+    with open_extractor("builtin", (), (64, 64), "cpu") as extractor:
+        spec = make_spec(options.model, extractor)
+    assert ships(spec) and not ships(replace(spec, extractor_sha="0" * 12))
+
+
+def test_fresh_names_no_weights() -> None:
+    assert find_start("fresh") is None

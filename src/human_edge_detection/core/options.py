@@ -178,7 +178,9 @@ SAMPLE_ROOT = Path("data/sample")
 """Where the drawn sample set goes if there are no annotations."""
 DEVICES = ("auto", "cpu", "cuda", "tensorrt")
 BUILTIN = "builtin"
-"""Value of ``--onnx_model`` that names the built-in extractor."""
+"""Value of ``--onnx_model`` and ``--init_from`` that names the model that ships."""
+FRESH = "fresh"
+"""Value of ``--init_from`` that names a new head."""
 
 
 def at_most_cpus(workers: int) -> int:

@@ -9,13 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.options import BUILTIN
+from human_edge_detection.core.options import BUILTIN, FRESH
 from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.modeling.lite_head import LITE_WIDTHS
 from human_edge_detection.modeling.person_extractor import PersonExtractor
 from human_edge_detection.modeling.weights import TrainedWeights, load_weights, read_trained
-from human_edge_detection.runtime.model_files import shipped_weights
+from human_edge_detection.runtime.model_files import EXTRACTOR_NAME, shipped_weights
+from human_edge_detection.runtime.onnx_graph import read_model, short_hash
 
 PUBLISHED_SUFFIX = ".onnx"
 TRUNK, SMALL_TRUNK = "head.trunk.", "head.small."
@@ -32,9 +33,25 @@ def find_start(init_from: str | None) -> TrainedWeights | None:
     Raises:
         InputError: if the file cannot be used.
     """
-    if init_from is None or is_published(init_from):
+    if init_from in (None, FRESH) or is_published(init_from):
         return None
     return read_trained(shipped_weights() if init_from == BUILTIN else Path(init_from))
+
+
+def ships(spec: ModelSpec) -> bool:
+    """Whether the head that ships has this shape, over the extractor that ships.
+
+    Widths that are not named are taken as they are, and a second trunk is no obstacle.
+    """
+    if (spec.head, spec.layers) != ("lite", PersonExtractor.layers):
+        return False
+    weights = shipped_weights()
+    shipped = read_trained(weights).spec
+    return (
+        spec.extractor_sha == short_hash(read_model(weights.with_name(EXTRACTOR_NAME)))
+        and spec.roi_size == shipped.roi_size
+        and spec.widths in ((), shipped.widths)
+    )
 
 
 def new_model(

@@ -15,7 +15,7 @@ import numpy as np
 
 from human_edge_detection.core import usable_cpus
 from human_edge_detection.core.geometry import letterbox_transform
-from human_edge_detection.core.options import at_most_cpus
+from human_edge_detection.core.options import FRESH, at_most_cpus
 from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.modeling.heads import HEADS
@@ -43,7 +43,7 @@ def low_rate(options: TrainOptions) -> str | None:
     """
     head, lr = options.model.head, options.peak_lr
     usual = HEADS[head].lr
-    if options.start.init_from or not 0 < lr < usual / FAR_BELOW:
+    if options.start.init_from not in (None, FRESH) or not 0 < lr < usual / FAR_BELOW:
         return None
     others = [f"{lr:g} suits --head {name}" for name, kind in HEADS.items()
               if name != head and lr >= kind.lr / FAR_BELOW]  # fmt: skip

@@ -15,6 +15,7 @@ from human_edge_detection.core.options import (
     DEFAULT_VAL_ANN,
     DEFAULT_VAL_IMG_DIR,
     DEVICES,
+    FRESH,
     group,
     option,
     require_least,
@@ -247,9 +248,9 @@ class StartOptions:
 
     init_from: str | None = option(
         None,
-        "weights to start a new run from (.pth, .safetensors), without their optimizer and "
-        f"epochs, '{BUILTIN}' for the model that ships, or with --train_extractor the ONNX file of "
-        "RTMDet-nano for people, with which the extractor then begins",
+        f"weights to start a new run from (.pth, .safetensors, '{BUILTIN}' for the model that "
+        f"ships), '{FRESH}' for a new head, or with --train_extractor the ONNX file of RTMDet-nano "
+        f"for people (default: '{BUILTIN}' over its own frozen extractor where the shape fits)",
     )
     resume: str | None = option(None, "checkpoint to resume, or 'auto' for the last one")
     resume_epochs: int = option(

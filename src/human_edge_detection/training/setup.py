@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.options import option_values
+from human_edge_detection.core.options import BUILTIN, FRESH, changed, option_values
 from human_edge_detection.core.spec import ModelSpec, checked
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.augment import Augmentation
@@ -20,7 +20,7 @@ from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.data.statistics import find_class_weights
 from human_edge_detection.export.person_model import open_extractor
 from human_edge_detection.modeling.features import BoundFeatures, FeatureSource, trained_features
-from human_edge_detection.modeling.initial import find_start, is_published, new_model
+from human_edge_detection.modeling.initial import find_start, is_published, new_model, ships
 from human_edge_detection.modeling.losses import COSTS, RoiMaskLoss
 from human_edge_detection.modeling.person_extractor import PersonExtractor
 from human_edge_detection.modeling.weights import TrainedWeights, load_checkpoint, require
@@ -78,8 +78,6 @@ def assemble(options: TrainOptions, processes: Processes, opened: ExitStack) -> 
         options = lengthened(options, payload, resume)
         spec = ModelSpec.from_dict(payload["spec"], resume)
         options = as_trained(options, spec, resume)
-    elif advice := low_rate(options):
-        LOG.warning("%s", advice)
     boxes_suffice = options.extractor.train_detector
     photos = find_photos(options.data, boxes_suffice=boxes_suffice)
     extractor: YOLOv9FeatureExtractor | None = None
@@ -88,12 +86,15 @@ def assemble(options: TrainOptions, processes: Processes, opened: ExitStack) -> 
         extractor = opened.enter_context(
             open_extractor(wanted.onnx_model, wanted.layers, size, options.loop.device)
         )
-    begins_with = options.start.init_from if payload is None else None
+    begins_with = beginning(options, extractor) if payload is None else None
     start = find_start(begins_with)
     published = begins_with if is_published(begins_with) else None
     if payload is not None and resume is not None:
         check_extractor(spec, extractor, resume)
     else:
+        options = changed(options, init_from=begins_with)
+        if advice := low_rate(options):
+            LOG.warning("%s", advice)
         weights = class_weights(options, photos.train)
         spec = make_spec(options.model, extractor or PersonExtractor, weights)
         if start is not None:
@@ -107,6 +108,23 @@ def assemble(options: TrainOptions, processes: Processes, opened: ExitStack) -> 
     if payload is not None and resume is not None:
         run.resume(payload, resume, is_longer=options.start.resume_epochs > 0)
     return run
+
+
+def beginning(options: TrainOptions, extractor: YOLOv9FeatureExtractor | None) -> str:
+    """What a new run begins with, as a value of ``--init_from``; the log names it.
+
+    Where none is asked for it is the head that ships if it was trained over this ``extractor`` and
+    has the shape that the options want, else a fresh one. None is an extractor trained along.
+    """
+    asked = options.start.init_from
+    if asked is None and extractor is not None and ships(make_spec(options.model, extractor)):
+        LOG.info("starting from the head that ships; a new one: --init_from %s", FRESH)
+        return BUILTIN
+    if asked in (None, FRESH):
+        LOG.info("starting with a fresh %s head", options.model.head)
+    else:
+        LOG.info("starting from --init_from %s", asked)
+    return asked or FRESH
 
 
 def make_run(
@@ -216,7 +234,7 @@ def class_weights(options: TrainOptions, photos: Sequence[Photo]) -> tuple[float
 def make_spec(
     options: ModelOptions,
     source: YOLOv9FeatureExtractor | type[PersonExtractor],
-    weights: Sequence[float],
+    weights: Sequence[float] = (1.0, 1.0, 1.0),
 ) -> ModelSpec:
     """The spec of a new model over the maps of ``source``, frozen or trained along.
 
