@@ -124,6 +124,23 @@ def test_closed_connections_leave_nothing_behind(server: Served) -> None:
     assert send(server).status_code == 200
 
 
+def test_a_head_without_end_is_refused(server: Served) -> None:
+    for part in (b"a" * 10_000, b"a\r\nX-A: " * 2000):
+        connection = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+        with connection, pytest.raises(ConnectionError):
+            connection.sendall(b"POST /v1/segment HTTP/1.1\r\nX-A: ")
+            for _ in range(1000):
+                connection.sendall(part)
+    assert send(server).status_code == 200
+
+
+def test_an_offer_of_http2_does_not_cost_the_photo(server: Served) -> None:
+    lines = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAEAAEAA")
+    with raw(server, *lines, f"Content-Length: {len(PHOTO)}") as connection:
+        connection.sendall(PHOTO)
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+
+
 def test_sigterm_finishes_what_was_accepted(model: list[object], tmp_path: Path) -> None:
     name = "human_edge_detection_in_flight"
     with serving(tmp_path / "log", [*model, "--workers", 1, "--queue", 20]) as server:

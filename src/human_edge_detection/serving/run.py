@@ -119,8 +119,11 @@ def run_serve(options: ServeOptions) -> int:
                 app.state.is_draining = True
                 super().handle_exit(sig, frame)
 
+        # httptools, which uvicorn would take if it is installed, keeps headers without end and
+        # loses bodies sent with Upgrade: h2c, as Java's HttpClient does.
         config = uvicorn.Config(
-            app, options.host, options.port, log_config=None, server_header=False,
+            app, options.host, options.port, http="h11", ws="none", log_config=None,
+            server_header=False,
             timeout_graceful_shutdown=int(options.seconds + options.body_seconds) + 5,
         )  # fmt: skip
         # Uvicorn raises the signal again when everything is answered.
