@@ -1,5 +1,7 @@
 """Tasks for Label Studio, read by a plain decoder of its format."""
 
+from urllib.parse import parse_qs, urlsplit
+
 import numpy as np
 import pytest
 
@@ -49,6 +51,8 @@ def test_a_task_has_everybodys_mask():
         np.testing.assert_array_equal(found[..., 3] == 255, mask)
         assert not mask.all() and mask.any()
     assert [region["id"] for region in prediction["result"]] == ["person1", "person2"]
+    odd = task_of(people, "50% off/a&b #1+é.jpg", 0.5)["data"]["image"]
+    assert parse_qs(urlsplit(odd).query) == {"d": ["50% off/a&b #1+é.jpg"]}
     assert task_of(InstanceMasks(probs[:0], rois[:0], rois[:0], (20, 30)), "b.jpg", 0.5)[
         "predictions"
     ] == [{"model_version": "human-edge-detection", "result": []}]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,8 @@ def task_of(masks: InstanceMasks, file_name: str, threshold: float) -> dict[str,
     prediction: dict[str, Any] = {"model_version": "human-edge-detection", "result": regions}
     if regions:
         prediction["score"] = round(float(np.mean([region["score"] for region in regions])), 5)
-    return {"data": {"image": f"{IMAGE_ROOT}{file_name}"}, "predictions": [prediction]}
+    address = f"{IMAGE_ROOT}{quote(file_name, errors='surrogateescape')}"
+    return {"data": {"image": address}, "predictions": [prediction]}
 
 
 def pack(runs: list[int]) -> list[int]:
