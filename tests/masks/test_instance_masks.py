@@ -148,8 +148,11 @@ def test_polygons_cutouts_and_overlay():
     changed = (drawn != image).any(axis=2)
     np.testing.assert_array_equal(changed, people.label_map() > 0)
     assert (image == 100).all()
+    people.overlay(image)[:] = 0  # like every other result it may be changed
     with pytest.raises(ValueError, match="image must be uint8"):
         people.overlay(image[:-1])
+    with pytest.raises(ValueError, match="tags must be empty or 3 long, but got 1"):
+        people.overlay(image, tags=["Ann"])
 
 
 def test_nobody():

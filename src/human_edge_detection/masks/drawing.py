@@ -183,4 +183,4 @@ def draw_tags(image: ImageArray, tags: Sequence[Tag]) -> ImageArray:
             stroke_width=rim,
             stroke_fill=(0, 0, 0),
         )
-    return np.asarray(picture)
+    return np.array(picture)  # Pillow's own buffer is read-only

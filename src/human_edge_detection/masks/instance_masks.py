@@ -263,6 +263,8 @@ class InstanceMasks:
         from human_edge_detection.masks.drawing import draw_people  # drawing loads on first use
 
         self._check_image(image)
+        if tags and len(tags) != len(self):
+            raise ValueError(f"tags must be empty or {len(self)} long, but got {len(tags)}")
         texts = list(tags) or [str(number) for number in self.numbers]
         return draw_people(
             image,
