@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.mark.parametrize(
-    ("size_hw", "frame_hw"), [((300, 400), (384, 512)), ((400, 300), (512, 384))]
+    ("size_hw", "frame_hw"), [((300, 400), (576, 768)), ((400, 300), (768, 576))]
 )
 def test_a_photo_enters_the_shipped_model_in_a_frame_of_its_own(size_hw, frame_hw):
     height, width = size_hw
@@ -28,7 +28,7 @@ def test_a_photo_enters_the_shipped_model_in_a_frame_of_its_own(size_hw, frame_h
         assert predictor.prepare(image).tensor.shape == (1, 3, *frame_hw)
         found = predictor.segment(image, boxes_xyxy=boxes)
         predictor._encoder._detector.multiple = 0
-        assert predictor.prepare(image).tensor.shape == (1, 3, 512, 512)
+        assert predictor.prepare(image).tensor.shape == (1, 3, 768, 768)
         wanted = predictor.segment(image, boxes_xyxy=boxes)
     assert np.abs(found.probs - wanted.probs).mean() < 0.03  # the border is seen less
 
@@ -36,7 +36,7 @@ def test_a_photo_enters_the_shipped_model_in_a_frame_of_its_own(size_hw, frame_h
 def test_the_narrowest_frame_has_masks_too():
     image = np.full((9, 900, 3), 200, np.uint8)
     with MaskPredictor(device="cpu", threads=1) as predictor:
-        assert predictor.prepare(image).tensor.shape == (1, 3, 32, 512)
+        assert predictor.prepare(image).tensor.shape == (1, 3, 32, 768)
         found = predictor.segment(image, boxes_xyxy=[(100, 0, 300, 9)])
     assert np.isfinite(found.probs).all()
 
@@ -44,7 +44,7 @@ def test_the_narrowest_frame_has_masks_too():
 def test_the_size_of_photos_in_the_network_can_be_chosen():
     image, _ = draw_person((300, 400), (100, 40, 300, 280))
     masks = {}
-    for size, frame_hw in ((None, (384, 512)), (256, (192, 256)), (640, (480, 640))):
+    for size, frame_hw in ((None, (576, 768)), (256, (192, 256)), (640, (480, 640))):
         with MaskPredictor(device="cpu", threads=1, image_size=size) as predictor:
             assert predictor.prepare(image).tensor.shape == (1, 3, *frame_hw)
             masks[size] = predictor.segment(image, boxes_xyxy=[(100, 40, 300, 280)]).binary()[0]
