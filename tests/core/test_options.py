@@ -174,6 +174,8 @@ def test_main_has_the_flags_and_defaults_that_users_know() -> None:
     assert whole.peak_lr == 2e-3
     assert parse(TrainOptions, "", ["--head", "spec"]).peak_lr == 1e-4
     assert parse(TrainOptions, "", ["--lr", "0.5"]).peak_lr == 0.5
+    assert parse(TrainOptions, "", ["--init_from", "builtin"]).peak_lr == pytest.approx(3e-4)
+    assert parse(TrainOptions, "", ["--init_from", "fresh"]).peak_lr == 2e-3
     known = set(option_values(TrainOptions()))
     assert known >= {
         "train_ann", "val_ann", "train_img_dir", "val_img_dir", "onnx_model", "data_stats",

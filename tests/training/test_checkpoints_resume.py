@@ -13,7 +13,7 @@ from human_edge_detection.cli import train_main
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.options import changed
 from human_edge_detection.core.spec import ModelSpec
-from human_edge_detection.training.checkpoints import as_trained, set_aside
+from human_edge_detection.training.checkpoints import as_trained, at_its_rate, set_aside
 from human_edge_detection.training.finish import closing_text
 from human_edge_detection.training.options import OutputOptions, TrainOptions
 from human_edge_detection.training.state import Progress
@@ -118,3 +118,15 @@ def test_only_the_checkpoints_of_another_run_are_moved(tmp_path: Path) -> None:
     assert [path.name for path in folder.glob("*.pth")] == ["mine.pth"]
     (folder / "last.pth").touch()
     assert set_aside(output, None) == folder / "earlier_2"
+
+
+def test_a_resumed_run_keeps_its_learning_rate_if_none_is_asked_for() -> None:
+    payload, options = {"options": {"lr": "0.0003"}}, TrainOptions()
+    assert at_its_rate(options, payload, PATH).peak_lr == 3e-4
+    asked = changed(options, lr=0.1)
+    assert at_its_rate(asked, payload, PATH).peak_lr == 0.1
+    for older in ({}, {"options": {}}, {"options": {"lr": "None"}}):
+        assert at_its_rate(options, older, PATH) == options
+    for rate in ("nan", "-1", "many", [1]):
+        with pytest.raises(InputError, match=r"last\.pth has the learning rate .* give --lr"):
+            at_its_rate(options, {"options": {"lr": rate}}, PATH)

@@ -34,7 +34,7 @@ class HeadKind(NamedTuple):
 
     Attributes:
         build: makes the head of a spec, or raises an InputError where the spec does not fit it.
-        lr: peak learning rate where none is asked for.
+        lr: peak learning rate of fresh weights where none is asked for.
     """
 
     build: Callable[[ModelSpec], nn.Module]
@@ -77,5 +77,8 @@ def _reference(spec: ModelSpec) -> nn.Module:
 def _listed(widths: tuple[int, ...]) -> str:
     return " ".join(map(str, widths))
 
+
+TUNED = 0.15
+"""Fraction of ``lr`` where a run begins with trained weights of the head."""
 
 HEADS = {"lite": HeadKind(_lite, lr=2e-3), "spec": HeadKind(_reference, lr=1e-4)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -155,6 +156,25 @@ def lengthened(options: TrainOptions, payload: Payload, path: Path) -> TrainOpti
     if not isinstance(progress, dict) or type(progress.get("epoch")) is not int:
         raise InputError(f"checkpoint {path} lacks the number of its epochs: use --epochs")
     return changed(options, epochs=progress["epoch"] + options.start.resume_epochs)
+
+
+def at_its_rate(options: TrainOptions, payload: Payload, path: Path) -> TrainOptions:
+    """The options with the peak learning rate of a checkpoint's run, if they ask for none.
+
+    Raises:
+        InputError: if the checkpoint's is no rate.
+    """
+    saved = payload.get("options")
+    text = saved.get("lr") if isinstance(saved, dict) else None
+    if options.optim.lr is not None or text in (None, "None"):
+        return options
+    try:
+        rate = float(text)
+    except (TypeError, ValueError):
+        rate = math.nan
+    if not 0 <= rate < math.inf:
+        raise InputError(f"checkpoint {path} has the learning rate {text!r:.40}: give --lr")
+    return changed(options, lr=rate)
 
 
 def as_trained(options: TrainOptions, spec: ModelSpec, path: Path) -> TrainOptions:

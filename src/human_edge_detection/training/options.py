@@ -20,7 +20,7 @@ from human_edge_detection.core.options import (
     option,
     require_least,
 )
-from human_edge_detection.modeling.heads import HEADS
+from human_edge_detection.modeling.heads import HEADS, TUNED
 
 _RATES = ", ".join(f"{kind.lr:g} for head {name}" for name, kind in HEADS.items())
 
@@ -174,7 +174,7 @@ class OptimOptions:
     """Optimizer, learning rate, and how a step is computed."""
 
     optimizer: str = option("adamw", "optimizer", choices=("adamw", "adam", "sgd"))
-    lr: float | None = option(None, f"peak learning rate (default: {_RATES})")
+    lr: float | None = option(None, f"peak rate (default: {_RATES}; tuning: {TUNED:g} of that)")
     backbone_lr: float = option(
         3e-4,
         "with --train_extractor, peak learning rate of its parts that were trained elsewhere "
@@ -195,10 +195,7 @@ class OptimOptions:
     ema: float = option(0.0, "decay of the weights' average that is validated, exported; 0 off")
     amp: bool = option(False, "train in half precision where it is safe")
     amp_dtype: str | None = option(
-        None,
-        "with --amp, the type: bfloat16 (default), or float16 with a scaled loss, for GPUs without "
-        "bfloat16",
-        choices=("bfloat16", "float16"),
+        None, "with --amp, the type (default: bfloat16)", choices=("bfloat16", "float16")
     )
 
     def __post_init__(self) -> None:
@@ -296,5 +293,8 @@ class TrainOptions:
 
     @property
     def peak_lr(self) -> float:
-        """The learning rate asked for, or the head's own default."""
-        return HEADS[self.model.head].lr if self.optim.lr is None else self.optim.lr
+        """The learning rate asked for, or the head's own default for such a start."""
+        started = self.start.init_from or FRESH
+        is_trained = started != FRESH and not started.endswith(".onnx")
+        usual = HEADS[self.model.head].lr * (TUNED if is_trained else 1)
+        return usual if self.optim.lr is None else self.optim.lr

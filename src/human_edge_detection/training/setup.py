@@ -28,6 +28,7 @@ from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtracto
 from human_edge_detection.training.advice import low_rate, tiny_people
 from human_edge_detection.training.checkpoints import (
     as_trained,
+    at_its_rate,
     check_extractor,
     find_resume,
     lengthened,
@@ -75,7 +76,7 @@ def assemble(options: TrainOptions, processes: Processes, opened: ExitStack) -> 
         if options.start.init_from:
             LOG.info("resuming %s: --init_from applied to the start of that run", resume)
         require(payload, resume, "spec")
-        options = lengthened(options, payload, resume)
+        options = at_its_rate(lengthened(options, payload, resume), payload, resume)
         spec = ModelSpec.from_dict(payload["spec"], resume)
         options = as_trained(options, spec, resume)
     boxes_suffice = options.extractor.train_detector
@@ -93,6 +94,7 @@ def assemble(options: TrainOptions, processes: Processes, opened: ExitStack) -> 
         check_extractor(spec, extractor, resume)
     else:
         options = changed(options, init_from=begins_with)
+        options = changed(options, lr=options.peak_lr)
         if advice := low_rate(options):
             LOG.warning("%s", advice)
         weights = class_weights(options, photos.train)
