@@ -125,6 +125,20 @@ def test_every_kind_of_result(models, photos):
     assert not (out / "predictions.json").exists() and leftovers(out) == []
 
 
+def test_cutouts_of_people_who_are_gone_are_removed(models, photos):
+    assert run_predict(with_boxes(models, photos, save="cutouts")) == 0
+    folder = photos / "out" / "cutouts" / "p0"
+    for name in ("002.png", "1000.png", "001.txt", "mine.png"):
+        (folder / name).write_bytes(b"old")
+    assert run_predict(with_boxes(models, photos, save="cutouts", overwrite=True)) == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["001.png", "001.txt", "mine.png"]
+
+
+def test_nothing_to_write_is_refused():
+    with pytest.raises(InputError, match="--save names nothing to write: choose from overlay"):
+        PredictOptions(source=("a.jpg",), save=" , ")
+
+
 def test_one_bad_file_is_reported_and_the_rest_is_done(models, photos, capsys):
     (photos / "photos" / "p1.png").write_bytes((photos / "photos" / "p1.png").read_bytes()[:200])
     assert run_predict(with_boxes(models, photos)) == 1

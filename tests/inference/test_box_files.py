@@ -48,6 +48,26 @@ def test_coco_annotations_keep_their_ids(tmp_path):
     assert found.key("photos/c.jpg") is None
 
 
+def test_ids_may_be_texts(tmp_path):
+    texts = [{**item, "image_id": str(item["image_id"])} for item in COCO["annotations"]]
+    found = open_boxes(write(tmp_path / "coco.json", {**COCO, "annotations": texts}))
+    assert boxes_of(found, "a.jpg").annotation_ids == (31,)
+
+
+def test_a_number_with_and_without_zeros_is_one_entry(tmp_path):
+    found = open_boxes(write(tmp_path / "r.json", [{"image_id": 12, "bbox": [1, 2, 3, 4]}]))
+    assert found.key("12.jpg") == found.key("000012.jpg") == "12"
+
+
+def test_a_byte_order_mark_and_rows_without_text_are_no_boxes(tmp_path):
+    table = "\ufefffile,x1,y1,x2,y2\na.jpg,1,2,3,4\n   \n,,,,\n"
+    found = open_boxes(write(tmp_path / "b.csv", table))
+    assert boxes_of(found, "a.jpg").boxes_xyxy.tolist() == [[1, 2, 3, 4]]
+    (tmp_path / "labels").mkdir()
+    write(tmp_path / "labels" / "a.txt", "\ufeff0 0.5 0.5 0.5 1")
+    assert len(boxes_of(open_boxes(tmp_path / "labels"), "a.jpg").boxes_xyxy) == 1
+
+
 def test_coco_results_by_image_id_or_by_file_name(tmp_path):
     results = [{"image_id": 12, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}]
     found = open_boxes(write(tmp_path / "r.json", results))
@@ -136,7 +156,12 @@ def test_a_file_name_that_several_entries_have_needs_its_folders(tmp_path):
         ("b.json", [{"image_id": 1, "bbox": [1, 2]}], "auto", "neither COCO annotations"),
         ("b.json", COCO, "coco_results", "holds coco, not coco_results"),
         ("b.csv", "", "auto", "first line must be"),
-        ("b.csv", "file,x1,y1,x2,y2\na.jpg,1,2,3", "auto", "line 2: has 4 columns"),
+        (
+            "b.csv",
+            "file,x1,y1,x2,y2\na.jpg,1,2,3",
+            "auto",
+            "line 2: has 4 columns, must be file,x1",
+        ),
         ("b.csv", "file,x1,y1,x2,y2\na.jpg,1,2,3,x", "auto", "line 2.*could not convert"),
         ("b.csv", "file,cx,cy,w,h\na.jpg,1,2,3,4", "csv", "first line must be"),
         ("b.csv", "file,x1,y1,x2,y2\n", "yolo", "is a file, which boxes_format yolo"),

@@ -236,6 +236,9 @@ def test_segment_with_a_separate_detector(files, predictor):
         assert len(both.segment(image, score=0.5)) == 1 == len(both.detect(image, 0.5))
     with pytest.raises(InputError, match="finds no people by itself"):
         predictor.segment(image)
+    for given in ({"scores": [0.5]}, {"ids": [7]}):
+        with pytest.raises(InputError, match="scores and ids belong to boxes_xyxy"):
+            predictor.segment(image, **given)
 
 
 def test_detector_and_extractor_in_one_file_run_once(files, monkeypatch):
@@ -357,7 +360,8 @@ assert not [name for name in sys.modules if name.split(".")[0] in ("torch", "onn
     [
         {"threads": 3.5}, {"threads": -1}, {"max_rois": 1.5}, {"device": 5}, {"providers": 5},
         {"providers": [5]}, {"model": 5}, {"model": b"x"}, {"model": "x" * 300}, {"model": "a\0b"},
-        {"detector": 5}, {"extractor": 5}, {"person_class": "x"}, {"fuse": 5},
+        {"detector": 5}, {"extractor": 5}, {"person_class": "x"}, {"person_class": -1},
+        {"fuse": 5},
     ],
     ids=str,
 )  # fmt: skip

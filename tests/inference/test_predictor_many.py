@@ -99,6 +99,8 @@ def test_scores_and_ids_go_with_their_photo(files):
         assert predictor.encode_many([]) == predictor.decode_many([], []) == []
         with pytest.raises(InputError, match="scores must be of 4 photos, but got 1"):
             predictor.decode_many(encoded, BOXES, [[0.5]])
+        with pytest.raises(InputError, match="scores must be of 4 photos, but got 2"):
+            predictor.decode_many(encoded, BOXES, np.full((2, 1), 0.5))
         with pytest.raises(InputError, match="boxes_xyxy must be of 4 photos, but got 0"):
             predictor.decode_many(encoded, [])
 

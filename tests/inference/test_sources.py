@@ -13,7 +13,8 @@ from human_edge_detection.inference.sources import find_sources
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    for name in ("b.jpg", "a.PNG", "notes.txt", ".hidden.jpg", "sub/c.webp", "sub/film.mp4"):
+    seen = ("b.jpg", "a.PNG", "notes.txt", "sub/c.webp", "sub/film.mp4")
+    for name in (*seen, ".hidden.jpg", ".hidden/d.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     return tmp_path

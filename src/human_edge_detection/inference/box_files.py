@@ -93,18 +93,18 @@ def read_coco(path: Path, text: str, kind: str = "json") -> BoxFile:
 
 def _annotations(path: Path, content: dict[str, Any]) -> NamedBoxes:
     person = _person_category(path, content.get("categories") or [])
-    people: dict[int, list[BoxRow]] = {image["id"]: [] for image in content["images"]}
+    people: dict[int, list[BoxRow]] = {int(image["id"]): [] for image in content["images"]}
     for item in content["annotations"]:
         if item.get("iscrowd") or (person is not None and item.get("category_id") != person):
             continue
-        if item["image_id"] in people:
-            people[item["image_id"]].append(_row(item, f"annotation {item.get('id')}"))
+        if (image_id := int(item["image_id"])) in people:
+            people[image_id].append(_row(item, f"annotation {item.get('id')}"))
     entries: dict[str, ImageBoxes] = {}
     for image in content["images"]:
         if image["file_name"] in entries:
             raise InputError(f"boxes {path} lists the image {image['file_name']} twice")
         entries[image["file_name"]] = replace(
-            ImageBoxes.from_rows(people[image["id"]]),
+            ImageBoxes.from_rows(people[int(image["id"])]),
             image_id=int(image["id"]),
             file_name=str(image["file_name"]),
             size_hw=_size(image),
@@ -194,7 +194,7 @@ def read_csv(path: Path, text: str, needs_header: bool) -> NamedBoxes:
         )
     rows: dict[str, list[BoxRow]] = {}
     for number, cells in enumerate(lines[has_header:], start=1 + has_header):
-        if cells:
+        if any(cell.strip() for cell in cells):
             rows.setdefault(cells[0].strip(), []).append(_csv_row(path, number, cells))
     entries = {
         name: replace(ImageBoxes.from_rows(found), file_name=name) for name, found in rows.items()
@@ -205,7 +205,8 @@ def read_csv(path: Path, text: str, needs_header: bool) -> NamedBoxes:
 def _csv_row(path: Path, number: int, cells: list[str]) -> BoxRow:
     where = f"{path} line {number}"
     if len(cells) not in (5, 6):
-        raise InputError(f"boxes {where}: has {len(cells)} columns, must be 5 or 6 ({COLUMNS})")
+        wanted = f"{','.join(COLUMNS)}[,score]"
+        raise InputError(f"boxes {where}: has {len(cells)} columns, must be {wanted}")
     values = _numbers(cells[1:], where)
     return BoxRow(tuple(values[:4]), values[4] if len(values) > 4 else 1.0, where)
 
@@ -248,7 +249,7 @@ class YoloFolder:
             InputError: it cannot be read, or a line is not a box.
         """
         try:
-            lines = Path(key).read_text(encoding="utf-8").splitlines()
+            lines = Path(key).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"boxes {key} cannot be read: {error}") from error
         rows = [

@@ -194,7 +194,7 @@ class NumberedBoxes:
         """The number in the file's name, if there is an entry of that id."""
         stem = PurePath(path).stem
         is_number = stem.isdecimal() and len(stem) < MAX_DIGITS
-        return stem if is_number and int(stem) in self._entries else None
+        return str(int(stem)) if is_number and int(stem) in self._entries else None
 
     def read(self, key: str) -> ImageBoxes:
         """The entry's boxes."""

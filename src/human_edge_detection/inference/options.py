@@ -91,6 +91,8 @@ class PredictOptions:
         for name in ("threshold", "score"):
             if not 0 <= (value := getattr(self, name)) <= 1:
                 raise InputError(f"--{name} must be between 0 and 1, but got {value}")
+        if not self.save_kinds:
+            raise InputError(f"--save names nothing to write: choose from {', '.join(SAVE_KINDS)}")
         if bad := [kind for kind in self.save_kinds if kind not in SAVE_KINDS]:
             raise InputError(f"--save {bad[0]!r} is not one of {', '.join(SAVE_KINDS)}")
         if self.boxes and self.detector:

@@ -179,7 +179,8 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
         ``scores`` float [N] or None, and its ``ids`` or None; errors are those of :meth:`decode`.
         """
         count = len(encoded)
-        columns = (boxes_xyxy, scores or [None] * count, ids or [None] * count)
+        none = [None] * count
+        columns = (boxes_xyxy, none if scores is None else scores, none if ids is None else ids)
         for name, column in zip(("boxes_xyxy", "scores", "ids"), columns, strict=True):
             if len(column) != count:
                 raise InputError(f"{name} must be of {count} photos, but got {len(column)}")
@@ -263,8 +264,10 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
             ids: one per box, with ``boxes_xyxy``, carried through.
 
         Raises:
-            InputError: there are no boxes and the model has no detector.
+            InputError: there are no boxes and the model has no detector, or what belongs to boxes.
         """
+        if boxes_xyxy is None and (scores is not None or ids is not None):
+            raise InputError("scores and ids belong to boxes_xyxy, which is missing: give all")
         least = self.candidate_score(score)
         encoded = self.encode(prepared or self.prepare(image), least)
         if boxes_xyxy is not None:

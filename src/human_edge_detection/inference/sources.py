@@ -181,8 +181,9 @@ def _in_folder(folder: Path, recursive: bool) -> Iterator[Source]:
     pattern = "**/*" if recursive else "*"
     for path in sorted(folder.glob(pattern)):
         if path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES and os.path.isfile(path):
-            if not path.name.startswith("."):
-                yield Source(path, path.relative_to(folder).as_posix())
+            below = path.relative_to(folder)
+            if not any(part.startswith(".") for part in below.parts):
+                yield Source(path, below.as_posix())
 
 
 def _fixed_part(pattern: str) -> str:

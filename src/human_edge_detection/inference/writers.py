@@ -213,9 +213,16 @@ def _write_labels(output: Output, picture: Picture) -> None:
 
 def _write_cutouts(output: Output, picture: Picture) -> None:
     cutouts = picture.masks.cutouts(picture.image, output.threshold)
+    folder = _path(output, "cutouts", f"{picture.name}/001", ".png").parent
+    # Of people who were found in the photo before, as it or its model was then.
+    old = {path for path in folder.glob("[0-9][0-9][0-9]*.png") if path.stem.isdecimal()}
     for number, cutout in zip(picture.masks.numbers, cutouts, strict=True):
         if cutout.size:
-            save_image(_path(output, "cutouts", f"{picture.name}/{number:03}", ".png"), cutout)
+            path = _path(output, "cutouts", f"{picture.name}/{number:03}", ".png")
+            save_image(path, cutout)
+            old.discard(path)
+    for path in old:
+        path.unlink()
 
 
 def polygon_results(masks: InstanceMasks, threshold: float) -> Results:

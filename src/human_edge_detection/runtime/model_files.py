@@ -72,8 +72,8 @@ def name_files(
             f"extractor names {len(extractors)} files but model {len(heads)}: give one for all, or "
             "one for each, none for an end-to-end file"
         )
-    if person_class is not None and not isinstance(person_class, int):
-        raise InputError(f"person_class must be an integer, but got {shown(person_class)}")
+    if person_class is not None and not (isinstance(person_class, int) and person_class >= 0):
+        raise InputError(f"person_class must be an integer over -1, but got {shown(person_class)}")
     finder = next(iter(_paths(detector)), None)
     return ModelFiles(tuple(heads), tuple(extractors), finder, layout, person_class)
 
