@@ -52,6 +52,13 @@ def test_ids_may_be_texts(tmp_path):
     texts = [{**item, "image_id": str(item["image_id"])} for item in COCO["annotations"]]
     found = open_boxes(write(tmp_path / "coco.json", {**COCO, "annotations": texts}))
     assert boxes_of(found, "a.jpg").annotation_ids == (31,)
+    texts = [{**item, "category_id": str(item["category_id"])} for item in COCO["annotations"]]
+    found = open_boxes(write(tmp_path / "coco.json", {**COCO, "annotations": texts}))
+    assert boxes_of(found, "a.jpg").annotation_ids == (31,)
+    results = [{"image_id": number, "category_id": kind, "bbox": [1, 2, 3, 4]}
+               for number, kind in ((12, 1), ("12", "1"), (12, 2))]  # fmt: skip
+    found = open_boxes(write(tmp_path / "r.json", results))
+    assert len(boxes_of(found, "12.jpg").boxes_xyxy) == 2
 
 
 def test_a_number_with_and_without_zeros_is_one_entry(tmp_path):

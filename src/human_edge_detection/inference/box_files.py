@@ -95,7 +95,7 @@ def _annotations(path: Path, content: dict[str, Any]) -> NamedBoxes:
     person = _person_category(path, content.get("categories") or [])
     people: dict[int, list[BoxRow]] = {int(image["id"]): [] for image in content["images"]}
     for item in content["annotations"]:
-        if item.get("iscrowd") or (person is not None and item.get("category_id") != person):
+        if item.get("iscrowd") or (person and str(item.get("category_id")) != person):
             continue
         if (image_id := int(item["image_id"])) in people:
             people[image_id].append(_row(item, f"annotation {item.get('id')}"))
@@ -117,22 +117,23 @@ def _size(image: dict[str, Any]) -> tuple[int, int] | None:
     return (int(height), int(width)) if height and width else None
 
 
-def _person_category(path: Path, categories: list[dict[str, Any]]) -> int | None:
-    people = [item["id"] for item in categories if str(item.get("name", "")).lower() == "person"]
+def _person_category(path: Path, categories: list[dict[str, Any]]) -> str | None:
+    """The people's category as text, because ids are texts in some files."""
+    people = [item for item in categories if str(item.get("name", "")).lower() == "person"]
     if people or len(categories) <= 1:
-        return people[0] if people else (categories[0]["id"] if categories else None)
+        return next((str(item["id"]) for item in people or categories), None)
     names = ", ".join(str(item.get("name")) for item in categories[:8])
     raise InputError(f"boxes {path} has no category 'person' among {names}: name one so")
 
 
 def _results(path: Path, content: list[dict[str, Any]]) -> BoxFile:
-    kinds = {item.get("category_id", 1) for item in content}
-    if len(kinds) > 1 and 1 not in kinds:
+    kinds = {str(item.get("category_id", 1)) for item in content}
+    if len(kinds) > 1 and "1" not in kinds:
         raise InputError(
             f"boxes {path} holds the categories {sorted(kinds)[:8]} but not 1, which is COCO's "
             "person: keep the people and number them 1"
         )
-    people = [item for item in content if len(kinds) == 1 or item.get("category_id", 1) == 1]
+    people = [item for item in content if len(kinds) == 1 or str(item.get("category_id", 1)) == "1"]
     named = [item.get("file_name") is not None for item in people]
     if any(named) and not all(named):
         raise InputError(f"boxes {path}: some results have a file_name and some have none")
@@ -140,9 +141,10 @@ def _results(path: Path, content: list[dict[str, Any]]) -> BoxFile:
     rows: dict[Any, list[BoxRow]] = {}
     ids: dict[Any, int] = {}
     for number, item in enumerate(people):
-        rows.setdefault(item[key], []).append(_row(item, f"result {number}"))
+        name = item[key] if key == "file_name" else int(item[key])
+        rows.setdefault(name, []).append(_row(item, f"result {number}"))
         if item.get("image_id") is not None:
-            ids[item[key]] = int(item["image_id"])
+            ids[name] = int(item["image_id"])
     entries = {
         name: replace(
             ImageBoxes.from_rows(found),
@@ -153,7 +155,7 @@ def _results(path: Path, content: list[dict[str, Any]]) -> BoxFile:
     }
     if key == "file_name":
         return NamedBoxes(entries, str(path))
-    return NumberedBoxes({int(number): found for number, found in entries.items()})
+    return NumberedBoxes(entries)
 
 
 def _row(item: dict[str, Any], where: str) -> BoxRow:

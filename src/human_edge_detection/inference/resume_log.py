@@ -76,6 +76,8 @@ def _locked(handle: int) -> bool:
 
 
 def _unwritable(folder: Path, error: Exception) -> str:
+    if isinstance(error, FileExistsError):
+        return f"output {folder} is a file: name a folder, or remove it"
     return f"output {folder} cannot be written: {getattr(error, 'strerror', None) or error}"
 
 

@@ -73,7 +73,7 @@ def name_files(
             "one for each, none for an end-to-end file"
         )
     if person_class is not None and not (isinstance(person_class, int) and person_class >= 0):
-        raise InputError(f"person_class must be an integer over -1, but got {shown(person_class)}")
+        raise InputError(f"person_class must be an integer, 0 or more, got {shown(person_class)}")
     finder = next(iter(_paths(detector)), None)
     return ModelFiles(tuple(heads), tuple(extractors), finder, layout, person_class)
 
