@@ -267,7 +267,7 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(models, photos, monkeypatch
 
 def test_an_output_that_is_a_file(models, photos):
     (photos / "out").touch()
-    with pytest.raises(InputError, match="output .* cannot be written"):
+    with pytest.raises(InputError, match="output .*out is a file: name a folder"):
         run_predict(with_boxes(models, photos))
 
 

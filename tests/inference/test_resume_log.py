@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.inference.resume_log import LOG_NAME, ResumeLog, reserved
+from human_edge_detection.inference.resume_log import LOG_NAME, ResumeLog
 from human_edge_detection.inference.sources import Source
 
 
@@ -27,13 +27,6 @@ def test_a_second_log_knows_what_the_first_finished(tmp_path):
     again = ResumeLog(tmp_path / "out", {"threshold": 0.5})
     assert again.finished(first)["image_id"] == 3 and again.finished(second) is None
     assert ResumeLog(tmp_path / "out", {"threshold": 0.5}, overwrite=True).finished(first) is None
-
-
-def test_an_output_that_is_a_file_is_named_so(tmp_path):
-    (tmp_path / "out").touch()
-    with pytest.raises(InputError, match=r"output .*out is a file: name a folder"):
-        with reserved(tmp_path / "out"):
-            pass
 
 
 def test_a_photo_that_changed_is_not_finished(tmp_path):
