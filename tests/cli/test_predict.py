@@ -130,8 +130,12 @@ def test_cutouts_of_people_who_are_gone_are_removed(models, photos):
     folder = photos / "out" / "cutouts" / "p0"
     for name in ("002.png", "1000.png", "001.txt", "mine.png"):
         (folder / name).write_bytes(b"old")
+    (folder / "003.png").mkdir()  # of a photo p0/003.png.jpg
+    (folder / "004.png").symlink_to(folder / "mine.png")
     assert run_predict(with_boxes(models, photos, save="cutouts", overwrite=True)) == 0
-    assert sorted(path.name for path in folder.iterdir()) == ["001.png", "001.txt", "mine.png"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "001.png", "001.txt", "003.png", "004.png", "mine.png",
+    ]  # fmt: skip
 
 
 def test_nothing_to_write_is_refused():

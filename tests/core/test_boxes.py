@@ -18,6 +18,11 @@ def test_box_iou_and_areas():
     assert box_iou(boxes[:0], boxes).shape == (0, 4)
 
 
+@pytest.mark.filterwarnings("error")
+def test_areas_of_lists_and_of_boxes_past_float32():
+    assert box_areas([[0, 0, 2, 3], [0, 0, 1e38, 1e38]]).tolist() == [6, np.inf]
+
+
 def test_boxes_that_are_not_boxes_are_refused():
     with pytest.raises(ValueError, match=r"\[N, 4\]"):
         expand_boxes(np.zeros((2, 5)), 0.1)

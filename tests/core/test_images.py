@@ -115,9 +115,26 @@ def test_what_is_no_image_is_named(tmp_path: Path) -> None:
     for read in (read_image, read_size):
         with pytest.raises(InputError, match=r"text\.jpg"):
             read(text)
-    floats = _save(tmp_path / "f.tiff", Image.fromarray(np.zeros((2, 2), np.float32)))
-    with pytest.raises(InputError, match="floats"):
-        read_image(floats)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_values_that_are_too_wide_are_no_damage(tmp_path: Path, kind: type) -> None:
+    wide = _save(tmp_path / "w.tiff", Image.fromarray(np.full((2, 2), 70_000, kind)))
+    with pytest.raises(InputError, match=r"w\.tiff has .*: convert it to 8 or 16 bit") as error:
+        read_image(wide)
+    assert "damaged" not in str(error.value)
+
+
+def test_bytes_of_every_kind_are_read_and_other_types_are_named() -> None:
+    data = encode_image(RED_LEFT, ".png")
+    for given in (data, bytearray(data), memoryview(data)):
+        np.testing.assert_array_equal(read_image(given), RED_LEFT)
+        assert read_size(given) == RED_LEFT.shape[:2]
+    with pytest.raises(InputError, match="a photo of 20 bytes"):
+        read_image(memoryview(data[:20]))
+    for wrong, kind in ((None, "NoneType"), (io.BytesIO(data), "BytesIO"), (7, "int")):
+        with pytest.raises(InputError, match=f"file must be a path or .* but got {kind}"):
+            read_image(wrong)  # type: ignore[arg-type]
 
 
 def test_pictures_are_saved_by_their_ending(tmp_path: Path) -> None:

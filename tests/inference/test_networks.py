@@ -55,7 +55,12 @@ def test_the_size_of_photos_in_the_network_can_be_chosen():
 
 @pytest.mark.parametrize(
     ("size", "message"),
-    [(500, "multiples of '32'.*500x500"), (0, "image_size must be .*0"), (12.5, "image_size")],
+    [
+        (500, "image_size 500 does not fit .*multiple of 32 from 64 on"),
+        (32, "image_size 32 does not fit .*multiple of 32 from 64 on"),
+        (0, "image_size must be .*0"),
+        (12.5, "image_size"),
+    ],
 )
 def test_sizes_that_do_not_fit_are_named(size, message):
     with pytest.raises(InputError, match=message):

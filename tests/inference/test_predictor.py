@@ -221,7 +221,7 @@ def test_a_pickled_predictor_opens_its_files_again(files, predictor):
 def test_close_frees_the_sessions(files):
     with open_predictor(files) as used:
         used.set_image(draw_person((100, 120), BOX)[0])
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match="the predictor is closed"):
         used.predict([BOX])
     with pytest.raises(RuntimeError, match="closed"):
         used.set_image(draw_person((100, 120), BOX)[0])

@@ -86,3 +86,10 @@ def test_nothing_to_do_is_an_error(tmp_path, monkeypatch, argument, message):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=message):
         find_sources([argument])
+
+
+@pytest.mark.parametrize("name", ["a.tar.gz", "a.TGZ", "a.tar.xz"])
+def test_an_archive_that_is_compressed_as_a_whole_is_named(photos, name):
+    (photos / name).write_bytes(b"\x1f\x8b packed")
+    with pytest.raises(InputError, match=rf"{name} is compressed as a whole.* plain \.tar"):
+        find_sources([str(photos / name)])

@@ -225,3 +225,28 @@ def test_a_changed_label_map_changes_no_other_result():
     whole = people.binary()
     people.label_map()[:] = 0
     np.testing.assert_array_equal(people.binary(), whole)
+
+
+@pytest.mark.parametrize("alpha", [2, -0.1, float("nan"), None])
+def test_an_opacity_that_is_none_is_refused(alpha):
+    with pytest.raises(InputError, match="alpha must be"):
+        some_people().overlay(np.zeros((*SIZE_HW, 3), np.uint8), alpha=alpha)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_person_whose_pixels_are_all_others_has_empty_results():
+    one = some_people().select(np.array([0]))
+    probs = np.concatenate([one.probs, one.probs])
+    probs[1, 1] *= 0.6  # owns nothing beside the other
+    both = replace(
+        one,
+        probs=probs,
+        rois_xyxy=np.tile(one.rois_xyxy, (2, 1)),
+        boxes_xyxy=np.tile(one.boxes_xyxy, (2, 1)),
+        scores=np.float32([0.9, 0.47]),
+    )
+    image = np.zeros((*SIZE_HW, 3), np.uint8)
+    assert not both.binary()[1].any() and both.binary()[0].any()
+    assert both.cutouts(image)[1].shape == (0, 0, 4)
+    assert both.coco_people()[1]["area"] == 0 and both.polygons()[1] == []
+    assert both.overlay(image, boxes=True).any()

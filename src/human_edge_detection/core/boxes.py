@@ -93,9 +93,11 @@ def padded_rois(boxes_xyxy: FloatArray, padding: float, size_hw: tuple[int, int]
 
 
 def box_areas(boxes_xyxy: FloatArray) -> FloatArray:
-    """Areas float32 [N] in square pixels; 0 for empty and reversed boxes."""
-    sides = np.maximum(as_boxes(boxes_xyxy)[:, 2:] - boxes_xyxy[:, :2], 0)
-    return np.asarray(sides[:, 0] * sides[:, 1], np.float32)
+    """Areas float32 [N] in square pixels; 0 for empty and reversed boxes, inf past float32."""
+    boxes = as_boxes(boxes_xyxy)
+    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
+    with np.errstate(over="ignore"):
+        return np.asarray(sides[:, 0] * sides[:, 1], np.float32)
 
 
 def box_iou(first_xyxy: FloatArray, second_xyxy: FloatArray) -> FloatArray:

@@ -41,6 +41,17 @@ def check_number(name: str, value: object) -> None:
         raise InputError(f"{name} must be a finite number, but got {shown(value)}")
 
 
+def check_fraction(name: str, value: float) -> None:
+    """Refuse the parameter ``name`` if it is no number from 0 to 1.
+
+    Raises:
+        InputError: naming the parameter and the value.
+    """
+    check_number(name, value)
+    if not 0 <= value <= 1:
+        raise InputError(f"{name} must be between 0 and 1, but got {value}")
+
+
 def one_line(text: str, limit: int = 600) -> str:
     """A message on one line, control characters escaped, cut in its middle to ``limit``."""
     if len(text) > limit:

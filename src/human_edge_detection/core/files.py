@@ -77,6 +77,18 @@ def write_atomically(path: Path | str, data: bytes) -> None:
         partial.write_bytes(data)
 
 
+def remove_file(path: Path) -> None:
+    """Delete a file, or do nothing if it is gone.
+
+    Raises:
+        InputError: if it cannot be deleted.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{path} cannot be deleted: {error.strerror or error}") from error
+
+
 def remove_partials(folder: Path) -> None:
     """Delete the temporary files of killed processes in a folder and the folders in it."""
     for place, _, names in os.walk(folder):

@@ -53,7 +53,11 @@ class ImageFile(Protocol):
         """What Pillow opens: a path, which it reads as it needs, or the bytes themselves."""
 
 
-def read_image(file: Path | str | bytes | ImageFile, *, max_pixels: int = MAX_PIXELS) -> ImageArray:
+AnyFile = Path | str | bytes | bytearray | memoryview | ImageFile
+"""A path, the bytes of a file, or a file in an archive."""
+
+
+def read_image(file: AnyFile, *, max_pixels: int = MAX_PIXELS) -> ImageArray:
     """The photo as uint8 [H, W, 3] RGB, turned upright by its EXIF orientation.
 
     JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, JPEG 2000 and PPM are read, recognised by content, not
@@ -72,13 +76,13 @@ def read_image(file: Path | str | bytes | ImageFile, *, max_pixels: int = MAX_PI
     with _opened(file, max_pixels) as image:
         image.load()
         orientation = _orientation(image)
-        rgb = _to_rgb(image)
+        rgb = _to_rgb(image, _name(file))
         if orientation in _UPRIGHT:
             rgb = rgb.transpose(_UPRIGHT[orientation])
         return np.array(rgb, np.uint8, order="C")  # Pillow's own buffer is read-only
 
 
-def read_size(file: Path | str | bytes | ImageFile) -> tuple[int, int]:
+def read_size(file: AnyFile) -> tuple[int, int]:
     """Height and width of the upright photo, from the file's header alone where it allows.
 
     Files and errors are those of :func:`read_image`.
@@ -90,11 +94,16 @@ def read_size(file: Path | str | bytes | ImageFile) -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def _opened(file: Path | str | bytes | ImageFile, max_pixels: int) -> Iterator[Image.Image]:
+def _opened(file: AnyFile, max_pixels: int) -> Iterator[Image.Image]:
     """The picture with its header read and its size checked.
 
     Whatever Pillow raises, here or in the block, becomes an ``InputError`` that names the file.
     """
+    if isinstance(file, bytearray | memoryview):
+        file = bytes(file)
+    if not isinstance(file, Path | str | bytes) and not hasattr(file, "source"):
+        kind = type(file).__name__
+        raise InputError(f"file must be a path or the bytes of a picture's file, but got {kind}")
     try:
         with _header(file, max_pixels) as image:
             width, height = image.size
@@ -139,8 +148,10 @@ def _stored_size(image: Image.Image) -> tuple[int, int]:
     return image.size
 
 
-def _name(file: Path | str | bytes | ImageFile) -> str:
-    return f"a photo of {len(file)} bytes" if isinstance(file, bytes) else str(file)
+def _name(file: AnyFile) -> str:
+    if isinstance(file, bytes | bytearray | memoryview):
+        return f"a photo of {memoryview(file).nbytes} bytes"
+    return str(file)
 
 
 def _unreadable(file: Path | str | bytes | ImageFile, error: BaseException) -> str:
@@ -168,21 +179,21 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) else 1
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     if image.mode == "F":
-        raise ValueError("pixels are 32-bit floats of unknown range, save it with 8 or 16 bits")
+        raise InputError(f"{name} has 32-bit floats of unknown range: convert it to 8 or 16 bits")
     if image.mode.startswith("I"):
-        return _from_wide_grey(image).convert("RGB")
+        return _from_wide_grey(image, name).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         clear = Image.new("RGBA", image.size, (PAD_VALUE, PAD_VALUE, PAD_VALUE, 255))
         return Image.alpha_composite(clear, image.convert("RGBA")).convert("RGB")
     return image.convert("RGB")
 
 
-def _from_wide_grey(image: Image.Image) -> Image.Image:
+def _from_wide_grey(image: Image.Image, name: str) -> Image.Image:
     values = np.asarray(image)
     if values.size and (values.min() < 0 or values.max() > 0xFFFF):
-        raise ValueError("pixels have more than 16 bits, save it with 8 or 16 bits")
+        raise InputError(f"{name} has values of more than 16 bits: convert it to 8 or 16 bits")
     return Image.fromarray((values.astype(np.uint16) >> 8).astype(np.uint8))
 
 

@@ -19,7 +19,8 @@ from human_edge_detection.core.files import check_regular, plain_name
 
 _LOGGER = logging.getLogger(__name__)
 ARCHIVE_SUFFIXES = frozenset({".zip", ".tar"})
-_PACKED = (".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst")
+PACKED_SUFFIXES = frozenset({".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst"})
+"""Endings of archives that are compressed as a whole, which are refused."""
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _TAR_BLOCK = 512
 _MOST_OPEN = 32
@@ -82,7 +83,7 @@ def members_of(file: BinaryIO, archive: str) -> Iterator[Member]:
     suffix, start = PurePath(archive).suffix.lower(), file.read(4)
     if suffix == ".zip" or start[:2] == b"PK":
         yield from _zip_members(file, archive, start)
-    elif suffix in _PACKED:
+    elif suffix in PACKED_SUFFIXES:
         raise InputError(
             f"{archive} is compressed as a whole, so that no photo can be read by itself: "
             "unpack it to a plain .tar"

@@ -76,7 +76,7 @@ class PredictOptions:
     image_size: int | None = option(
         None,
         "longest side of a photo in the network: more finds smaller people, less is faster "
-        "(default: the model's own, 512 for the one that ships)",
+        "(default: the model's own, 768 for the one that ships)",
         least=1,
     )
     overwrite: bool = option(False, "start anew instead of continuing what the output holds")

@@ -17,7 +17,7 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import check_regular
 from human_edge_detection.core.images import read_image
 from human_edge_detection.core.structures import ImageArray
-from human_edge_detection.data.archives import ARCHIVE_SUFFIXES
+from human_edge_detection.data.archives import ARCHIVE_SUFFIXES, PACKED_SUFFIXES
 from human_edge_detection.data.photos import IMAGE_SUFFIXES, PhotoFile, PhotoStore
 
 VIDEO_SUFFIXES = frozenset(".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .wmv .flv .ts .mts".split())
@@ -161,7 +161,7 @@ def _absent(argument: str) -> str:
 
 
 def _in_file(path: Path, name: str) -> Iterator[Source]:
-    if path.suffix.lower() not in ARCHIVE_SUFFIXES:
+    if path.suffix.lower() not in ARCHIVE_SUFFIXES | PACKED_SUFFIXES:
         yield Source(path, name)
         return
     try:

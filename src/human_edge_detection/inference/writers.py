@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.files import replacing, write_atomically
+from human_edge_detection.core.files import remove_file, replacing, write_atomically
 from human_edge_detection.core.images import save_image
 from human_edge_detection.core.structures import ImageArray
 from human_edge_detection.inference.label_studio import task_of
@@ -69,6 +70,8 @@ class Picture:
 
 Results = list[dict[str, Any]]
 """COCO results, which the resume log keeps for ``predictions.json``."""
+
+_CUTOUT_NAME = re.compile(r"[0-9]{3,}\.png")
 
 AddPicture = Callable[[Picture], object]
 AddFrame = Callable[[Frame, InstanceMasks], None]
@@ -215,14 +218,15 @@ def _write_cutouts(output: Output, picture: Picture) -> None:
     cutouts = picture.masks.cutouts(picture.image, output.threshold)
     folder = _path(output, "cutouts", f"{picture.name}/001", ".png").parent
     # Of people who were found in the photo before, as it or its model was then.
-    old = {path for path in folder.glob("[0-9][0-9][0-9]*.png") if path.stem.isdecimal()}
+    old = {path for path in folder.glob("*.png") if _CUTOUT_NAME.fullmatch(path.name)}
     for number, cutout in zip(picture.masks.numbers, cutouts, strict=True):
         if cutout.size:
             path = _path(output, "cutouts", f"{picture.name}/{number:03}", ".png")
             save_image(path, cutout)
             old.discard(path)
     for path in old:
-        path.unlink()
+        if path.is_file() and not path.is_symlink():
+            remove_file(path)
 
 
 def polygon_results(masks: InstanceMasks, threshold: float) -> Results:

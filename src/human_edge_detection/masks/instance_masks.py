@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from human_edge_detection.core import geometry
-from human_edge_detection.core.errors import check_number
+from human_edge_detection.core.errors import check_fraction, check_number
 from human_edge_detection.core.structures import (
     Bounds,
     FloatArray,
@@ -263,6 +263,7 @@ class InstanceMasks:
         from human_edge_detection.masks.drawing import draw_people  # drawing loads on first use
 
         self._check_image(image)
+        check_fraction("alpha", alpha)
         if tags and len(tags) != len(self):
             raise ValueError(f"tags must be empty or {len(self)} long, but got {len(tags)}")
         texts = list(tags) or [str(number) for number in self.numbers]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from human_edge_detection.core import geometry
-from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.errors import InputError, check_fraction
 from human_edge_detection.core.images import check_image
 from human_edge_detection.core.structures import (
     IGNORE_INDEX,
@@ -82,8 +82,7 @@ def overlay_masks_on_image(
         known = ", ".join((*RULES, *COMBINE_WORDS))
         raise InputError(f"combine must be one of {known}, but got {combine!r}")
     for name, value in (("threshold", threshold), ("alpha", alpha)):
-        if not 0 <= value <= 1:
-            raise InputError(f"{name} must be between 0 and 1, but got {value}")
+        check_fraction(name, value)
     values = _as_array(masks, "masks")
     probs = probabilities.smooth(_probabilities(values, logits), smooth)
     boxes = _roi_boxes(_as_array(rois, "rois"))

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime as ort
 
 from human_edge_detection.core.boxes import box_areas, clip_boxes
-from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.errors import InputError, shown
 from human_edge_detection.core.geometry import AxisTransform, frame_hw
 from human_edge_detection.core.images import PreparedImage, check_image, prepare_image
 from human_edge_detection.core.structures import Detections, FloatArray, ImageArray, stacked
@@ -123,6 +123,8 @@ class DetectorSession(AbstractContextManager["DetectorSession"]):
         maps = arrays[len(names) - len(self.layers) :]
         for name, item in zip(self.layers, maps, strict=True):
             if not is_map(item.shape):
+                if self._input.size_hw == (None, None) and len(item.shape) == 4:
+                    raise self._size_error(self.multiple or height // item.shape[2])
                 raise InputError(
                     f"detector {model.path} gives '{name}' as {list(item.shape)}, no feature map "
                     "[B, C, h, w]: it cannot be the head's extractor too; name the extractor"
@@ -152,13 +154,22 @@ class DetectorSession(AbstractContextManager["DetectorSession"]):
         assert self._session is not None
         text = self._session.get_modelmeta().custom_metadata_map.get(SIZE_MULTIPLE, "0")
         sides = self.input_size_hw
-        is_sound = text.isdecimal() and len(text) < 5
-        if not is_sound or (int(text) and any(side % int(text) for side in sides)):
+        if not (text.isdecimal() and len(text) < 5):
             raise InputError(
-                f"detector {self._path} works at multiples of {text[:20]!r} pixels, but is used at "
-                f"{sides[0]}x{sides[1]}: export it again, or name a size that fits"
+                f"detector {self._path} has {SIZE_MULTIPLE} {shown(text, 20)} in its metadata, "
+                "which is no number of pixels: export it again"
             )
+        if int(text) and any(side % int(text) for side in sides):
+            raise self._size_error(int(text))
         return int(text)
+
+    def _size_error(self, multiple: int) -> InputError:
+        height, width = self.input_size_hw
+        size = height if height == width else f"{height}x{width}"
+        return InputError(
+            f"image_size {size} does not fit detector {self._path}: use a multiple of {multiple} "
+            f"from {2 * multiple} on"
+        )
 
     def prepare(self, image: ImageArray) -> PreparedImage:
         """The photo uint8 [H, W, 3] RGB, letterboxed as this network reads it."""
