@@ -124,7 +124,7 @@ class DetectorSession(AbstractContextManager["DetectorSession"]):
         for name, item in zip(self.layers, maps, strict=True):
             if not is_map(item.shape):
                 if self._input.size_hw == (None, None) and len(item.shape) == 4:
-                    raise self._size_error(self.multiple or height // item.shape[2])
+                    raise self._size_error(self.multiple or height // max(item.shape[2], 1))
                 raise InputError(
                     f"detector {model.path} gives '{name}' as {list(item.shape)}, no feature map "
                     "[B, C, h, w]: it cannot be the head's extractor too; name the extractor"
