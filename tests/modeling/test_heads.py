@@ -284,8 +284,10 @@ def test_build_head_answers_bad_specs_by_flag() -> None:
     two_maps = replace(small_spec("spec"), layers=("a", "b"), channels=(8, 8), strides=(8.0, 16.0))
     with pytest.raises(InputError, match="head spec reads one feature map, but layers names 2"):
         build_head(two_maps)
-    with pytest.raises(InputError, match="head heavy is not one of lite, spec"):
+    with pytest.raises(InputError, match="head 'heavy' is not one of lite, spec"):
         build_head(small_spec("heavy"))
+    with pytest.raises(InputError, match=".{80,130} is not one of lite, spec$"):
+        build_head(small_spec("h" * 5000))
     with pytest.raises(InputError, match="roi_size 7 must be even for head lite"):
         build_head(small_spec("lite", roi_size=7))
     with pytest.raises(InputError, match="roi_size 6 must be a multiple of 4, from 8 on"):

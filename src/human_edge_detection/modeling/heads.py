@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.errors import InputError, shown
 from human_edge_detection.core.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def build_head(spec: ModelSpec) -> nn.Module:
         InputError: if the head's name is unknown, or does not fit the rest.
     """
     if spec.head not in HEADS:
-        raise InputError(f"head {spec.head} is not one of {', '.join(HEADS)}")
+        raise InputError(f"head {shown(spec.head)} is not one of {', '.join(HEADS)}")
     return HEADS[spec.head].build(spec)
 
 
