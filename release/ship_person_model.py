@@ -137,7 +137,7 @@ def training(payload: Payload) -> Iterator[str]:
     ]
     yield ", ".join(changed) + "."
     if options.get("init_from") not in (None, "None"):
-        yield "\nThese weights began with those of the model that shipped before (`--init_from`)."
+        yield "\nThese weights began with trained ones: `docs/person-model.md` has which."
 
 
 def results(content: Mapping[str, Any]) -> Iterator[str]:

@@ -154,7 +154,7 @@ def _name(file: AnyFile) -> str:
     return str(file)
 
 
-def _unreadable(file: Path | str | bytes | ImageFile, error: BaseException) -> str:
+def _unreadable(file: AnyFile, error: BaseException) -> str:
     name = _name(file)
     if isinstance(error, PermissionError):
         return f"{name} may not be read: {error.strerror}"

@@ -102,7 +102,8 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
             raise InputError("model is a ModelFiles, which already names the other files")
         networks = open_networks(model, options)
         self._encoder, self._heads, self._detector, self._score_weights = networks
-        self._current: EncodedImage | str = "there is no image yet: call set_image(image) first"
+        self._current: EncodedImage | None = None
+        self._no_image = "there is no image yet: call set_image(image) first"
 
     @property
     def provider(self) -> str:
@@ -120,8 +121,8 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
         ids: Sequence[int] | None = None,
     ) -> InstanceMasks:
         """The masks of the people in the boxes of the photo that was set; see :meth:`decode`."""
-        if isinstance(self._current, str):  # why there is none
-            raise RuntimeError(self._current)
+        if self._current is None:
+            raise RuntimeError(self._no_image)
         return self.decode(self._current, boxes_xyxy, scores, ids)
 
     def prepare(self, image: ImageArray) -> PreparedImage:
@@ -283,7 +284,7 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
 
     def close(self) -> None:
         """Free the sessions; the predictor cannot be used any more."""
-        self._current = "the predictor is closed: open another"
+        self._current, self._no_image = None, "the predictor is closed: open another"
         self._heads.close()
         self._encoder.close()
         if self._detector is not None:

@@ -195,7 +195,7 @@ class OptimOptions:
     ema: float = option(0.0, "decay of the weights' average that is validated, exported; 0 off")
     amp: bool = option(False, "train in half precision where it is safe")
     amp_dtype: str | None = option(
-        None, "with --amp, the type (default: bfloat16)", choices=("bfloat16", "float16")
+        None, "--amp's type (bfloat16); float16 for older GPUs", choices=("bfloat16", "float16")
     )
 
     def __post_init__(self) -> None:
