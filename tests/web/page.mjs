@@ -187,7 +187,15 @@ async function phone() {
   await page.context().close();
 }
 
+async function wrongHead() {
+  const page = await openPage({ query: "?head=small" });
+  await page.waitForSelector("body.failed", { state: "attached" });
+  seen.wrongHead = await status(page);
+  await page.context().close();
+}
+
 await desktop();
+await wrongHead();
 await darkAndOffline();
 await phone();
 seen.origin = origin;

@@ -4,7 +4,7 @@ import { load } from "./bundle.mjs";
 
 const port = await load(
   "boxes", "letterbox", "people", "head", "paste", "arbitrate", "candidates", "rle", "resize",
-  "loading",
+  "loading", "address",
 ); // prettier-ignore
 
 const floats = (text) => new Float32Array(Uint8Array.from(Buffer.from(text, "base64")).buffer);
@@ -52,6 +52,14 @@ const ANSWERS = {
     const map = new Uint16Array(bytes(labels).buffer);
     const counts = port.runLengths(map, label, window, size);
     return { counts, text: port.compress(counts) };
+  },
+  head({ heads, query }) {
+    const facts = { heads: Object.fromEntries(heads.map((name) => [name, {}])), default_head: "float" };
+    try {
+      return port.chosenHead(facts, query);
+    } catch (error) {
+      return String(error);
+    }
   },
   async load({ sha, fetched, stored }) {
     const kept = new Map();

@@ -273,3 +273,13 @@ def test_a_file_that_arrives_or_was_kept_damaged_is_not_used(tmp_path: Path) -> 
     sound = {"found": whole, "kept": 1}
     refused = {"found": "Error: a.onnx arrived damaged: reload the page", "kept": 0}
     assert ask(tmp_path, questions) == [sound, refused, refused, sound]
+
+
+def test_the_address_chooses_the_head(tmp_path: Path) -> None:
+    both, queries = ["float", "int8"], ("", "?x=1", "?head=int8", "?x=1&head=float", "?head=small")
+    questions = [{"ask": "head", "heads": both, "query": query} for query in queries]
+    questions.append({"ask": "head", "heads": ["float"], "query": "?head=int8"})
+    *known, unknown, absent = ask(tmp_path, questions)
+    assert known == ["float", "float", "int8", "float"]
+    assert "?head=small" in unknown and "(float, int8): write one of them" in unknown
+    assert "?head=int8" in absent and "(float)" in absent

@@ -1,5 +1,6 @@
 /** The page: what is shown, and what happens when somebody does something. */
 
+import { chosenHead } from "./address.ts";
 import type { Box } from "./boxes.ts";
 import type { ModelFacts, ModelFile } from "./facts.ts";
 import { Keys } from "./keys.ts";
@@ -62,8 +63,7 @@ const ready = open();
 
 async function open(): Promise<void> {
   facts = await (await fetch("model.json", { cache: "no-cache" })).json();
-  const wish = new URLSearchParams(location.search).get("head") ?? "";
-  const head = wish in facts.heads ? wish : facts.default_head;
+  const head = chosenHead(facts, location.search);
   scoreSlider.value = String(facts.score);
   thresholdSlider.value = String(facts.threshold);
   showSliders();

@@ -103,7 +103,7 @@ def model_facts(weights: Path, heads: dict[str, str]) -> dict[str, Any]:
         "pad_value": PAD_VALUE,
         "extractor": _file_facts(weights / EXTRACTOR_NAME),
         "heads": {kind: _file_facts(weights / name) for kind, name in heads.items()},
-        "default_head": "int8" if "int8" in heads else "float",
+        "default_head": "float",
         "detector": {
             "layout": detector.layout.kind,
             "outputs": list(detector.layout.outputs),
