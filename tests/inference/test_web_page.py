@@ -29,9 +29,12 @@ def test_the_site_is_the_page_with_the_shipped_model(built: Path, tmp_path: Path
     for _ in range(2):  # a second time writes over the first
         assert main(["export", "builtin", "--web", str(site)]) == 0
     facts = json.loads((site / "model.json").read_text())
-    names = {facts["extractor"]["file"], *(head["file"] for head in facts["heads"].values())}
+    heads = facts["heads"].values()
+    parts = [facts["extractor"], *(head[part] for head in heads for part in ("shared", "own"))]
+    names = {part["file"] for part in parts}
     assert names == {f"models/{path.name}" for path in (site / "models").iterdir()}
-    for part in (facts["extractor"], *facts["heads"].values()):
+    assert facts["default_head"] == "float" and set(facts["heads"]) == {"float", "int8"}
+    for part in parts:
         data = (site / part["file"]).read_bytes()
         assert hashlib.sha256(data).hexdigest()[:12] == part["sha"]
     assert (site / "index.html").read_text() == "<!doctype html>"

@@ -44,9 +44,12 @@ const ANSWERS = {
     return port.foundScores(candidates, weights, least);
   },
   least_score: ({ probability, weights, least }) => port.leastScore(probability, weights, least),
-  arbitrate({ people, size, threshold, least }) {
+  arbitrate({ people, size, threshold, least, count }) {
     const claimants = people.map((one) => ({ ...one, probs: floats(one.probs) }));
-    return pack(port.arbitrate(claimants, size, threshold, least));
+    const all = (some, decided) => port.arbitrate(some, size, threshold, least, decided);
+    if (count === undefined) return pack(all(claimants));
+    const decided = { labels: all(claimants.slice(0, count)), count };
+    return { whole: pack(all(claimants)), again: pack(all(claimants, decided)) };
   },
   rle({ labels, label, window, size }) {
     const map = new Uint16Array(bytes(labels).buffer);

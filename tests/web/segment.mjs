@@ -5,13 +5,15 @@ import path from "node:path";
 import { load, WEB } from "./bundle.mjs";
 
 const [list, page, head, out] = process.argv.slice(2);
-const { openNetwork, useRuntime, Segmenter } = await load("network", "segmenter");
+const { Head, openNetwork, useRuntime, Segmenter } = await load("head", "network", "segmenter");
 
 const runtime = "node_modules/onnxruntime-web/dist/ort-wasm-simd-threaded.wasm";
 useRuntime(await readFile(path.join(WEB, runtime)));
 const facts = JSON.parse(await readFile(path.join(page, "model.json"), "utf8"));
 const open = async ({ file }) => openNetwork(await readFile(path.join(page, file)));
-const segmenter = new Segmenter(facts, await open(facts.extractor), await open(facts.heads[head]));
+const files = facts.heads[head];
+const parts = { ...files, shared: await open(files.shared), own: await open(files.own) };
+const segmenter = new Segmenter(facts, await open(facts.extractor), new Head(facts.head, parts));
 
 /** What an action gives, and the milliseconds of a processor that it took. */
 async function timed(action) {

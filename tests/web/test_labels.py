@@ -24,7 +24,12 @@ from human_edge_detection import MaskPredictor
 from human_edge_detection.core.images import read_image
 from human_edge_detection.data.sample.scene import draw_crowd
 from human_edge_detection.runtime import DEFAULT_SCORE
-from human_edge_detection.runtime.model_files import EXTRACTOR_NAME, WEIGHTS_DIR
+from human_edge_detection.runtime.model_files import (
+    EXTRACTOR_NAME,
+    HEAD_NAME,
+    INT8_HEAD_NAME,
+    WEIGHTS_DIR,
+)
 
 HERE = Path(__file__).parent
 WEB = HERE.parents[1] / "web"
@@ -85,9 +90,8 @@ def open_predictor(model_folder: Path, head: str) -> MaskPredictor:
     facts = json.loads((model_folder / "model.json").read_text())
     if head not in facts["heads"]:
         pytest.skip(f"the model that ships has no {head} head")
-    name = Path(facts["heads"][head]["file"]).name
-    extractor = WEIGHTS_DIR / EXTRACTOR_NAME
-    return MaskPredictor(WEIGHTS_DIR / name, extractor=extractor, threads=1, device="cpu")
+    path = WEIGHTS_DIR / {"float": HEAD_NAME, "int8": INT8_HEAD_NAME}[head]
+    return MaskPredictor(path, extractor=WEIGHTS_DIR / EXTRACTOR_NAME, threads=1, device="cpu")
 
 
 def clear_limit(predictor: MaskPredictor, image: np.ndarray, near: float) -> float:

@@ -217,6 +217,27 @@ def test_the_same_owner_of_every_pixel(
     assert differ.sum() <= 1e-4 * (wanted > 0).sum()
 
 
+@pytest.mark.parametrize("sure", [False, True])
+def test_more_people_change_what_all_of_them_would(sure: bool, tmp_path: Path) -> None:
+    """A box of one's own is decided in its surroundings alone: to the pixel what the whole gives."""
+    size_hw, questions = (240, 320), []
+    for seed, count in enumerate((1, 2, 5, 12, 25)):
+        probs, rois, scores = crowd(seed, count, size_hw)
+        scores[-1 if not sure else slice(None)] = 1
+        people = [
+            {"probs": pack(p), "roi": roi.tolist(), "score": float(score)}
+            for p, roi, score in zip(probs, rois, scores, strict=True)
+        ]
+        common = {"ask": "arbitrate", "people": people, "size": size_of(size_hw)}
+        questions += [
+            {**common, "threshold": 0.5, "least": LEAST_PROBABILITY, "count": known}
+            for known in {0, count // 2, count - 1, count}
+        ]
+    answers = ask(tmp_path, questions)
+    assert all(answer["whole"] == answer["again"] for answer in answers)
+    assert all(unpack(answer["whole"], np.uint16, size_hw).any() for answer in answers)
+
+
 @pytest.mark.parametrize("weights", [[], [-0.5, 2.7, 0.5]])
 def test_the_same_scores_of_people_found(weights: list[float], tmp_path: Path) -> None:
     probs, rois, scores = crowd(6, 40, (240, 320))

@@ -64,29 +64,62 @@ export function candidateProbability(people: { roi: Box; score: number }[]): num
   });
 }
 
-/** The owner of every pixel: 0 nobody, `i + 1` the `i`-th of the people. */
+/** Owners that were decided already, under the same threshold, for the first `count` people alone. */
+export interface Decided {
+  labels: Uint16Array;
+  count: number;
+}
+
+/**
+ * The owner of every pixel: 0 nobody, `i + 1` the `i`-th of the people.
+ *
+ * With `decided`, only pixels are decided again where the others may have changed something.
+ */
 export function arbitrate(
   people: Claimant[],
   size: Size,
   threshold: number,
   leastProbability: number,
+  decided?: Decided,
 ): Uint16Array {
-  const labels = new Uint16Array(size.width * size.height);
   const odds = new Odds(leastProbability);
   const windows = people.map(({ roi }) => pixelWindow(roi, size));
+  const labels = decided?.labels.slice() ?? new Uint16Array(size.width * size.height);
+  const area: Box = decided ? touched(windows, decided.count) : [0, 0, size.width, size.height];
+  const [x1, y1, x2, y2] = area;
+  for (let y = y1; decided && y < y2; y++) {
+    labels.fill(0, y * size.width + x1, y * size.width + x2);
+  }
   const contested = people.map((_, i) => windows.some((w, j) => j !== i && meet(w, windows[i])));
   const crowd = hearingOrder(people).filter((i) => contested[i]);
-  new Crowd(people, windows, crowd, odds).settle(labels, size, odds.cut(threshold));
+  new Crowd(people, windows, crowd, odds, area).settle(labels, size, odds.cut(threshold));
   people.forEach((one, i) => {
-    if (!contested[i]) pasteAlone(one, windows[i], i + 1, labels, size, odds, threshold);
+    if (contested[i] || !meet(windows[i], area)) return;
+    pasteAlone(one, windows[i], i + 1, labels, size, odds, threshold);
   });
   return labels;
 }
 
-function meet(a: Box, b: Box): boolean {
-  const width = Math.min(a[2], b[2]) - Math.max(a[0], b[0]);
-  return width > 0 && Math.min(a[3], b[3]) > Math.max(a[1], b[1]);
+/**
+ * Where people after the first `count` change owners, as one box.
+ *
+ * They claim pixels of their own windows, and lower the existence of those whose windows meet theirs.
+ */
+function touched(windows: Box[], count: number): Box {
+  const fresh = windows.slice(count);
+  const all = windows.filter((window) => fresh.some((one) => one === window || meet(one, window)));
+  const [x1, y1, x2, y2] = [0, 1, 2, 3].map((side) => all.map((window) => window[side]));
+  return [Math.min(...x1), Math.min(...y1), Math.max(...x2), Math.max(...y2)];
 }
+
+/** What two boxes share, if they share anything. */
+function common(a: Box, b: Box): Box | undefined {
+  const [x1, y1] = [Math.max(a[0], b[0]), Math.max(a[1], b[1])];
+  const [x2, y2] = [Math.min(a[2], b[2]), Math.min(a[3], b[3])];
+  return x2 > x1 && y2 > y1 ? [x1, y1, x2, y2] : undefined;
+}
+
+const meet = (a: Box, b: Box): boolean => common(a, b) !== undefined;
 
 /** The order in which claims are heard depends on the people alone, not on their places. */
 function hearingOrder(people: Claimant[]): number[] {
@@ -136,20 +169,25 @@ const GAIN = 2;
 
 /** The people whose windows meet others', in the order in which they are heard. */
 class Crowd {
-  private readonly pasted: Pasted[];
+  /** Those who claim pixels of `area`, with their labels. */
+  private readonly claims: { pasted: Pasted; label: number }[];
   private readonly isSure: boolean;
 
   constructor(
     people: Claimant[],
     windows: Box[],
-    private readonly crowd: number[],
+    crowd: number[],
     private readonly odds: Odds,
+    private readonly area: Box,
   ) {
     const exists = candidateProbability(crowd.map((i) => people[i]));
     this.isSure = exists.every((value) => value === 1);
-    this.pasted = crowd.map((i, row) => {
-      const planes = this.weigh(people[i].probs, exists[row]);
-      return new Pasted(planes, Math.sqrt(planes[0].length), people[i].roi, windows[i]);
+    this.claims = crowd.flatMap((i, place) => {
+      const window = common(windows[i], area);
+      if (!window) return [];
+      const planes = this.weigh(people[i].probs, exists[place]);
+      const side = Math.sqrt(planes[0].length);
+      return [{ pasted: new Pasted(planes, side, people[i].roi, window), label: i + 1 }];
     });
   }
 
@@ -170,17 +208,16 @@ class Crowd {
       owner: new Uint16Array(size.width),
     };
     const words = Array.from({ length: 3 }, () => new Float32Array(size.width));
-    for (let y = 0; y < size.height; y++) {
-      const here = this.pasted.flatMap(({ window }, row) =>
-        window[1] <= y && y < window[3] ? [row] : [],
-      );
+    const [x1, y1, x2, y2] = this.area;
+    for (let y = y1; y < y2; y++) {
+      const here = this.claims.filter(({ pasted: { window } }) => window[1] <= y && y < window[3]);
       if (here.length === 0) continue;
-      state.others.fill(0);
-      state.strength.fill(-Infinity);
-      state.gain.fill(0);
-      state.owner.fill(0);
-      for (const row of here) this.hear(row, y, words, state);
-      for (let x = 0; x < size.width; x++) {
+      state.others.fill(0, x1, x2);
+      state.strength.fill(-Infinity, x1, x2);
+      state.gain.fill(0, x1, x2);
+      state.owner.fill(0, x1, x2);
+      for (const { pasted, label } of here) this.hear(pasted, label, y, words, state);
+      for (let x = x1; x < x2; x++) {
         const own = f32(f32(-0.5 * state.others[x]) + state.strength[x]);
         const full = this.isSure ? own : f32(own + state.gain[x]);
         if (full >= cut && state.owner[x]) labels[y * size.width + x] = state.owner[x];
@@ -188,10 +225,8 @@ class Crowd {
     }
   }
 
-  private hear(row: number, y: number, words: Float32Array[], state: RowState): void {
-    const one = this.pasted[row];
+  private hear(one: Pasted, label: number, y: number, words: Float32Array[], state: RowState): void {
     const [x1, , x2, y2] = one.window;
-    const label = this.crowd[row] + 1;
     const { others, strength, gain, owner } = state;
     const [claim, unseen, ifExists] = words;
     one.row(CLAIM, y, claim);

@@ -9,6 +9,14 @@ export interface ModelFile {
   sha: string;
 }
 
+/** A head in two parts: what a photo's people share runs once. */
+export interface HeadFiles {
+  shared: ModelFile;
+  own: ModelFile;
+  /** The tensors that the first part makes and the second takes. */
+  maps: string[];
+}
+
 export interface DetectorFacts {
   /** Kind of output, see `people.ts`, and the outputs that it is read from. */
   layout: string;
@@ -18,7 +26,7 @@ export interface DetectorFacts {
 }
 
 export interface HeadFacts {
-  /** The head's inputs for the feature maps, in the order of `layers`. */
+  /** Inputs of the head's first part for the feature maps, in the order of `layers`. */
   inputs: string[];
   /** The extractor's outputs that it reads. */
   layers: string[];
@@ -39,8 +47,8 @@ export interface ModelFacts {
   size_multiple: number;
   pad_value: number;
   extractor: ModelFile;
-  /** The head's files by precision; `default_head` names the one that the page loads. */
-  heads: Record<string, ModelFile>;
+  /** The heads by precision; `default_head` names the one that the page loads. */
+  heads: Record<string, HeadFiles>;
   default_head: string;
   detector: DetectorFacts;
   head: HeadFacts;

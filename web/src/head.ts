@@ -47,32 +47,61 @@ export function softmax(values: Float32Array): Float32Array {
   return values;
 }
 
-/**
- * Each ROI's probabilities float32 [3, M, M].
- *
- * @param maps the extractor's outputs that the head reads, in the order of `facts.layers`
- * @param rois input pixels
- */
-export async function probabilities(
-  head: Network,
-  facts: HeadFacts,
-  maps: Tensor[],
-  rois: Box[],
-): Promise<Float32Array[]> {
-  const found: Float32Array[] = [];
-  for (let start = 0; start < rois.length; start += MOST_ROIS) {
-    const some = rois.slice(start, start + MOST_ROIS);
-    const { large, small, order } = sortRois(some, facts.small_side);
-    const feeds: Record<string, Tensor> = { rois: head.tensor(rows(large), [large.length, 5]) };
-    if (facts.small_side > 0) feeds.small_rois = head.tensor(rows(small), [small.length, 5]);
-    facts.inputs.forEach((name, i) => (feeds[name] = maps[i]));
-    const logits = (await head.run(feeds, [facts.output]))[facts.output].data;
-    const size = CLASSES * facts.mask_size ** 2;
-    order.forEach((roi, row) => {
-      found[start + roi] = softmax(logits.slice(row * size, (row + 1) * size));
-    });
+/** The head on the people of one photo. */
+export class Head {
+  private features: Tensor[] = [];
+  private maps?: Record<string, Tensor>;
+
+  /**
+   * @param facts the same for every photo
+   * @param parts the networks of both parts, and the names of the maps between them
+   */
+  constructor(
+    private readonly facts: HeadFacts,
+    private readonly parts: { shared: Network; own: Network; maps: string[] },
+  ) {}
+
+  /** @param features the extractor's outputs, in the order of `facts.layers` */
+  setPhoto(features: Tensor[]): void {
+    this.features = features;
+    this.maps = undefined;
   }
-  return found;
+
+  /**
+   * Each ROI's probabilities float32 [3, M, M]; the first ROIs of a photo cost both parts.
+   *
+   * @param rois input pixels
+   */
+  async probabilities(rois: Box[]): Promise<Float32Array[]> {
+    const found: Float32Array[] = [];
+    for (let start = 0; start < rois.length; start += MOST_ROIS) {
+      this.maps ??= await this.share();
+      const some = await this.run(rois.slice(start, start + MOST_ROIS), this.maps);
+      found.push(...some);
+    }
+    return found;
+  }
+
+  private async share(): Promise<Record<string, Tensor>> {
+    const { shared, maps } = this.parts;
+    const feeds = this.facts.inputs.map((name, i) => [name, this.features[i]]);
+    return shared.run(Object.fromEntries(feeds), maps);
+  }
+
+  private async run(rois: Box[], maps: Record<string, Tensor>): Promise<Float32Array[]> {
+    const { small_side, output, mask_size } = this.facts;
+    const { own } = this.parts;
+    const { large, small, order } = sortRois(rois, small_side);
+    const feeds: Record<string, Tensor> = { ...maps, rois: own.tensor(rows(large), [large.length, 5]) };
+    if (small_side > 0) feeds.small_rois = own.tensor(rows(small), [small.length, 5]);
+    const logits = (await own.run(feeds, [output]))[output].data;
+    const size = CLASSES * mask_size ** 2;
+    const found: Float32Array[] = [];
+    order.forEach((roi, row) => {
+      found[roi] = softmax(logits.slice(row * size, (row + 1) * size));
+    });
+    return found;
+  }
 }
 
 function rows(rois: Box[]): Float32Array {

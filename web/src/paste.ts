@@ -99,24 +99,25 @@ export class Pasted {
 
   private widen(values: Float32Array): Float32Array {
     const { width, side } = this;
+    const { taps, shares } = this.columns;
     const wide = new Float32Array(side * width);
-    for (let bin = 0; bin < side; bin++) {
-      for (let x = 0; x < width; x++) wide[bin * width + x] = this.column(values, bin * side, x);
+    for (let bin = 0, out = 0; bin < side; bin++) {
+      const row = values.subarray(bin * side, (bin + 1) * side);
+      if (taps) {
+        const { before, part } = taps;
+        const next = side > 1 ? 1 : 0;
+        for (let x = 0; x < width; x++) {
+          const here = row[before[x]];
+          wide[out++] = f32(f32(row[before[x] + next] - here) * part[x]) + here;
+        }
+      } else {
+        for (let x = 0; x < width; x++) {
+          let sum = 0;
+          for (let i = 0; i < side; i++) sum += row[i] * shares[x * side + i];
+          wide[out++] = sum;
+        }
+      }
     }
     return wide;
-  }
-
-  private column(values: Float32Array, start: number, x: number): number {
-    if (this.columns.taps) {
-      const before = start + this.columns.taps.before[x];
-      const here = values[before];
-      if (this.side === 1) return here;
-      return f32(f32(values[before + 1] - here) * this.columns.taps.part[x]) + here;
-    }
-    let sum = 0;
-    for (let bin = 0; bin < this.side; bin++) {
-      sum += values[start + bin] * this.columns.shares[x * this.side + bin];
-    }
-    return sum;
   }
 }

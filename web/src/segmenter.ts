@@ -4,9 +4,9 @@ import { arbitrate } from "./arbitrate.ts";
 import { type Box, paddedRoi, pixelWindow, type Size } from "./boxes.ts";
 import { foundScores, leastScore } from "./candidates.ts";
 import type { ModelFacts } from "./facts.ts";
-import { probabilities } from "./head.ts";
+import { Head } from "./head.ts";
 import { asPlanes, type AxisTransform, frameOf, letterbox, toInput } from "./letterbox.ts";
-import type { Network, Tensor } from "./network.ts";
+import type { Network } from "./network.ts";
 import { candidates, inSource } from "./people.ts";
 import type { Picture } from "./resize.ts";
 
@@ -45,16 +45,23 @@ interface Candidate extends Person {
   probs?: Float32Array;
 }
 
+/** An answer that the next one may build on. */
+interface Settled {
+  threshold: number;
+  people: Person[];
+  labels: Uint16Array;
+}
+
 export class Segmenter {
   private everybody: Candidate[] = [];
-  private maps: Tensor[] = [];
+  private settled?: Settled;
   private size: Size = { width: 0, height: 0 };
   private transform: AxisTransform = { scale: [1, 1], offset: [0, 0] };
 
   constructor(
     private readonly facts: ModelFacts,
     private readonly extractor: Network,
-    private readonly head: Network,
+    private readonly head: Head,
   ) {}
 
   /** Run the extractor on a photo; milliseconds of fitting it in and of the network come back. */
@@ -71,10 +78,11 @@ export class Segmenter {
     const end = performance.now();
     this.size = { width: photo.width, height: photo.height };
     this.transform = boxed.transform;
-    this.maps = facts.head.layers.map((name) => found[name]);
+    this.head.setPhoto(facts.head.layers.map((name) => found[name]));
     const outputs = facts.detector.outputs.map((name) => found[name]);
     const people = candidates(facts.detector, outputs, this.leastScore(LOWEST_SCORE));
     this.everybody = [];
+    this.settled = undefined;
     for (const { box, score } of inSource(people, boxed.transform, this.size)) {
       this.add(box, score, false);
     }
@@ -101,26 +109,41 @@ export class Segmenter {
   /** Who is shown under some settings, and whose each pixel is. */
   async settle({ score, threshold, removed }: Settings): Promise<Segmentation> {
     const start = performance.now();
-    const { head: facts, least_probability } = this.facts;
+    const { head: { score_weights }, least_probability } = this.facts; // prettier-ignore
     const least = Math.fround(this.leastScore(score));
     const able = this.everybody.filter((one) => one.isOwn || one.score >= least);
     const unseen = able.filter((one) => !one.probs);
     const rois = unseen.map(({ roi }) => toInput(roi, this.transform));
-    const probs = await probabilities(this.head, facts, this.maps, rois);
+    const probs = await this.head.probabilities(rois);
     unseen.forEach((one, i) => (one.probs = probs[i]));
     const middle = performance.now();
     // Who was taken out still holds down his duplicates.
     const found = able.filter(({ isOwn }) => !isOwn).map((one) => ({ ...one, probs: one.probs! }));
-    const scores = foundScores(found, facts.score_weights, least_probability);
+    const scores = foundScores(found, score_weights, least_probability);
     const scoreOf = new Map(found.map(({ id }, i) => [id, scores[i]]));
     const shown = able
       .map((one) => ({ ...one, score: scoreOf.get(one.id) ?? 1 }))
       .filter(({ id, isOwn, score: own }) =>
         !removed.includes(id) && (isOwn || own >= Math.fround(score)));
     const claimants = shown.map(({ roi, score, probs }) => ({ roi, score, probs: probs! }));
-    const labels = arbitrate(claimants, this.size, threshold, least_probability);
     const people = shown.map(({ id, box, score, isOwn, window }) => ({ id, box, score, isOwn, window }));
+    const { settled } = this;
+    const decided = settled && isMore(people, threshold, settled)
+      ? { labels: settled.labels, count: settled.people.length }
+      : undefined; // prettier-ignore
+    const labels = arbitrate(claimants, this.size, threshold, least_probability, decided);
+    this.settled = { threshold, people, labels };
     const end = performance.now();
-    return { people, labels, milliseconds: { head: middle - start, arbitrate: end - middle } };
+    // The worker gives the labels away; those for the next answer stay here.
+    return { people, labels: labels.slice(), milliseconds: { head: middle - start, arbitrate: end - middle } };
   }
+}
+
+/** Whether people are those of an answer, as sure as there, and perhaps some more behind them. */
+function isMore(people: Person[], threshold: number, settled: Settled): boolean {
+  return (
+    settled.threshold === threshold &&
+    settled.people.length <= people.length &&
+    settled.people.every(({ id, score }, i) => people[i].id === id && people[i].score === score)
+  );
 }

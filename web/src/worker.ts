@@ -2,8 +2,9 @@
 
 import type { Box } from "./boxes.ts";
 import type { ModelFacts, ModelFile } from "./facts.ts";
+import { Head } from "./head.ts";
 import { loadFiles } from "./loading.ts";
-import { openNetwork, useRuntime } from "./network.ts";
+import { type Network, openNetwork, useRuntime } from "./network.ts";
 import type { Picture } from "./resize.ts";
 import { Segmenter, type Segmentation, type Settings } from "./segmenter.ts";
 
@@ -31,12 +32,14 @@ let segmenter: Segmenter | undefined;
 
 async function open(request: Extract<Request, { kind: "open" }>): Promise<void> {
   const { facts, runtime, head } = request;
-  const files = [runtime, facts.extractor, facts.heads[head]];
+  const { shared, own, maps } = facts.heads[head];
   const progress = (loaded: number, total: number) => send({ progress: { loaded, total } });
-  const [wasm, extractor, own] = await loadFiles(files, progress);
+  const [wasm, ...models] = await loadFiles([runtime, facts.extractor, shared, own], progress);
   useRuntime(wasm);
-  const networks = [await openNetwork(extractor), await openNetwork(own)] as const;
-  segmenter = new Segmenter(facts, ...networks);
+  const networks: Network[] = [];
+  for (const model of models) networks.push(await openNetwork(model));
+  const parts = { shared: networks[1], own: networks[2], maps };
+  segmenter = new Segmenter(facts, networks[0], new Head(facts.head, parts));
 }
 
 async function answer(request: Exclude<Request, { kind: "open" }>): Promise<Answer> {

@@ -22,6 +22,7 @@ from human_edge_detection.masks.probabilities import LEAST_PROBABILITY
 from human_edge_detection.runtime import DEFAULT_SCORE
 from human_edge_detection.runtime.detector import DetectorSession
 from human_edge_detection.runtime.detector_layouts import MAX_CANDIDATES, NMS_IOU
+from human_edge_detection.runtime.head_parts import cut_head
 from human_edge_detection.runtime.model_files import (
     EXTRACTOR_NAME,
     HEAD_NAME,
@@ -38,6 +39,8 @@ BUILT_PAGE = Path(__file__).resolve().parents[3] / "web" / "dist"
 """Where ``npm run build`` writes it in a checkout."""
 
 THRESHOLD = 0.5
+
+ROI_INPUTS = ("rois", "small_rois")
 
 
 def page_folder() -> Path:
@@ -74,20 +77,43 @@ def write_page(folder: Path, weights: Path = WEIGHTS_DIR) -> None:
 
 
 def write_model(folder: Path, weights: Path = WEIGHTS_DIR) -> dict[str, Any]:
-    """Copy a person model's files to ``folder/models``, write ``model.json`` and return that."""
-    models = folder / "models"
-    models.mkdir(parents=True, exist_ok=True)
-    heads = {"float": HEAD_NAME, "int8": INT8_HEAD_NAME}
-    heads = {kind: name for kind, name in heads.items() if (weights / name).is_file()}
-    facts = model_facts(weights, heads)
-    for name in (EXTRACTOR_NAME, *heads.values()):
-        shutil.copyfile(weights / name, models / name)
+    """Write a person model's parts to ``folder/models``, and ``model.json``, which is returned."""
+    facts = _facts(weights)
+    (folder / "models").mkdir(parents=True, exist_ok=True)
+    extractor = _write_part(folder, EXTRACTOR_NAME, read_model(weights / EXTRACTOR_NAME))
+    heads = {
+        kind: _write_head(folder, weights / name)
+        for kind, name in {"float": HEAD_NAME, "int8": INT8_HEAD_NAME}.items()
+        if (weights / name).is_file()
+    }
+    facts |= {"extractor": extractor, "heads": heads, "default_head": "float"}
     (folder / "model.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
     return facts
 
 
-def model_facts(weights: Path, heads: dict[str, str]) -> dict[str, Any]:
-    """All that the page needs to know of a model, out of its files and of this package."""
+def _write_head(folder: Path, path: Path) -> dict[str, Any]:
+    """A head as two files: an own box runs only the second."""
+    names = _input_names(open_session(path, ON_CPU))
+    rois = [name for name in names if name in ROI_INPUTS]
+    try:
+        parts = cut_head(read_model(path), [name for name in names if name not in rois], rois)
+    except InputError as error:
+        raise InputError(f"model {path}: {error}") from error
+    return {
+        "shared": _write_part(folder, f"{path.stem}_shared.onnx", parts.shared),
+        "own": _write_part(folder, f"{path.stem}_own.onnx", parts.own),
+        "maps": list(parts.maps),
+    }
+
+
+def _write_part(folder: Path, name: str, data: bytes) -> dict[str, Any]:
+    (folder / "models" / name).write_bytes(data)
+    digits = hashlib.sha256(data).hexdigest()[:12]
+    return {"file": f"models/{name}", "bytes": len(data), "sha": digits}
+
+
+def _facts(weights: Path) -> dict[str, Any]:
+    """What the page needs to know of a model besides its files."""
     head = open_session(weights / HEAD_NAME, ON_CPU)
     metadata = head.get_modelmeta().custom_metadata_map
     spec = ExportedSpec.from_metadata(metadata, weights / HEAD_NAME)
@@ -101,9 +127,6 @@ def model_facts(weights: Path, heads: dict[str, str]) -> dict[str, Any]:
         "input_size": {"width": width, "height": height},
         "size_multiple": detector.multiple,
         "pad_value": PAD_VALUE,
-        "extractor": _file_facts(weights / EXTRACTOR_NAME),
-        "heads": {kind: _file_facts(weights / name) for kind, name in heads.items()},
-        "default_head": "float",
         "detector": {
             "layout": detector.layout.kind,
             "outputs": list(detector.layout.outputs),
@@ -111,7 +134,7 @@ def model_facts(weights: Path, heads: dict[str, str]) -> dict[str, Any]:
             "max_candidates": MAX_CANDIDATES,
         },
         "head": {
-            "inputs": [name for name in _input_names(head) if not name.endswith("rois")],
+            "inputs": [name for name in _input_names(head) if name not in ROI_INPUTS],
             "layers": list(spec.layers),
             "output": head.get_outputs()[0].name,
             "mask_size": spec.mask_size,
@@ -128,9 +151,3 @@ def model_facts(weights: Path, heads: dict[str, str]) -> dict[str, Any]:
 
 def _input_names(session: ort.InferenceSession) -> list[str]:
     return [item.name for item in session.get_inputs()]
-
-
-def _file_facts(path: Path) -> dict[str, Any]:
-    data = read_model(path)
-    digits = hashlib.sha256(data).hexdigest()[:12]
-    return {"file": f"models/{path.name}", "bytes": len(data), "sha": digits}

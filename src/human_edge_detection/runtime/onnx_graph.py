@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import check_regular
 
 MODEL_GRAPH, MODEL_METADATA = 7, 14
-GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_OUTPUT = 1, 5, 12
+GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT = 1, 5, 11, 12
 NODE_INPUT, NODE_OUTPUT, NODE_OP_TYPE, NODE_ATTRIBUTE = 1, 2, 4, 5
 ATTRIBUTE_GRAPH, ATTRIBUTE_GRAPHS = 6, 11
 TENSOR_NAME, VALUE_NAME = 8, 1
@@ -96,6 +96,10 @@ def _message(number: int, payload: bytes) -> bytes:
     return _varint(number << 3 | 2) + _varint(len(payload)) + payload
 
 
+FLOAT_MAP = _message(2, _message(1, b"\x08\x01" + _message(2, 4 * _message(1, b""))))
+"""A graph input's type: float32 with four axes of any length."""
+
+
 def _text(payload: bytes) -> str:
     return payload.decode("utf-8", errors="replace")
 
@@ -149,8 +153,11 @@ def read_outputs(model: bytes) -> tuple[str, ...]:
     return tuple(_name(value, VALUE_NAME) for number, value, _ in fields if number == GRAPH_OUTPUT)
 
 
-def _needed(nodes: list[Node], names: Iterable[str]) -> tuple[set[int], set[str]]:
-    maker = {name: index for index, node in enumerate(nodes) for name in node.outputs}
+def _needed(
+    nodes: list[Node], names: Iterable[str], given: Collection[str]
+) -> tuple[set[int], set[str]]:
+    made = ((name, index) for index, node in enumerate(nodes) for name in node.outputs)
+    maker = {name: index for name, index in made if name not in given}
     tensors, kept, stack = set(names), set(), list(names)
     while stack:
         index = maker.get(stack.pop())
@@ -167,18 +174,21 @@ def _rebuilt(model: bytes, graph: bytes) -> bytes:
     return b"".join([*parts, _message(MODEL_GRAPH, graph)])
 
 
-def select_outputs(model: bytes, names: Iterable[str]) -> bytes:
+def select_outputs(model: bytes, names: Iterable[str], given: Collection[str] = ()) -> bytes:
     """The model with these tensors of its graph as outputs, and nothing that they do not need.
 
     ONNX Runtime executes the whole graph, whichever outputs are asked for; hence the cutting.
+    The tensors in ``given``, float32 of four axes, become inputs, instead of what makes them.
     """
     names = tuple(names)
     graph = _graph_of(model)
-    kept, tensors = _needed(read_nodes(model), names)
+    kept, tensors = _needed(read_nodes(model), names, given)
     parts, index, declared = [], -1, {}
     for number, value, whole in _fields(graph):
         if number == GRAPH_OUTPUT:
             declared[_name(value, VALUE_NAME)] = whole
+            continue
+        if number == GRAPH_INPUT and _name(value, VALUE_NAME) not in tensors:
             continue
         if number == GRAPH_NODE:
             index += 1
@@ -187,6 +197,8 @@ def select_outputs(model: bytes, names: Iterable[str]) -> bytes:
         if number == GRAPH_INITIALIZER and _name(value, TENSOR_NAME) not in tensors:
             continue
         parts.append(whole)
+    maps = (_message(VALUE_NAME, name.encode()) + FLOAT_MAP for name in given)
+    parts.extend(_message(GRAPH_INPUT, value) for value in maps)
     bare = {name: _message(GRAPH_OUTPUT, _message(VALUE_NAME, name.encode())) for name in names}
     return _rebuilt(model, b"".join(parts + [declared.get(name, bare[name]) for name in names]))
 
