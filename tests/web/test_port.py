@@ -219,7 +219,7 @@ def test_the_same_owner_of_every_pixel(
 
 @pytest.mark.parametrize("sure", [False, True])
 def test_more_people_change_what_all_of_them_would(sure: bool, tmp_path: Path) -> None:
-    """A box of one's own is decided in its surroundings alone: to the pixel what the whole gives."""
+    """A box of one's own is decided in its surroundings alone, to the pixel as the whole is."""
     size_hw, questions = (240, 320), []
     for seed, count in enumerate((1, 2, 5, 12, 25)):
         probs, rois, scores = crowd(seed, count, size_hw)
