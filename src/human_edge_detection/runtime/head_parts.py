@@ -64,12 +64,11 @@ def _shared_maps(head: bytes, features: Collection[str], rois: Collection[str]) 
     seen: set[str] = set()
     while stack:
         name = stack.pop()
-        node = maker.get(name)
-        if node is None or name in seen or name not in shared:
+        if name in seen or name not in shared or name not in maker:
             continue
         seen.add(name)
-        if node.op_type in MAKES_MAPS:
+        if maker[name].op_type in MAKES_MAPS:
             found.add(name)
         else:
-            stack.extend(node.inputs)
+            stack.extend(maker[name].inputs)
     return tuple(name for name in maker if name in found)
