@@ -99,6 +99,20 @@ def test_coco_results_load_and_score_as_they_are(models, photos):
     assert (photos / "out" / "overlay" / "p1.jpg").is_file()
 
 
+def test_a_photo_whose_own_box_file_changed_is_done_again(models, photos, capsys):
+    boxes = photos / "txt"
+    boxes.mkdir()
+    for number in range(2):
+        (boxes / f"p{number}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    asked = options(models, photos, boxes=boxes)
+    for count, changed in ((2, ""), (0, ""), (1, "0 0.5 0.5 0.5 0.5\n0 0.3 0.3 0.2 0.2\n")):
+        if changed:
+            (boxes / "p1.txt").write_text(changed)
+        assert run_predict(asked) == 0
+        assert capsys.readouterr().out.startswith(f"{count} files done")
+    assert [item["image_id"] for item in predictions(photos)] == [1, 2, 2]
+
+
 def test_photos_out_of_archives_give_the_same_and_are_done_once(models, photos, capsys):
     files = {path.name: path.read_bytes() for path in (photos / "photos").glob("*.png")}
     archive = write_zip(photos / "photos.zip", {f"top/{name}": files[name] for name in files})

@@ -373,7 +373,7 @@ def resume(path: Path) -> None:
     with reserved(path.parent):
         log = ResumeLog(path.parent, {"model": "x", "score": 0.5})
         source = Source(path, path.name)
-        log.finished(source)
+        log.finished(source, source.stamp())
         name, _ = log.claim(source, 1)
         log.add(source, name, source.stamp(), image_id=None)
         log.write_predictions()

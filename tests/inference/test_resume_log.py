@@ -22,11 +22,19 @@ def photo(folder: Path, name: str) -> Source:
 def test_a_second_log_knows_what_the_first_finished(tmp_path):
     first, second = photo(tmp_path, "a.jpg"), photo(tmp_path, "b.jpg")
     log = ResumeLog(tmp_path / "out", {"threshold": 0.5})
-    assert log.finished(first) is None
+    assert log.finished(first, first.stamp()) is None
     log.add(first, "a", first.stamp(), image_id=3, results=[{"image_id": 3}])
     again = ResumeLog(tmp_path / "out", {"threshold": 0.5})
-    assert again.finished(first)["image_id"] == 3 and again.finished(second) is None
-    assert ResumeLog(tmp_path / "out", {"threshold": 0.5}, overwrite=True).finished(first) is None
+    assert (
+        again.finished(first, first.stamp())["image_id"] == 3
+        and again.finished(second, second.stamp()) is None
+    )
+    assert (
+        ResumeLog(tmp_path / "out", {"threshold": 0.5}, overwrite=True).finished(
+            first, first.stamp()
+        )
+        is None
+    )
 
 
 def test_a_photo_that_changed_is_not_finished(tmp_path):
@@ -34,7 +42,7 @@ def test_a_photo_that_changed_is_not_finished(tmp_path):
     log = ResumeLog(tmp_path / "out", {})
     log.add(source, "a", source.stamp(), image_id=1, results=[{"image_id": 1, "old": True}])
     source.path.write_bytes(b"another photo")
-    assert log.finished(source) is None
+    assert log.finished(source, source.stamp()) is None
     log.add(source, "a", source.stamp(), image_id=1, results=[{"image_id": 1}])
     assert list(log.results()) == [{"image_id": 1}]
 
@@ -47,9 +55,9 @@ def test_a_line_cut_off_by_a_crash_does_not_count(tmp_path):
     path = tmp_path / "out" / LOG_NAME
     path.write_text(path.read_text()[:-20])
     again = ResumeLog(tmp_path / "out", {})
-    assert again.finished(first) and not again.finished(second)
+    assert again.finished(first, first.stamp()) and not again.finished(second, second.stamp())
     again.add(second, "b", second.stamp(), image_id=2, results=[])
-    assert ResumeLog(tmp_path / "out", {}).finished(second)
+    assert ResumeLog(tmp_path / "out", {}).finished(second, second.stamp())
 
 
 def test_other_settings_are_refused_by_flag(tmp_path):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from human_edge_detection.core.errors import InputError, one_line
 from human_edge_detection.inference.batch import Job, PredictRun, Tally
-from human_edge_detection.inference.box_files import open_boxes
+from human_edge_detection.inference.box_files import YoloFolder, open_boxes
 from human_edge_detection.inference.boxes import MAX_DIGITS, BoxFile
 from human_edge_detection.inference.options import PredictOptions
 from human_edge_detection.inference.predictor import MaskPredictor
@@ -55,7 +56,7 @@ def _work(
     jobs: list[Job],
     unknown: int,
 ) -> int:
-    rest = [job for job in jobs if log.finished(job.source) is None]
+    rest = [job for job in jobs if log.finished(job.source, job.stamp()) is None]
     tally = Tally()
     with ExitStack() as opened:
         predictor = opened.enter_context(_open_predictor(options, files)) if rest else None
@@ -70,7 +71,8 @@ def _work(
         finally:
             if any(FORMATS[kind].in_predictions for kind in options.save_kinds):
                 log.write_predictions()
-    old = [fault for job in jobs for fault in (log.finished(job.source) or {}).get("faults", ())]
+    records = (log.finished(job.source, job.stamp()) or {} for job in jobs)
+    old = [fault for record in records for fault in record.get("faults", ())]
     return summarise(options, tally, len(jobs) - len(rest), unknown, old)
 
 
@@ -100,7 +102,8 @@ def plan(sources: list[Source], boxes: BoxFile | None, options: PredictOptions) 
             users[key] = source
         stem = source.path.stem
         wanted = int(stem) if stem.isdecimal() and len(stem) < MAX_DIGITS else number
-        jobs.append(Job(source, key, wanted))
+        box_file = Path(key) if key is not None and isinstance(boxes, YoloFolder) else None
+        jobs.append(Job(source, key, wanted, box_file))
     if options.track and not any(job.source.is_video for job in jobs):
         raise InputError("--track is for videos, and SOURCE names none: leave it out for photos")
     if not jobs:

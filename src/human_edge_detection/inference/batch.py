@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -23,7 +24,7 @@ from human_edge_detection.inference.options import PredictOptions
 from human_edge_detection.inference.predictor import MaskPredictor
 from human_edge_detection.inference.resume_log import ResumeLog
 from human_edge_detection.inference.segment import Photo, reason, segment_photos
-from human_edge_detection.inference.sources import Frame, Source, VideoReader
+from human_edge_detection.inference.sources import Frame, Source, VideoReader, stamp_of
 from human_edge_detection.inference.video_tracker import VideoTracker
 from human_edge_detection.inference.writers import Output, Picture, open_film, write_picture
 from human_edge_detection.masks.instance_masks import InstanceMasks
@@ -39,11 +40,20 @@ class Job:
         source: the file.
         box_key: its entry in the box file, or None.
         wanted_id: the image id it gets if no other file has it.
+        box_file: the file that holds its boxes alone, or None.
     """
 
     source: Source
     box_key: str | None
     wanted_id: int
+    box_file: Path | None = None
+
+    def stamp(self) -> list[int] | None:
+        """Sizes and times of the file and of its own box file; None if the file is gone."""
+        own = self.source.stamp()
+        if own is None or self.box_file is None:
+            return own
+        return own + (stamp_of(self.box_file) or [])
 
 
 _OUTPUT_ERRORS = (
@@ -167,7 +177,7 @@ class PredictRun:
                 bar.update()
 
     def _read(self, job: Job) -> Photo:
-        stamp = job.source.stamp()
+        stamp = job.stamp()
         image = job.source.read(self._options.max_pixels)
         boxes = None
         if self._boxes is not None and job.box_key is not None:

@@ -139,10 +139,10 @@ class ResumeLog:
         if record.get("image_id") is not None:
             self._ids[record["image_id"]] = record["path"]
 
-    def finished(self, source: Source) -> dict[str, Any] | None:
-        """The record of a file that is done and has not changed since, or None."""
+    def finished(self, source: Source, stamp: list[int] | None) -> dict[str, Any] | None:
+        """The record of a file that was finished with the same ``stamp``, or None."""
         record = self._done.get(source.key)
-        return record if record and record["stamp"] == (source.stamp() or ()) else None
+        return record if record and record["stamp"] == (stamp or ()) else None
 
     def claim(self, source: Source, wanted_id: int | None) -> tuple[str, int | None]:
         """The name of a file's results, and an image id that no other file has.
@@ -177,7 +177,7 @@ class ResumeLog:
         Args:
             source: the file.
             name: the name of its results.
-            stamp: its ``stamp`` before it was read; None if it was gone.
+            stamp: what changes with it, from before it was read; None if it was gone.
             **facts: what the record shall hold besides.
         """
         path = source.key

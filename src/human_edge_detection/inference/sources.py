@@ -62,11 +62,16 @@ class Source:
 
     def stamp(self) -> list[int] | None:
         """Size and time of the last change, nanoseconds; of an archive its own; None if gone."""
-        try:
-            facts = os.stat(self.path if self.archive is None else self.archive.places[0])
-        except (OSError, ValueError):
-            return None
-        return [facts.st_size, facts.st_mtime_ns]
+        return stamp_of(self.path if self.archive is None else self.archive.places[0])
+
+
+def stamp_of(path: Path) -> list[int] | None:
+    """A file's size and time of the last change, nanoseconds; None if it is gone."""
+    try:
+        facts = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return [facts.st_size, facts.st_mtime_ns]
 
 
 def real_path(path: Path) -> Path:
