@@ -130,7 +130,7 @@ def test_on_a_gpu_they_pass_together_and_differ_by_rounding(shipped, monkeypatch
 
         monkeypatch.setattr(network, "_run", spy)
     found = together(shipped)
-    assert counts == [4, 4]
+    assert counts == [4] * 4  # the network and the head, at the full size and at half
     for one, other in zip(alone, found, strict=True):
         assert one.probs.shape == other.probs.shape
         assert np.abs(one.probs - other.probs).max(initial=0) < 1e-4
@@ -138,4 +138,5 @@ def test_on_a_gpu_they_pass_together_and_differ_by_rounding(shipped, monkeypatch
     del counts[:]
     encoded = shipped.encode_many([shipped.prepare(image) for image in photos()[:3]])
     assert len(shipped.decode_many(encoded, BOXES[:3])) == 3
-    assert counts == ([4, 4] if provider == TENSORRT else [3, 3])
+    # None of the first three photos has people of both sizes: the head runs once.
+    assert counts == ([4] * 3 if provider == TENSORRT else [3] * 3)

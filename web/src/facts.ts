@@ -45,6 +45,11 @@ export interface ModelFacts {
   input_size: Size;
   /** What the sides of a photo's own frame are multiples of; 0 where all fill `input_size`. */
   size_multiple: number;
+  /** Half of `input_size`; null where the network takes one size alone. */
+  half_size: Size | null;
+  /** The people, by √area of their box in pixels of the full size, whom each size counts for. */
+  half_from: number;
+  full_to: number;
   pad_value: number;
   extractor: ModelFile;
   /** The heads by precision; `default_head` names the one that the page loads. */

@@ -47,28 +47,37 @@ export function softmax(values: Float32Array): Float32Array {
   return values;
 }
 
-/** The head on the people of one photo. */
-export class Head {
-  private features: Tensor[] = [];
-  private maps?: Record<string, Tensor>;
+/** The networks of both parts, and the names of the maps between them. */
+interface Parts {
+  shared: Network;
+  own: Network;
+  maps: string[];
+}
 
-  /**
-   * @param facts the same for every photo
-   * @param parts the networks of both parts, and the names of the maps between them
-   */
+export class Head {
   constructor(
     private readonly facts: HeadFacts,
-    private readonly parts: { shared: Network; own: Network; maps: string[] },
+    private readonly parts: Parts,
   ) {}
 
-  /** @param features the extractor's outputs, in the order of `facts.layers` */
-  setPhoto(features: Tensor[]): void {
-    this.features = features;
-    this.maps = undefined;
+  /** @param features the extractor's outputs for a picture, in the order of `facts.layers` */
+  on(features: Tensor[]): PictureHead {
+    return new PictureHead(this.facts, this.parts, features);
   }
+}
+
+/** The head on the people of one picture. */
+export class PictureHead {
+  private maps?: Record<string, Tensor>;
+
+  constructor(
+    private readonly facts: HeadFacts,
+    private readonly parts: Parts,
+    private readonly features: Tensor[],
+  ) {}
 
   /**
-   * Each ROI's probabilities float32 [3, M, M]; the first ROIs of a photo cost both parts.
+   * Each ROI's probabilities float32 [3, M, M]; the first ROIs cost both parts.
    *
    * @param rois input pixels
    */

@@ -5,10 +5,10 @@ import { type Box, paddedRoi, pixelWindow, type Size } from "./boxes.ts";
 import { foundScores, leastScore } from "./candidates.ts";
 import type { ModelFacts } from "./facts.ts";
 import { Head } from "./head.ts";
-import { asPlanes, type AxisTransform, frameOf, letterbox, toInput } from "./letterbox.ts";
+import { toInput } from "./letterbox.ts";
 import type { Network } from "./network.ts";
-import { candidates, inSource } from "./people.ts";
 import type { Picture } from "./resize.ts";
+import { everybody, look, mean, ofSizes, type View } from "./views.ts";
 
 /** The lowest score that the slider offers. */
 export const LOWEST_SCORE = 0.1;
@@ -55,8 +55,8 @@ interface Settled {
 export class Segmenter {
   private everybody: Candidate[] = [];
   private settled?: Settled;
+  private views: View[] = [];
   private size: Size = { width: 0, height: 0 };
-  private transform: AxisTransform = { scale: [1, 1], offset: [0, 0] };
 
   constructor(
     private readonly facts: ModelFacts,
@@ -66,27 +66,15 @@ export class Segmenter {
 
   /** Run the extractor on a photo; milliseconds of fitting it in and of the network come back. */
   async setPhoto(photo: Picture): Promise<{ letterbox: number; extractor: number }> {
-    const { facts, extractor } = this;
-    const start = performance.now();
-    const frame = frameOf(photo, facts.input_size, facts.size_multiple);
-    const boxed = letterbox(photo, frame, facts.pad_value);
-    const { width, height } = boxed;
-    const input = extractor.tensor(asPlanes(boxed), [1, 3, height, width]);
-    const middle = performance.now();
-    const names = [...facts.detector.outputs, ...facts.head.layers];
-    const found = await extractor.run({ [facts.input]: input }, names);
-    const end = performance.now();
+    const { facts, extractor, head } = this;
+    const least = this.leastScore(LOWEST_SCORE);
+    const { views, ...taken } = await look(photo, facts, extractor, head, least);
+    this.views = views;
     this.size = { width: photo.width, height: photo.height };
-    this.transform = boxed.transform;
-    this.head.setPhoto(facts.head.layers.map((name) => found[name]));
-    const outputs = facts.detector.outputs.map((name) => found[name]);
-    const people = candidates(facts.detector, outputs, this.leastScore(LOWEST_SCORE));
     this.everybody = [];
     this.settled = undefined;
-    for (const { box, score } of inSource(people, boxed.transform, this.size)) {
-      this.add(box, score, false);
-    }
-    return { letterbox: middle - start, extractor: end - middle };
+    for (const { box, score } of everybody(views, facts)) this.add(box, score, false);
+    return taken;
   }
 
   /** Add a person in a box of one's own; his id comes back. */
@@ -106,6 +94,19 @@ export class Segmenter {
     return leastScore(probability, head.score_weights, least_probability);
   }
 
+  /** Run the head on some people, in each size that counts for them. */
+  private async cutOut(people: Candidate[]): Promise<void> {
+    const { views, facts } = this;
+    const counts = people.map(({ box }) => ofSizes(box, views[0].transform, facts));
+    const parts: Float32Array[][] = people.map(() => []);
+    for (const [view, { transform, head }] of views.entries()) {
+      const rows = people.map((_, row) => row).filter((row) => counts[row][view]);
+      const probs = await head.probabilities(rows.map((row) => toInput(people[row].roi, transform)));
+      rows.forEach((row, i) => parts[row].push(probs[i]));
+    }
+    people.forEach((one, row) => (one.probs = mean(parts[row])));
+  }
+
   /** Who is shown under some settings, and whose each pixel is. */
   async settle({ score, threshold, removed }: Settings): Promise<Segmentation> {
     const start = performance.now();
@@ -113,9 +114,7 @@ export class Segmenter {
     const least = Math.fround(this.leastScore(score));
     const able = this.everybody.filter((one) => one.isOwn || one.score >= least);
     const unseen = able.filter((one) => !one.probs);
-    const rois = unseen.map(({ roi }) => toInput(roi, this.transform));
-    const probs = await this.head.probabilities(rois);
-    unseen.forEach((one, i) => (one.probs = probs[i]));
+    await this.cutOut(unseen);
     const middle = performance.now();
     // Who was taken out still holds down his duplicates.
     const found = able.filter(({ isOwn }) => !isOwn).map((one) => ({ ...one, probs: one.probs! }));

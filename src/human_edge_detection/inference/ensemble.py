@@ -12,6 +12,7 @@ from human_edge_detection.core.boxes import box_areas, padded_rois
 from human_edge_detection.core.geometry import AxisTransform
 from human_edge_detection.core.images import EncodedImage
 from human_edge_detection.core.structures import FloatArray, MaskClass, stacked
+from human_edge_detection.inference.encoders import of_sizes
 from human_edge_detection.masks.paste import paste_at
 from human_edge_detection.runtime.head import HeadSession
 from human_edge_detection.runtime.providers import in_passes, pass_size
@@ -96,12 +97,13 @@ class Member:
 
     Attributes:
         head: the open head.
-        encoder: number of the network that its feature maps come from.
+        views: numbers of the pictures of a photo that its feature maps come from: one, or the full
+            and the half size (``encoders``).
         maps: indices of the maps of that network that it takes, in its own order.
     """
 
     head: HeadSession
-    encoder: int
+    views: tuple[int, ...]
     maps: tuple[int, ...]
 
     def __call__(
@@ -117,20 +119,38 @@ class Member:
             boxes: float32 [N, 4] source pixels of each photo.
             rois: float32 [N, 4] source pixels, the boxes grown by the head's own margin.
         """
-        found: list[RoiProbs] = []
-        for some in in_passes(range(len(photos)), self.head.provider, self.head.batch):
-            sources = [(photos[i], *photos[i].others)[self.encoder] for i in some]
-            seen = [(box_areas(boxes[i]) > 0) & (box_areas(rois[i]) > 0) for i in some]
+        seen = [(box_areas(b) > 0) & (box_areas(r) > 0) for b, r in zip(boxes, rois, strict=True)]
+        if len(self.views) == 1:
+            counts = [own[None] for own in seen]
+        else:
+            full = [(photo, *photo.others)[self.views[0]].prepared.transform for photo in photos]
+            sized = map(of_sizes, boxes, full)
+            counts = [own & of_both for own, of_both in zip(seen, sized, strict=True)]
+        parts = []
+        for place, view in enumerate(self.views):
+            pictures = [(photo, *photo.others)[view] for photo in photos]
+            rows = [own[place] for own in counts]
+            parts.append(self._of_view(pictures, rois, rows))
+        means = map(_mean, zip(*parts, strict=True), counts)
+        return [RoiProbs(mean, own) for mean, own in zip(means, rois, strict=True)]
+
+    def _of_view(
+        self,
+        pictures: Sequence[EncodedImage],
+        rois: Sequence[FloatArray],
+        rows: Sequence[NDArray[np.bool_]],
+    ) -> list[FloatArray]:
+        """The probabilities float32 [K, 3, M, M] of some of each picture's people."""
+        found: list[FloatArray] = []
+        for some in in_passes(range(len(pictures)), self.head.provider, self.head.batch):
             inputs = [
-                _numbered(place, sources[place].prepared.transform.to_input(rois[i][seen[place]]))
+                _numbered(place, pictures[i].prepared.transform.to_input(rois[i][rows[i]]))
                 for place, i in enumerate(some)
             ]
             size = pass_size(len(some), self.head.provider)
-            maps = [stacked([source.features[i] for source in sources], size) for i in self.maps]
+            maps = [stacked([pictures[i].features[m] for i in some], size) for m in self.maps]
             probs = self.head.probabilities(maps, np.concatenate(inputs))
-            parts = np.split(probs, np.cumsum([len(part) for part in inputs])[:-1])
-            for place, i in enumerate(some):
-                found.append(RoiProbs(_with_unseen(parts[place], seen[place]), rois[i]))
+            found += np.split(probs, np.cumsum([len(part) for part in inputs])[:-1])
         return found
 
 
@@ -139,14 +159,22 @@ def _numbered(number: int, rois: FloatArray) -> FloatArray:
     return np.insert(rois, 0, number, axis=1)
 
 
-def _with_unseen(probs: FloatArray, seen: NDArray[np.bool_]) -> FloatArray:
-    """Probabilities [K, 3, M, M] of the people seen, as rows of all N; the others' background."""
-    if seen.all():
-        return probs
-    every = np.zeros((len(seen), *probs.shape[1:]), np.float32)
-    every[:, MaskClass.BACKGROUND] = 1
-    every[seen] = probs
-    return every
+def _mean(parts: Sequence[FloatArray], counts: NDArray[np.bool_]) -> FloatArray:
+    """Each person's mean probabilities float32 [N, 3, M, M] over the views that count.
+
+    Args:
+        parts: float32 [K, 3, M, M] of each view, of the people whom it counts for.
+        counts: bool [views, N]; a person with no view is background.
+    """
+    if len(parts) == 1 and counts.all():
+        return parts[0]
+    mean = np.zeros((counts.shape[1], *parts[0].shape[1:]), np.float32)
+    for probs, rows in zip(parts, counts, strict=True):
+        mean[rows] += probs
+    of_both = counts.sum(axis=0) > 1
+    mean[of_both] /= counts.sum(axis=0)[of_both, None, None, None]
+    mean[~counts.any(axis=0), MaskClass.BACKGROUND] = 1
+    return mean
 
 
 class Ensemble:

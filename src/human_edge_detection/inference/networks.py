@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from human_edge_detection.core.errors import InputError
-from human_edge_detection.core.images import EncodedImage, PreparedImage, prepare_image
 from human_edge_detection.core.spec import ExportedSpec
-from human_edge_detection.core.structures import ImageArray, stacked
+from human_edge_detection.inference.encoders import (
+    ExtractorEncoder,
+    ImageEncoder,
+    JoinedEncoders,
+    OnePassEncoder,
+    PictureEncoder,
+    TwoSizeEncoder,
+)
 from human_edge_detection.inference.ensemble import Ensemble, Member
 from human_edge_detection.runtime.detector import DetectorSession, holds_detector
 from human_edge_detection.runtime.head import HeadSession
 from human_edge_detection.runtime.model_files import ModelFiles, own_extractor
-from human_edge_detection.runtime.providers import in_passes, pass_size
 from human_edge_detection.runtime.sessions import SessionOptions
 
 if TYPE_CHECKING:
@@ -27,112 +30,6 @@ logger = logging.getLogger(__name__)
 
 Source = tuple[Path | None, tuple[int, int]]
 """What a head reads: an extractor's file (None for the photo itself) at a height and width."""
-
-
-class ImageEncoder(Protocol):
-    """Turns photos into what a head reads. Its methods may be called from any thread."""
-
-    @property
-    def finds_people(self) -> bool:
-        """Whether :meth:`encode` returns people too."""
-
-    def prepare(self, image: ImageArray) -> PreparedImage:
-        """The photo uint8 [H, W, 3] RGB as the network reads it."""
-
-    def encode(self, pictures: Sequence[PreparedImage], score: float) -> list[EncodedImage]:
-        """The head's inputs, with the people of at least ``score`` where the network finds them."""
-
-    def close(self) -> None:
-        """Free the session."""
-
-
-class _ExtractorEncoder:
-    """A feature extractor without boxes."""
-
-    finds_people = False
-
-    def __init__(self, extractor: YOLOv9FeatureExtractor) -> None:
-        self._extractor = extractor
-
-    def prepare(self, image: ImageArray) -> PreparedImage:
-        return prepare_image(image, self._extractor.input_size_hw)
-
-    def encode(self, pictures: Sequence[PreparedImage], score: float) -> list[EncodedImage]:
-        provider, encoded = self._extractor.provider, []
-        for some in in_passes(pictures, provider, None):
-            size = pass_size(len(some), provider)
-            maps = self._extractor(stacked([picture.tensor for picture in some], size))
-            for number, picture in enumerate(some):
-                own = [item[number : number + 1] for item in maps]
-                encoded.append(EncodedImage(own, picture))
-        return encoded
-
-    def close(self) -> None:
-        self._extractor.close()
-
-
-class _OnePassEncoder:
-    """A network that finds boxes and features in one pass."""
-
-    finds_people = True
-
-    def __init__(self, detector: DetectorSession) -> None:
-        self._detector = detector
-
-    def prepare(self, image: ImageArray) -> PreparedImage:
-        return self._detector.prepare(image)
-
-    def encode(self, pictures: Sequence[PreparedImage], score: float) -> list[EncodedImage]:
-        found = zip(pictures, self._detector.run(pictures, score), strict=True)
-        return [EncodedImage(maps, picture, people) for picture, (people, maps) in found]
-
-    def close(self) -> None:
-        self._detector.close()
-
-
-class _PictureEncoder:
-    """No network: an end-to-end file reads the letterboxed photo itself."""
-
-    finds_people = False
-
-    def __init__(self, input_size_hw: tuple[int, int]) -> None:
-        self._input_size_hw = input_size_hw
-
-    def prepare(self, image: ImageArray) -> PreparedImage:
-        return prepare_image(image, self._input_size_hw)
-
-    def encode(self, pictures: Sequence[PreparedImage], score: float) -> list[EncodedImage]:
-        return [EncodedImage([picture.tensor], picture) for picture in pictures]
-
-    def close(self) -> None:
-        pass
-
-
-class _JoinedEncoders:
-    """The networks of an ensemble, in turn; people are those of the first that finds any."""
-
-    def __init__(self, encoders: Sequence[ImageEncoder]) -> None:
-        self._encoders = tuple(encoders)
-        self.finds_people = any(encoder.finds_people for encoder in encoders)
-
-    def prepare(self, image: ImageArray) -> PreparedImage:
-        first, *others = (encoder.prepare(image) for encoder in self._encoders)
-        return replace(first, others=tuple(others))
-
-    def encode(self, pictures: Sequence[PreparedImage], score: float) -> list[EncodedImage]:
-        rows = zip(*((picture, *picture.others) for picture in pictures), strict=True)
-        parts = [e.encode(row, score) for e, row in zip(self._encoders, rows, strict=False)]
-        return [_joined(own) for own in zip(*parts, strict=True)]
-
-    def close(self) -> None:
-        for encoder in self._encoders:
-            encoder.close()
-
-
-def _joined(parts: Sequence[EncodedImage]) -> EncodedImage:
-    """One photo as several networks read it; people are those of the first that finds any."""
-    people = next((part.people for part in parts if part.people is not None), None)
-    return replace(parts[0], people=people, others=tuple(parts[1:]))
 
 
 def open_networks(
@@ -159,16 +56,20 @@ def open_networks(
         )  # fmt: skip
     # The detector's own file comes first, because the first network that finds people is used.
     order = sorted(dict.fromkeys(sources), key=lambda source: not _same(source[0], files.detector))
-    encoders, members = [], dict[int, Member]()
-    for number, source in enumerate(order):
+    encoders, members = list[ImageEncoder](), dict[int, Member]()
+    weights = list[tuple[float, ...]]()
+    for source in order:
         readers = {i: heads[i] for i, wanted in enumerate(sources) if wanted == source}
         encoder, maps = _open_encoder(source, readers, files, options, detector is None)
+        first = sum(other.views for other in encoders)
+        views = tuple(range(first, first + encoder.views))
+        members |= {i: Member(heads[i], views, maps[i]) for i in readers}
+        if encoder.finds_people and detector is None:
+            weights += [head.facts.score_weights for head in readers.values()]
         encoders.append(encoder)
-        members |= {i: Member(heads[i], number, maps[i]) for i in readers}
-    encoder = encoders[0] if len(encoders) == 1 else _JoinedEncoders(encoders)
-    own = (m.head.facts.score_weights for m in members.values() if encoders[m.encoder].finds_people)
-    weights = next(own, ()) if detector is None else ()
-    return encoder, Ensemble([members[i] for i in range(len(heads))]), detector, weights
+    encoder = encoders[0] if len(encoders) == 1 else JoinedEncoders(encoders)
+    joined = Ensemble([members[i] for i in range(len(heads))])
+    return encoder, joined, detector, next(iter(weights), ())
 
 
 def _open_encoder(
@@ -181,7 +82,7 @@ def _open_encoder(
     """The network that some heads read, and which of its maps each takes."""
     path, size_hw = source
     if path is None:
-        return _PictureEncoder(size_hw), dict.fromkeys(readers, (0,))
+        return PictureEncoder(size_hw), dict.fromkeys(readers, (0,))
     layers = tuple(dict.fromkeys(name for head in readers.values() for name in head.facts.layers))
     opened: DetectorSession | YOLOv9FeatureExtractor
     encoder: ImageEncoder
@@ -193,7 +94,8 @@ def _open_encoder(
         )  # fmt: skip
         if any(head.provider != opened.provider for head in readers.values()):
             opened.multiple = 0  # the photos' maps pass through the head together
-        encoder = _OnePassEncoder(opened)
+        half_hw = opened.half_size_hw
+        encoder = TwoSizeEncoder(opened, half_hw) if half_hw else OnePassEncoder(opened)
     else:
         from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 
@@ -201,7 +103,7 @@ def _open_encoder(
             path, options.device, options.providers, layers, image_size_hw=size_hw,
             threads=options.threads,
         )  # fmt: skip
-        encoder = _ExtractorEncoder(opened)
+        encoder = ExtractorEncoder(opened)
     if opened.input_size_hw != size_hw and options.image_size is not None:
         height, width = opened.input_size_hw
         raise _size_error(options.image_size, path, height, width)

@@ -17,6 +17,7 @@ import onnxruntime as ort
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.geometry import PAD_VALUE
 from human_edge_detection.core.spec import ExportedSpec
+from human_edge_detection.inference.encoders import FULL_TO, HALF_FROM
 from human_edge_detection.masks.drawing import PALETTE_SIZE, person_colors
 from human_edge_detection.masks.probabilities import LEAST_PROBABILITY
 from human_edge_detection.runtime import DEFAULT_SCORE
@@ -120,12 +121,15 @@ def _facts(weights: Path) -> dict[str, Any]:
     detector = DetectorSession(
         weights / EXTRACTOR_NAME, ON_CPU, layers=spec.layers, image_size_hw=spec.image_size
     )
-    height, width = detector.input_size_hw
+    half_hw = detector.half_size_hw
     return {
         "version": metadata.get("git_revision", ""),
         "input": _input_names(open_session(weights / EXTRACTOR_NAME, ON_CPU))[0],
-        "input_size": {"width": width, "height": height},
+        "input_size": _size(detector.input_size_hw),
         "size_multiple": detector.multiple,
+        "half_size": None if half_hw is None else _size(half_hw),
+        "half_from": HALF_FROM,
+        "full_to": FULL_TO,
         "pad_value": PAD_VALUE,
         "detector": {
             "layout": detector.layout.kind,
@@ -147,6 +151,10 @@ def _facts(weights: Path) -> dict[str, Any]:
         "least_probability": LEAST_PROBABILITY,
         "palette": person_colors(PALETTE_SIZE).tolist(),
     }
+
+
+def _size(size_hw: tuple[int, int]) -> dict[str, int]:
+    return {"width": size_hw[1], "height": size_hw[0]}
 
 
 def _input_names(session: ort.InferenceSession) -> list[str]:

@@ -62,6 +62,7 @@ class DetectorSession(AbstractContextManager["DetectorSession"]):
             that it works at where each photo has a frame of its own (``multiple``).
         multiple: what each photo's height and width in the network are multiples of; 0 where all
             photos have ``input_size_hw``, as on a GPU, where they pass through together.
+        half_size_hw: half of ``input_size_hw``; None where the network takes one size alone.
         layers: feature maps that the same pass returns, in this order.
         channels: channels of each of those maps.
         strides: input pixels per map pixel of each of those maps.
@@ -116,6 +117,7 @@ class DetectorSession(AbstractContextManager["DetectorSession"]):
         check_size(self.input_size_hw, model.path)
         self.provider: str = self._session.get_providers()[0]
         multiple = self._multiple() if self._input.size_hw == (None, None) else 0
+        self.half_size_hw = _half(self.input_size_hw, multiple)
         self.multiple = multiple if self.provider == CPU else 0
         height = self.input_size_hw[0]
         arrays = self._run(np.zeros((1, 3, *self.input_size_hw), np.float32), names)
@@ -171,9 +173,9 @@ class DetectorSession(AbstractContextManager["DetectorSession"]):
             f"from {2 * multiple} on"
         )
 
-    def prepare(self, image: ImageArray) -> PreparedImage:
-        """The photo uint8 [H, W, 3] RGB, letterboxed as this network reads it."""
-        size_hw = self.input_size_hw
+    def prepare(self, image: ImageArray, size_hw: tuple[int, int] | None = None) -> PreparedImage:
+        """The photo uint8 [H, W, 3] RGB letterboxed for this network, in ``size_hw`` at most."""
+        size_hw = size_hw or self.input_size_hw
         if self.multiple:
             height, width = check_image(image).shape[:2]
             size_hw = frame_hw((height, width), size_hw, self.multiple)
@@ -278,6 +280,14 @@ def _inner_size(model: ModelFile, input_name: str) -> tuple[int, int] | None:
     shapes = {tuple(map(int, shape[2:])) for shape in runs}
     size = shapes.pop()
     return None if shapes or len(size) != 2 else (size[0], size[1])
+
+
+def _half(size_hw: tuple[int, int], multiple: int) -> tuple[int, int] | None:
+    """Half of a height and width in multiples; None where there are none, or not two of them."""
+    if not multiple or min(size_hw) < 4 * multiple:
+        return None
+    height, width = (round(side / 2 / multiple) * multiple for side in size_hw)
+    return height, width
 
 
 def _in_source(
