@@ -46,7 +46,7 @@ def cut_head(head: bytes, features: Collection[str], rois: Collection[str]) -> H
     if not maps:
         raise InputError("the head computes nothing that its ROIs share: it cannot be cut in two")
     own = select_outputs(head, read_outputs(head), given=maps)
-    return HeadParts(select_outputs(head, maps), own, maps)
+    return HeadParts(select_outputs(head, maps, given=()), own, maps)
 
 
 def _shared_maps(head: bytes, features: Collection[str], rois: Collection[str]) -> tuple[str, ...]:

@@ -174,21 +174,25 @@ def _rebuilt(model: bytes, graph: bytes) -> bytes:
     return b"".join([*parts, _message(MODEL_GRAPH, graph)])
 
 
-def select_outputs(model: bytes, names: Iterable[str], given: Collection[str] = ()) -> bytes:
+def select_outputs(
+    model: bytes, names: Iterable[str], given: Collection[str] | None = None
+) -> bytes:
     """The model with these tensors of its graph as outputs, and nothing that they do not need.
 
     ONNX Runtime executes the whole graph, whichever outputs are asked for; hence the cutting.
-    The tensors in ``given``, float32 of four axes, become inputs, instead of what makes them.
+    Inputs stay, unless ``given`` names others: those tensors, float32 of four axes, become inputs
+    instead of what makes them, and inputs that nothing reads then go too.
     """
     names = tuple(names)
     graph = _graph_of(model)
-    kept, tensors = _needed(read_nodes(model), names, given)
+    kept, tensors = _needed(read_nodes(model), names, given or ())
     parts, index, declared = [], -1, {}
     for number, value, whole in _fields(graph):
         if number == GRAPH_OUTPUT:
             declared[_name(value, VALUE_NAME)] = whole
             continue
-        if number == GRAPH_INPUT and _name(value, VALUE_NAME) not in tensors:
+        is_cut = given is not None and number == GRAPH_INPUT
+        if is_cut and _name(value, VALUE_NAME) not in tensors:
             continue
         if number == GRAPH_NODE:
             index += 1
@@ -197,7 +201,7 @@ def select_outputs(model: bytes, names: Iterable[str], given: Collection[str] = 
         if number == GRAPH_INITIALIZER and _name(value, TENSOR_NAME) not in tensors:
             continue
         parts.append(whole)
-    maps = (_message(VALUE_NAME, name.encode()) + FLOAT_MAP for name in given)
+    maps = (_message(VALUE_NAME, name.encode()) + FLOAT_MAP for name in given or ())
     parts.extend(_message(GRAPH_INPUT, value) for value in maps)
     bare = {name: _message(GRAPH_OUTPUT, _message(VALUE_NAME, name.encode())) for name in names}
     return _rebuilt(model, b"".join(parts + [declared.get(name, bare[name]) for name in names]))
