@@ -136,7 +136,7 @@ async function desktop() {
   seen.keyBox = await people(page);
   await page.fill("#score", "0.95");
   await page.waitForFunction((n) => document.querySelectorAll("#people li").length <= n, before);
-  seen.strict = await people(page);
+  seen.strict = { people: await people(page), status: await status(page) };
   await page.fill("#score", "0.3");
 
   await drop(page, "turned.jpg");

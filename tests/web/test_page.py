@@ -159,7 +159,9 @@ def test_people_are_chosen_drawn_and_removed(visit: tuple[dict[str, Any], Path])
     assert seen["key"].startswith("Person ")
     assert seen["removed"]["after"] == count
     assert seen["keyBox"] == count + 2
-    assert 2 <= seen["strict"] < count + 2  # one's own boxes stay, whatever the score
+    left = seen["strict"]["people"]
+    assert 2 <= left < count + 2  # one's own boxes stay, whatever the score
+    assert seen["strict"]["status"] == f"{left} people"
 
 
 def test_photos_are_upright_bounded_and_never_crash_the_tab(

@@ -28,6 +28,14 @@ export class PeopleList {
       button.setAttribute("aria-pressed", String(chosen.has(place)));
       button.parentElement?.classList.toggle("at", place === at);
     });
+    if (at !== undefined && !this.list.matches(":hover")) this.reveal(at);
+  }
+
+  /** Scroll the list alone, not the page, to somebody who is out of sight. */
+  private reveal(place: number): void {
+    const row = this.list.children[place].getBoundingClientRect();
+    const { top, bottom } = this.list.getBoundingClientRect();
+    this.list.scrollTop += Math.min(row.top - top, 0) + Math.max(row.bottom - bottom, 0);
   }
 
   private buttons(): HTMLButtonElement[] {

@@ -171,7 +171,10 @@ async function settle(): Promise<void> {
   const ticket = latest;
   try {
     const answer = await model.settle(settings());
-    if (ticket === latest) take(answer);
+    if (ticket === latest) {
+      take(answer);
+      say(count(answer.people.length));
+    }
   } catch (error) {
     fail((error as Error).message);
   } finally {
