@@ -17,7 +17,7 @@ from human_edge_detection.core.images import save_image
 from human_edge_detection.core.structures import ImageArray
 from human_edge_detection.data.sample import draw_crowd
 
-SEED, SIZE_HW, PEOPLE = 154, (480, 720), 6
+SEED, SIZE_HW, PEOPLE = 127, (480, 720), 6
 GAP = 8
 SCALE = 0.6
 PAPER = (244, 242, 238)
