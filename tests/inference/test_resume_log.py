@@ -25,16 +25,10 @@ def test_a_second_log_knows_what_the_first_finished(tmp_path):
     assert log.finished(first, first.stamp()) is None
     log.add(first, "a", first.stamp(), image_id=3, results=[{"image_id": 3}])
     again = ResumeLog(tmp_path / "out", {"threshold": 0.5})
-    assert (
-        again.finished(first, first.stamp())["image_id"] == 3
-        and again.finished(second, second.stamp()) is None
-    )
-    assert (
-        ResumeLog(tmp_path / "out", {"threshold": 0.5}, overwrite=True).finished(
-            first, first.stamp()
-        )
-        is None
-    )
+    assert again.finished(first, first.stamp())["image_id"] == 3
+    assert again.finished(second, second.stamp()) is None
+    anew = ResumeLog(tmp_path / "out", {"threshold": 0.5}, overwrite=True)
+    assert anew.finished(first, first.stamp()) is None
 
 
 def test_a_photo_that_changed_is_not_finished(tmp_path):

@@ -1,9 +1,9 @@
 """What a head reads of a photo: the maps of a network, of two sizes of the photo, or of several.
 
 A network that takes photos of any size, as the person model does, sees each photo twice, full and
-half. People who fill the photo are too large for the pictures that it learned on; at half the size
-they are found whole, and small people are still found at the full one. One rule, :func:`of_sizes`,
-tells which of both sizes a person's box and mask come from.
+half. Of people who fill the photo a detector finds pieces at the full size; at half of it they are
+found whole, and small people are still found at the full one (docs/person-model.md has figures).
+One rule, :func:`of_sizes`, tells which of both sizes a person's box and mask come from.
 """
 
 from __future__ import annotations

@@ -180,8 +180,8 @@ def select_outputs(
     """The model with these tensors of its graph as outputs, and nothing that they do not need.
 
     ONNX Runtime executes the whole graph, whichever outputs are asked for; hence the cutting.
-    Inputs stay, unless ``given`` names others: those tensors, float32 of four axes, become inputs
-    instead of what makes them, and inputs that nothing reads then go too.
+    Without ``given`` all inputs stay. With it, which may be empty, those that nothing reads go, and
+    the tensors that it names, float32 of four axes, become inputs instead of what makes them.
     """
     names = tuple(names)
     graph = _graph_of(model)
