@@ -246,7 +246,8 @@ def main() -> None:
     stress_ann = write_set(photos, given.output_dir, given.pairs)
     stress_photos, _ = load_photos(stress_ann, given.output_dir)
     with open_model_file(given.model, given.onnx_model) as model:
-        found = evaluate(PhotoDataset(stress_photos, model.spec), model.infer)
+        infer = model.infer_on(lambda spec: PhotoDataset(stress_photos, spec))
+        found = evaluate(PhotoDataset(stress_photos, model.spec), infer)
     found = replace(found, min_side=0.0)
     print(table_text(["role", "covered", "mask IoU"], list(rows(stress_ann, found))))
 

@@ -168,8 +168,9 @@ def test_an_export_is_scored_at_any_size_but_end_to_end_at_its_own(
 ) -> None:
     given = replace(options, models=(str(person_folder / HEAD_NAME),), image_size=(64, 64))
     assert run_validate(given) == 0
-    with pytest.raises(InputError, match="does not run on an image of 40x64"):
-        run_validate(replace(given, image_size=(40, 64)))
+    for size, fault in (((40, 64), "give its longest side twice"), ((40, 40), "image_size 40")):
+        with pytest.raises(InputError, match=fault):
+            run_validate(replace(given, image_size=size))
     with pytest.raises(InputError, match="export it again with --image_size"):
         run_validate(replace(given, models=(str(whole),)))
 

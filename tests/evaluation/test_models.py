@@ -15,6 +15,7 @@ import torch
 
 from human_edge_detection.cli.validate import check_members
 from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.images import read_image
 from human_edge_detection.core.spec import ModelSpec
 from human_edge_detection.core.structures import FloatArray, RoiSample
 from human_edge_detection.data.coco_reader import load_photos
@@ -27,10 +28,12 @@ from human_edge_detection.evaluation.models import (
 )
 from human_edge_detection.export.head import export_end_to_end, export_head
 from human_edge_detection.inference.ensemble import RoiProbs, mean_probs
+from human_edge_detection.inference.predictor import MaskPredictor
 from human_edge_detection.masks.probabilities import softmax
 from human_edge_detection.modeling.heads import build_head
 from human_edge_detection.modeling.weights import read_trained
 from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
+from human_edge_detection.runtime.model_files import INT8_HEAD_NAME, WEIGHTS_DIR
 from human_edge_detection.training.checkpoints import save_checkpoint
 from people_set import write_people_set
 from stand_in import write_stand_in
@@ -77,7 +80,7 @@ def logits_of(folder: Path, samples: list[RoiSample], *names: str) -> FloatArray
     paths = [folder / name for name in names]
     if len(paths) == 1:
         with open_model_file(paths[0], net, "cpu") as model:
-            return model.infer(samples)
+            return model.infer_on(dataset_of(folder))(samples)
     with open_ensemble(paths, net, "cpu") as model:
         return model.infer_on(dataset_of(folder))(samples)
 
@@ -153,7 +156,7 @@ def test_margins_and_grids_may_differ(folder: Path, tmp_path: Path) -> None:
         with open_model_file(path, net, "cpu") as model:
             own = of(model.spec)
             sample = own[0]
-            members.append(RoiProbs(softmax(model.infer([sample])), own.rois_source(sample)))
+            members.append(RoiProbs(softmax(model.infer_on(of)([sample])), own.rois_source(sample)))
     with open_ensemble(paths, net, "cpu") as both:
         assert (both.spec.roi_padding, both.spec.mask_size) == (0.3, 12)
         dataset = of(both.spec)
@@ -193,10 +196,30 @@ def test_person_models_join_with_their_own_extractors(
     parts = []
     for path in (frozen, person):
         with open_model_file(path, net, "cpu", size) as model:
-            parts.append(softmax(model.infer(samples)))
+            parts.append(softmax(model.infer_on(of)(samples)))
     with open_ensemble([frozen, person], net, "cpu", size) as both:
         found = softmax(both.infer_on(of)(samples))
     np.testing.assert_allclose(found, (parts[0] + parts[1]) / 2, atol=1e-5)
+
+
+def test_a_person_model_is_scored_as_it_predicts_at_both_sizes(folder: Path) -> None:
+    path = WEIGHTS_DIR / INT8_HEAD_NAME
+    of = dataset_of(folder)
+    with open_model_file(path, None, "cpu", (256, 256)) as model:
+        dataset = of(model.spec)
+        found = softmax(model.infer_on(of)([dataset[0], dataset[1]]))
+        joined = dataset[0]
+    with open_ensemble([path, path], None, "cpu", (256, 256)) as both:
+        np.testing.assert_allclose(softmax(both.infer_on(of)([joined])), found[:2], atol=1e-6)
+    with MaskPredictor(path, device="cpu", image_size=256) as predictor:
+        masks = [
+            predictor.segment(read_image(photo.file), boxes_xyxy=dataset.person_boxes(index))
+            for index, photo in enumerate(dataset.photos[:2])
+        ]
+    assert model.spec.image_size == (256, 256)
+    np.testing.assert_allclose(found, np.concatenate([m.probs for m in masks]), atol=1e-6)
+    with pytest.raises(InputError, match="256 128 does not fit .* give its longest side twice"):
+        open_model_file(path, None, "cpu", (256, 128))
 
 
 def test_validate_shows_the_ensemble_as_one_more_row(folder: Path, tmp_path: Path) -> None:

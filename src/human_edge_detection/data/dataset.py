@@ -81,13 +81,17 @@ class PhotoDataset:
         rng = np.random.default_rng((self.seed, epoch, index))
         return self._random_sample(index, self.augmentation, rng)
 
+    def boxes_source(self, sample: RoiSample) -> FloatArray:
+        """The targets' boxes float32 [N, 4] in source pixels of a validation sample."""
+        people = self.photos[sample.photo_index].people
+        rows = {person.id: row for row, person in enumerate(people)}
+        chosen = [rows[int(i)] for i in sample.person_ids]
+        return self.person_boxes(sample.photo_index)[chosen]
+
     def rois_source(self, sample: RoiSample) -> FloatArray:
         """The ROIs float32 [N, 4] in source pixels of a validation sample."""
-        photo = self.photos[sample.photo_index]
-        rows = {person.id: row for row, person in enumerate(photo.people)}
-        chosen = [rows[int(i)] for i in sample.person_ids]
-        boxes = self.person_boxes(sample.photo_index)[chosen]
-        return padded_rois(boxes, self.spec.roi_padding, photo.size_hw)
+        size_hw = self.photos[sample.photo_index].size_hw
+        return padded_rois(self.boxes_source(sample), self.spec.roi_padding, size_hw)
 
     def person_boxes(self, index: int) -> FloatArray:
         """The boxes float32 [P, 4] of a photo's people that validation uses, source pixels."""

@@ -10,15 +10,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.geometry import letterbox_transform
-from human_edge_detection.core.images import as_network_input
+from human_edge_detection.core.images import as_network_input, read_image
 from human_edge_detection.core.spec import ExportedSpec, ModelSpec
 from human_edge_detection.core.structures import FloatArray, Infer, RoiSample
 from human_edge_detection.data.dataset import PhotoDataset
 from human_edge_detection.export.person_model import open_extractor
 from human_edge_detection.inference.ensemble import RoiProbs, mean_probs
+from human_edge_detection.inference.predictor import MaskPredictor
 from human_edge_detection.masks.probabilities import softmax
 from human_edge_detection.modeling.features import (
     MapSource,
@@ -47,17 +49,13 @@ class OpenModel(AbstractContextManager["OpenModel"]):
 
     Attributes:
         spec: geometry and class weights it was trained with.
-        infer: the model itself.
+        infer_on: returns the model as it runs on the samples of ``dataset_of(spec)``.
         resources: what closing frees.
     """
 
     spec: ModelSpec
-    infer: Infer
+    infer_on: Callable[[DatasetOf], Infer]
     resources: ExitStack
-
-    def infer_on(self, dataset_of: DatasetOf) -> Infer:
-        """The model itself, whatever the photos; an ensemble needs to know them."""
-        return self.infer
 
     def __exit__(self, *error: object) -> None:
         self.resources.close()
@@ -87,26 +85,31 @@ def open_model_file(
         raise InputError(f"{path}: a model file ends in {' or '.join(MODEL_SUFFIXES)}")
     with ExitStack() as resources:
 
-        def extractor_of(spec: ModelSpec, own: Path | None = None) -> MapSource:
-            """The extractor of a head: its own, or the one that is named."""
-            named = onnx_model if own is None else str(own)
-            extractor = opening(named, spec.layers, spec.image_size, device)
+        def extractor_of(spec: ModelSpec) -> MapSource:
+            extractor = opening(onnx_model, spec.layers, spec.image_size, device)
             resources.callback(extractor.close)
-            name = named or "onnx_model"
+            name = onnx_model or "onnx_model"
             spec.check_fits(extractor.channels, extractor.strides, head=path, extractor=name)
             return extractor
 
         if path.suffix in WEIGHTS_SUFFIXES:
             trained = read_trained(path).at_size(image_size)
             infer = _weights_infer(trained, torch_device(device), extractor_of)
-            return OpenModel(trained.spec, infer, resources.pop_all())
+            return OpenModel(trained.spec, lambda _: infer, resources.pop_all())
         session = HeadSession(path, SessionOptions(device))
         resources.callback(session.close)
         spec = _spec_of(path, session.facts, image_size)
-        if session.facts.end_to_end:
-            return OpenModel(spec, onnx_infer(session, None), resources.pop_all())
-        extractor = extractor_of(spec, own_extractor(path, session.facts))
-        return OpenModel(spec, onnx_infer(session, extractor), resources.pop_all())
+        if own_extractor(path, session.facts) is not None:
+            side = image_size[0] if image_size else None
+            predictor = MaskPredictor(path, device=device, image_size=side)
+            resources.callback(predictor.close)
+
+            def infer_on(dataset_of: DatasetOf) -> Infer:
+                return predictor_infer(predictor, dataset_of(spec))
+
+            return OpenModel(spec, infer_on, resources.pop_all())
+        infer = onnx_infer(session, None if session.facts.end_to_end else extractor_of(spec))
+        return OpenModel(spec, lambda _: infer, resources.pop_all())
 
 
 def torch_device(device: str) -> torch.device:
@@ -141,17 +144,36 @@ def onnx_infer(session: HeadSession, extractor: MapSource | None) -> Infer:
     return infer
 
 
+def predictor_infer(predictor: MaskPredictor, dataset: PhotoDataset) -> Infer:
+    """A person model as prediction runs it, on the photos themselves and at all their sizes."""
+
+    def infer(samples: Sequence[RoiSample]) -> FloatArray:
+        parts = []
+        for sample in samples:
+            image = read_image(dataset.photos[sample.photo_index].file)
+            masks = predictor.segment(image, boxes_xyxy=dataset.boxes_source(sample))
+            parts.append(_as_logits(masks.probs))
+        return np.concatenate(parts)
+
+    return infer
+
+
+def _as_logits(probs: NDArray[np.floating]) -> FloatArray:
+    return np.asarray(np.log(np.maximum(probs, LEAST_PROBABILITY)), np.float32)
+
+
 def _spec_of(path: Path, own: ExportedSpec, image_size: tuple[int, int] | None) -> ModelSpec:
     """An exported file's spec, for images of another size where one is given."""
     if image_size is None or image_size == own.image_size:
         return own
+    height, width = own.image_size
     if own.end_to_end:
-        height, width = own.image_size
-        raise InputError(
-            f"--image_size {image_size[0]} {image_size[1]} does not fit {path}, made for "
-            f"{height}x{width}: export it again with --image_size"
-        )
-    return replace(own, image_size=image_size)
+        fault = f"{path}, made for {height}x{width}: export it again with --image_size"
+    elif own_extractor(path, own) is not None and image_size[0] != image_size[1]:
+        fault = f"{path}, which takes each photo in its own form: give its longest side twice"
+    else:
+        return replace(own, image_size=image_size)
+    raise InputError(f"--image_size {image_size[0]} {image_size[1]} does not fit {fault}")
 
 
 def open_ensemble(
@@ -221,7 +243,7 @@ class OpenEnsemble(AbstractContextManager["OpenEnsemble"]):
     def infer_on(self, dataset_of: DatasetOf) -> Infer:
         """The ensemble as one model on the samples of ``dataset_of(spec)``."""
         whole = dataset_of(self.spec)
-        members = [(model, dataset_of(model.spec)) for model in self.models]
+        members = [(model.infer_on(dataset_of), dataset_of(model.spec)) for model in self.models]
 
         def mean(sample: RoiSample) -> FloatArray:
             for extractor in self.extractors:
@@ -229,15 +251,14 @@ class OpenEnsemble(AbstractContextManager["OpenEnsemble"]):
             size_hw = whole.photos[sample.photo_index].size_hw
             to_input = letterbox_transform(size_hw, self.spec.image_size).to_input
             answers = []
-            for model, dataset in members:
+            for run, dataset in members:
                 rois = dataset.rois_source(sample)
-                logits = model.infer([replace(sample, rois=to_input(rois))])
+                logits = run([replace(sample, rois=to_input(rois))])
                 answers.append(RoiProbs(softmax(logits), rois))
             return mean_probs(answers, whole.rois_source(sample), self.spec.mask_size)
 
         def infer(samples: Sequence[RoiSample]) -> FloatArray:
-            probs = [mean(sample) for sample in samples if len(sample.rois)]
-            return np.log(np.maximum(np.concatenate(probs), LEAST_PROBABILITY), dtype=np.float32)
+            return _as_logits(np.concatenate([mean(own) for own in samples if len(own.rois)]))
 
         return infer
 
