@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from human_edge_detection.core.images import EncodedImage, PreparedImage
 from human_edge_detection.core.structures import Detections, ImageArray
 from human_edge_detection.inference.encoders import TwoSizeEncoder, of_sizes
 from human_edge_detection.inference.predictor import MaskPredictor
-from human_edge_detection.runtime.model_files import HEAD_NAME, WEIGHTS_DIR
+from human_edge_detection.runtime.model_files import EXTRACTOR_NAME, HEAD_NAME, WEIGHTS_DIR
 
 FULL = AxisTransform((2.0, 2.0), (0.0, 96.0))
 """A photo of 384x288 in a frame of 768x768."""
@@ -120,3 +121,17 @@ def test_half_of_a_small_size_is_no_picture() -> None:
     for size, others in ((96, 0), (128, 1)):
         with MaskPredictor(device="cpu", image_size=size) as predictor:
             assert len(predictor.prepare(image).others) == others
+
+
+def test_a_detector_of_its_own_looks_at_both_sizes_too(
+    shipped: MaskPredictor, tmp_path: Path
+) -> None:
+    head, extractor = tmp_path / "head.onnx", tmp_path / "extractor.onnx"
+    write_head(head, image_size=json.dumps([768, 768]))
+    write_extractor(extractor)
+    image = np.random.default_rng(2).integers(0, 256, (400, 300, 3), np.uint8)
+    wanted = shipped.detect(image, 0.001)
+    with MaskPredictor(head, extractor, WEIGHTS_DIR / EXTRACTOR_NAME, device="cpu") as separate:
+        found = separate.detect(image, 0.001)
+    assert len(found.scores) == len(wanted.scores) > 0
+    np.testing.assert_allclose(found.boxes_xyxy, wanted.boxes_xyxy, atol=1e-2)

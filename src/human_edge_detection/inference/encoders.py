@@ -140,6 +140,12 @@ class TwoSizeEncoder(OnePassEncoder):
         ]
 
 
+def encoder_of(detector: DetectorSession) -> ImageEncoder:
+    """The encoder of an open detector: of two sizes where it takes any, else of one."""
+    half_hw = detector.half_size_hw
+    return TwoSizeEncoder(detector, half_hw) if half_hw else OnePassEncoder(detector)
+
+
 def _people_of_both(full: EncodedImage, half: EncodedImage) -> Detections:
     """The people of both sizes, best first, without those whom both found."""
     parts = []

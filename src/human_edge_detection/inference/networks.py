@@ -13,9 +13,8 @@ from human_edge_detection.inference.encoders import (
     ExtractorEncoder,
     ImageEncoder,
     JoinedEncoders,
-    OnePassEncoder,
     PictureEncoder,
-    TwoSizeEncoder,
+    encoder_of,
 )
 from human_edge_detection.inference.ensemble import Ensemble, Member
 from human_edge_detection.runtime.detector import DetectorSession, holds_detector
@@ -34,8 +33,8 @@ Source = tuple[Path | None, tuple[int, int]]
 
 def open_networks(
     files: ModelFiles, options: SessionOptions
-) -> tuple[ImageEncoder, Ensemble, DetectorSession | None, tuple[float, ...]]:
-    """The encoder, the heads, and a separate detector where boxes take a pass of their own.
+) -> tuple[ImageEncoder, Ensemble, ImageEncoder | None, tuple[float, ...]]:
+    """The encoder, the heads, and a detector's where boxes take a pass of their own.
 
     The last is the ``score_weights`` of the head whose own network finds the people, else ().
 
@@ -50,10 +49,11 @@ def open_networks(
         sources.append((path, _size_hw(head, path, session.facts, options)))
     detector = None
     if files.detector is not None and not any(_same(path, files.detector) for path, _ in sources):
-        detector = DetectorSession(
+        opened = DetectorSession(
             files.detector, options, layout=files.layout, person_class=files.person_class,
             image_size_hw=heads[0].facts.image_size,
         )  # fmt: skip
+        detector = encoder_of(opened)
     # The detector's own file comes first, because the first network that finds people is used.
     order = sorted(dict.fromkeys(sources), key=lambda source: not _same(source[0], files.detector))
     encoders, members = list[ImageEncoder](), dict[int, Member]()
@@ -94,8 +94,7 @@ def _open_encoder(
         )  # fmt: skip
         if any(head.provider != opened.provider for head in readers.values()):
             opened.multiple = 0  # the photos' maps pass through the head together
-        half_hw = opened.half_size_hw
-        encoder = TwoSizeEncoder(opened, half_hw) if half_hw else OnePassEncoder(opened)
+        encoder = encoder_of(opened)
     else:
         from human_edge_detection.runtime.feature_extractor import YOLOv9FeatureExtractor
 

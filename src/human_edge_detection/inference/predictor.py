@@ -237,7 +237,7 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
         """
         if self._detector is not None:
             check_number("score", score)
-            return self._detector(image, score)
+            encoded = self._detector.encode([self._detector.prepare(image)], score)[0]
         if encoded is None or encoded.people is None:
             raise InputError(
                 "this model finds no people by itself: pass boxes, or the ONNX file of a detector"
