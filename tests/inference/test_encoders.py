@@ -24,13 +24,22 @@ def square(side: float, at: float = 0.0) -> list[float]:
     return [at, at, at + side, at + side]
 
 
+def full_picture() -> PreparedImage:
+    return PreparedImage(np.zeros((1, 3, 768, 768), np.float32), FULL, (288, 384))
+
+
 def test_small_people_count_in_the_full_size_large_ones_in_the_half_one() -> None:
     boxes = np.array([square(79), square(80), square(159), square(160), [9, 9, 9, 30]], np.float32)
-    assert of_sizes(boxes, FULL).tolist() == [
+    assert of_sizes(boxes, full_picture()).tolist() == [
         [True, True, True, False, True],
         [False, True, True, True, False],
     ]
-    assert of_sizes(np.zeros((0, 4), np.float32), FULL).shape == (2, 0)
+    assert of_sizes(np.zeros((0, 4), np.float32), full_picture()).shape == (2, 0)
+
+
+def test_only_what_of_a_box_lies_in_the_photo_has_a_size() -> None:
+    boxes = np.array([[-900, -900, 79, 79], [350, 250, 1e30, 1e30], [0, 0, 1e30, 1e30]], np.float32)
+    assert of_sizes(boxes, full_picture()).tolist() == [[True, True, False], [False, False, True]]
 
 
 class FixedDetector:

@@ -9,6 +9,7 @@ import pytest
 
 from analytic_model import write_constant_detector
 from human_edge_detection.core.errors import InputError
+from human_edge_detection.core.structures import Detections
 from human_edge_detection.runtime.detector import DetectorSession, holds_detector
 from human_edge_detection.runtime.detector_layouts import (
     Layout,
@@ -34,6 +35,10 @@ def open_detector(tmp_path: Path, outputs: dict[str, np.ndarray], **settings: ob
     return DetectorSession(path, ON_CPU, **settings)
 
 
+def people_in(detector: DetectorSession) -> Detections:
+    return detector.run([detector.prepare(PHOTO)])[0][0]
+
+
 def test_raw_boxes_come_back_in_source_pixels_after_suppression(tmp_path):
     rows = [
         [64, 64, 40, 20, 0.9, 0.0],  # cx cy w h in the 128x128 input
@@ -42,7 +47,7 @@ def test_raw_boxes_come_back_in_source_pixels_after_suppression(tmp_path):
         [20, 64, 20, 20, 0.0, 0.99],  # another class
         [100, 64, 20, 20, 0.29, 0.0],  # below the score
     ]
-    found = open_detector(tmp_path, {"output0": raw(rows)})(PHOTO)
+    found = people_in(open_detector(tmp_path, {"output0": raw(rows)}))
     assert np.allclose(found.boxes_xyxy, [[44, 22, 84, 42], [10, 22, 30, 42]])
     assert np.allclose(found.scores, [0.9, 0.5])
 
@@ -51,13 +56,13 @@ def test_end_to_end_rows_of_other_classes_are_left_out(tmp_path):
     rows = np.zeros((1, 9, 6), np.float32)
     rows[0, 0] = [10, 42, 30, 62, 0.7, 0]
     rows[0, 1] = [50, 42, 70, 62, 0.9, 3]
-    found = open_detector(tmp_path, {"output0": rows})(PHOTO)
+    found = people_in(open_detector(tmp_path, {"output0": rows}))
     assert np.allclose(found.boxes_xyxy, [[10, 10, 30, 30]])
 
 
 def test_whole_body_rows(tmp_path):
     rows = np.array([[0, 0, 0.6, 10, 42, 30, 62], [0, 7, 0.9, 0, 40, 9, 50]], np.float32)
-    found = open_detector(tmp_path, {"batchno_classid_score_x1y1x2y2": rows})(PHOTO)
+    found = people_in(open_detector(tmp_path, {"batchno_classid_score_x1y1x2y2": rows}))
     assert np.allclose(found.boxes_xyxy, [[10, 10, 30, 30]])
 
 
@@ -67,28 +72,28 @@ def test_boxes_and_scores_of_our_own_model(tmp_path):
         "scores": np.array([[0.5, 0.8]], np.float32),
     }
     detector = open_detector(tmp_path, outputs)
-    assert np.allclose(detector(PHOTO).boxes_xyxy, [[10, 10, 31, 30]])
+    assert np.allclose(people_in(detector).boxes_xyxy, [[10, 10, 31, 30]])
     assert holds_detector(tmp_path / "detector.onnx")
 
 
 def test_the_person_class_is_read_from_the_names_in_the_file(tmp_path):
     rows = [[64, 64, 40, 20, 0.0, 0.9]]
     detector = open_detector(tmp_path, {"output0": raw(rows)}, names=("dog", "person"))
-    assert len(detector(PHOTO)) == 1
+    assert len(people_in(detector)) == 1
     other = DetectorSession(tmp_path / "detector.onnx", ON_CPU, person_class=0)
-    assert len(other(PHOTO)) == 0
+    assert len(people_in(other)) == 0
 
 
 def test_mask_coefficients_of_a_segmentation_export_are_no_classes(tmp_path):
     rows = [[64, 64, 40, 20, 0.9, *[5.0] * 32]]
     outputs = {"output0": raw(rows), "output1": np.zeros((1, 32, 8, 8), np.float32)}
-    assert len(open_detector(tmp_path, outputs, names=("person",))(PHOTO)) == 1
+    assert len(people_in(open_detector(tmp_path, outputs, names=("person",)))) == 1
     with pytest.raises(InputError, match="person_class 1 is not one of the detector's 1"):
-        DetectorSession(tmp_path / "detector.onnx", ON_CPU, person_class=1)(PHOTO)
+        people_in(DetectorSession(tmp_path / "detector.onnx", ON_CPU, person_class=1))
 
 
 def test_nobody_is_a_result(tmp_path):
-    found = open_detector(tmp_path, {"output0": raw([[0.0] * 84])})(PHOTO)
+    found = people_in(open_detector(tmp_path, {"output0": raw([[0.0] * 84])}))
     assert found.boxes_xyxy.shape == (0, 4)
 
 
@@ -97,7 +102,7 @@ def test_boxes_are_cut_to_the_photo_and_those_beside_it_vanish(tmp_path):
     rows[0, 0] = [-10, 20, 30, 150, 0.9, 0]
     rows[0, 1] = [10, 0, 30, 20, 0.9, 0]  # in the letterbox's border
     rows[0, 2] = [np.nan, 0, 1, 1, 0.9, 0]
-    found = open_detector(tmp_path, {"output0": rows})(PHOTO)
+    found = people_in(open_detector(tmp_path, {"output0": rows}))
     assert np.allclose(found.boxes_xyxy, [[0, 0, 30, 64]])
 
 
@@ -192,7 +197,7 @@ def test_a_closed_detector_says_so(tmp_path):
     with open_detector(tmp_path, {"output0": raw([[0.0] * 5])}) as detector:
         pass
     with pytest.raises(RuntimeError, match="closed"):
-        detector(PHOTO)
+        people_in(detector)
 
 
 def test_the_real_whole_body_file_in_one_pass(shared_dir):

@@ -238,7 +238,7 @@ class PreparedImage:
         tensor: float32 [1, 3, H, W], in the network's own colour order and range.
         transform: from source pixels to the network's input pixels.
         size_hw: height and width of the photo.
-        others: the same photo for the further networks of an ensemble.
+        others: the same photo at half the size, and for the further networks of an ensemble.
     """
 
     tensor: FloatArray
@@ -255,7 +255,7 @@ class EncodedImage:
         features: the head's inputs besides the ROIs, batch of 1.
         prepared: the photo as it entered the network.
         people: the boxes that the same pass found, where the network has a detector.
-        others: the photo as the further networks of an ensemble read it.
+        others: the photo at half the size, and as the further networks of an ensemble read it.
     """
 
     features: list[FloatArray] = field(repr=False)

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from human_edge_detection.core.boxes import box_areas, nms
-from human_edge_detection.core.geometry import AxisTransform
+from human_edge_detection.core.boxes import box_areas, clip_boxes, nms
 from human_edge_detection.core.images import EncodedImage, PreparedImage, prepare_image
 from human_edge_detection.core.structures import Detections, FloatArray, ImageArray, stacked
 from human_edge_detection.runtime.detector import DetectorSession
@@ -31,14 +30,15 @@ HALF_FROM, FULL_TO = 160, 320
 counts, below the second the full one, and between both the mean of their masks."""
 
 
-def of_sizes(boxes_xyxy: FloatArray, full: AxisTransform) -> NDArray[np.bool_]:
+def of_sizes(boxes_xyxy: FloatArray, full: PreparedImage) -> NDArray[np.bool_]:
     """Whether the full and the half size count for each person, bool [2, N].
 
     Args:
-        boxes_xyxy: float32 [N, 4] pixels of the photo.
-        full: from the photo's pixels to those of the full picture.
+        boxes_xyxy: float32 [N, 4] pixels of the photo; what lies outside it does not count.
+        full: the photo's full picture.
     """
-    sides = np.sqrt(box_areas(full.to_input(boxes_xyxy)))
+    inside = clip_boxes(boxes_xyxy, full.size_hw)
+    sides = np.sqrt(box_areas(full.transform.to_input(inside)))
     return np.stack([sides < FULL_TO, sides >= HALF_FROM])
 
 
@@ -152,7 +152,7 @@ def _people_of_both(full: EncodedImage, half: EncodedImage) -> Detections:
     for number, encoded in enumerate((full, half)):
         found = encoded.people
         assert found is not None
-        counts = of_sizes(found.boxes_xyxy, full.prepared.transform)[number]
+        counts = of_sizes(found.boxes_xyxy, full.prepared)[number]
         parts.append((found.boxes_xyxy[counts], found.scores[counts]))
     boxes, scores = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     order = np.argsort(-scores, kind="stable")

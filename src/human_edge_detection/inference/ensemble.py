@@ -123,7 +123,7 @@ class Member:
         if len(self.views) == 1:
             counts = [own[None] for own in seen]
         else:
-            full = [(photo, *photo.others)[self.views[0]].prepared.transform for photo in photos]
+            full = [(photo, *photo.others)[self.views[0]].prepared for photo in photos]
             sized = map(of_sizes, boxes, full)
             counts = [own & of_both for own, of_both in zip(seen, sized, strict=True)]
         parts = []

@@ -220,10 +220,6 @@ class DetectorSession(AbstractContextManager["DetectorSession"]):
             ) from error
         return _in_source(boxes, scores, prepared.transform, prepared.size_hw)
 
-    def __call__(self, image: ImageArray, score: float = DEFAULT_SCORE) -> Detections:
-        """The people in a photo uint8 [H, W, 3] RGB, best first, in its own pixels."""
-        return self.run([self.prepare(image)], score)[0][0]
-
     def _run(self, tensor: FloatArray, names: Sequence[str]) -> list[FloatArray]:
         if self._session is None:
             raise RuntimeError("the detector is closed")
