@@ -49,7 +49,7 @@ async function openPage(options = {}) {
 }
 
 /** Let a file fall on the page, as from the desktop. */
-async function drop(page, name) {
+async function letFall(page, name) {
   const data = (await readFile(path.join(photos, name))).toString("base64");
   const transfer = await page.evaluateHandle(
     ([data, name]) => {
@@ -61,6 +61,10 @@ async function drop(page, name) {
     [data, name],
   );
   await page.dispatchEvent("body", "drop", { dataTransfer: transfer });
+}
+
+async function drop(page, name) {
+  await letFall(page, name);
   await finished(page);
 }
 
@@ -143,6 +147,11 @@ async function desktop() {
   seen.saved.turned = await saved(page, "#save-labels", "turned");
   await drop(page, "broken.jpg");
   seen.broken = await status(page);
+  await letFall(page, "crowd.png");
+  await page.waitForSelector("body.busy", { state: "attached" });
+  await letFall(page, "broken.jpg");
+  await page.waitForSelector("body:not(.busy)", { state: "attached" });
+  seen.besideBroken = await people(page);
   await drop(page, "large.jpg");
   seen.large = { status: await status(page), people: await people(page) };
   seen.saved.large = await saved(page, "#save-labels", "large");

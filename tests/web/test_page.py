@@ -175,6 +175,7 @@ def test_photos_are_upright_bounded_and_never_crash_the_tab(
     assert labels.shape == (480, 640)
     assert share_equal(labels, wanted) > 0.98  # the browser's JPEG decoder is another
     assert "no picture" in seen["broken"]
+    assert seen["besideBroken"] == seen["dropped"]["people"]  # of the photo that was being read
     height, width = open_labels(out / seen["saved"]["large"]).shape
     assert 15e6 < height * width <= 16e6 and "scaled down" in seen["large"]["status"]
     assert seen["large"]["people"] == seen["dropped"]["people"]

@@ -73,7 +73,7 @@ export class PictureHead {
   constructor(
     private readonly facts: HeadFacts,
     private readonly parts: Parts,
-    private readonly features: Tensor[],
+    private features: Tensor[],
   ) {}
 
   /**
@@ -94,7 +94,9 @@ export class PictureHead {
   private async share(): Promise<Record<string, Tensor>> {
     const { shared, maps } = this.parts;
     const feeds = this.facts.inputs.map((name, i) => [name, this.features[i]]);
-    return shared.run(Object.fromEntries(feeds), maps);
+    const found = await shared.run(Object.fromEntries(feeds), maps);
+    this.features = []; // nothing reads them any more
+    return found;
   }
 
   private async run(rois: Box[], maps: Record<string, Tensor>): Promise<Float32Array[]> {

@@ -77,37 +77,39 @@ function settings(): Settings {
   return { score: scoreSlider.valueAsNumber, threshold: thresholdSlider.valueAsNumber, removed };
 }
 
-/** Only the last photo that was asked for is shown. */
+/** Of photos that are read at once, only the last that was asked for is shown. */
 let latest = 0;
 
 async function show(file: Blob, name: string): Promise<void> {
   const ticket = ++latest;
+  let shown: Photo | undefined;
   try {
     say(`Opening ${name}`);
     const opened = await readPhoto(file, name);
     if (ticket !== latest) return;
-    [photo, found, removed] = [opened, undefined, []];
+    [shown, photo, found, removed] = [opened, opened, undefined, []];
     document.body.classList.add("working", "busy");
-    stage.setPhoto(photo);
+    stage.setPhoto(opened);
     setView({ colors: [], chosen: new Set() });
     list.setPeople([], view);
     find("count").textContent = "People";
     say("Looking for people");
     await ready;
+    if (photo !== shown) return;
     const start = performance.now();
-    const { width, height } = photo.canvas;
-    const { data: pixels } = pen(photo.canvas).getImageData(0, 0, width, height);
+    const { width, height } = opened.canvas;
+    const { data: pixels } = pen(opened.canvas).getImageData(0, 0, width, height);
     const answer = await model.photo({ pixels, width, height, channels: 4 }, settings());
-    if (ticket !== latest) return;
+    if (photo !== shown) return;
     take(answer);
     const seconds = ((performance.now() - start) / 1000).toFixed(1);
-    const reduced = photo.isReduced ? `; scaled down to ${width} × ${height}` : "";
+    const reduced = opened.isReduced ? `; scaled down to ${width} × ${height}` : "";
     say(`${count(answer.people.length)} in ${seconds} s${reduced}`);
     find("stage").focus({ preventScroll: true, focusVisible: false } as FocusOptions);
   } catch (error) {
-    if (ticket === latest) fail((error as Error).message);
+    if (shown ? photo === shown : ticket === latest) fail((error as Error).message);
   } finally {
-    if (ticket === latest) document.body.classList.remove("busy");
+    if (shown && photo === shown) document.body.classList.remove("busy");
   }
 }
 
@@ -168,10 +170,10 @@ async function settle(): Promise<void> {
     return;
   }
   isSettling = true;
-  const ticket = latest;
+  const shown = photo;
   try {
     const answer = await model.settle(settings());
-    if (ticket === latest) {
+    if (photo === shown) {
       take(answer);
       say(count(answer.people.length));
     }
@@ -196,11 +198,11 @@ async function remove(place: number): Promise<void> {
 
 async function drawBox(box: Box): Promise<void> {
   if (!photo || !found) return;
-  const ticket = latest;
+  const shown = photo;
   const start = performance.now();
   try {
     const answer = await model.box(box, settings());
-    if (ticket !== latest) return;
+    if (photo !== shown) return;
     take(answer);
     const place = answer.people.findIndex(({ id }) => id === answer.added);
     setView({ ...view, at: place });

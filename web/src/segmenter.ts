@@ -68,11 +68,11 @@ export class Segmenter {
   async setPhoto(photo: Picture): Promise<{ letterbox: number; extractor: number }> {
     const { facts, extractor, head } = this;
     const least = this.leastScore(LOWEST_SCORE);
+    // The maps of the photo before go first: a phone may not have room for both.
+    [this.views, this.everybody, this.settled] = [[], [], undefined];
     const { views, ...taken } = await look(photo, facts, extractor, head, least);
     this.views = views;
     this.size = { width: photo.width, height: photo.height };
-    this.everybody = [];
-    this.settled = undefined;
     for (const { box, score } of everybody(views, facts)) this.add(box, score, false);
     return taken;
   }
