@@ -21,7 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from PIL import Image
 from human_edge_detection.core import usable_cpus
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "helpers"))
-from served import Served, serving  # starts and ends the server
+from served import SOURCES, Served, serving  # starts and ends the server
 
 PARTS = ("hostile", "overhead", "throughput")
 RSS, CPU = "process_resident_memory_bytes", "process_cpu_seconds_total"
@@ -145,25 +145,40 @@ def throughput(paths: Sequence[Path], work: Path, turns: int) -> None:
         print(values.line(name, speeds["predict"]), flush=True)
 
 
-def overhead(photos: Sequence[bytes], work: Path) -> None:
+def overhead(photos: Sequence[bytes], work: Path, against: Path | None) -> None:
     """What a request takes beyond its stages, one after the other.
 
     The wall's share holds the waiting for a CPU on a busy machine; the processor time of the
     thread that talks HTTP, which works on no photo, does not, but for what other work does to its
-    caches: the lowest twentieth is nearest to an idle machine.
+    caches: the lowest twentieth is nearest to an idle machine. Another checkout's server, if there
+    is one, gets each photo in turn with this one, and bears the same neighbours.
     """
-    with serving(work / "log", ["--workers", 1]) as server:
-        client = Client(server)
-        spent, extra = [], []
+    sources = {"": SOURCES} | ({f", {against}": against} if against else {})
+    with ExitStack() as stack:
+        servers = [
+            stack.enter_context(serving(work / f"log{at}", ["--workers", 1], place))
+            for at, place in enumerate(sources.values())
+        ]
+        clients = [Client(server) for server in servers]
+        rows = []
         for photo in [*photos[:5], *photos]:
-            before = _main_thread_seconds(server)
-            answer = client.post(photo)
-            time.sleep(0.02)  # the thread tidies up after the answer
-            spent.append(1000 * (_main_thread_seconds(server) - before))
-            extra.append(1000 * (answer.seconds - answer.stages))
-    for name, values in (("processor time", spent[5:]), ("wall, client included", extra[5:])):
-        least, p50, p95 = np.percentile(values, [5, 50, 95])
-        print(f"overhead, {name}: p5 {least:.2f} ms, p50 {p50:.2f}, p95 {p95:.2f}", flush=True)
+            both = zip(servers, clients, strict=True)
+            rows.append([_spent(server, client, photo) for server, client in both])
+    spent, extra = np.moveaxis(1000 * np.array(rows[5:]), -1, 0)
+    for at, name in enumerate(sources):
+        for kind, values in (("processor time", spent), ("wall, client included", extra)):
+            least, p50, p95 = np.percentile(values[:, at], [5, 50, 95])
+            print(f"overhead, {kind}{name}: p5 {least:.2f} ms, p50 {p50:.2f}, p95 {p95:.2f}")
+    if against:
+        print(f"processor time, photo by photo: {np.median(spent[:, 0] / spent[:, 1]):.3f} of it")
+
+
+def _spent(server: Served, client: Client, photo: bytes) -> tuple[float, float]:
+    """Processor seconds of the event loop's thread for a photo, and the wall's beyond stages."""
+    before = _main_thread_seconds(server)
+    answer = client.post(photo)
+    time.sleep(0.02)  # the thread tidies up after the answer
+    return _main_thread_seconds(server) - before, answer.seconds - answer.stages
 
 
 def _main_thread_seconds(server: Served) -> float:
@@ -247,6 +262,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100, help="photos for each measurement")
     parser.add_argument("--turns", type=int, default=3, help="of the throughput")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--against", type=Path, help="src of another checkout, for the overhead")
     given = parser.parse_args()
     paths = sorted(path for path in given.photos.iterdir() if path.is_file())[: given.count]
     photos = [path.read_bytes() for path in paths]
@@ -255,7 +271,7 @@ def main() -> None:
         if "hostile" in given.only:
             hostile(photos[0], work)
         if "overhead" in given.only:
-            overhead(photos, work)
+            overhead(photos, work, given.against)
         if "throughput" in given.only:
             throughput(paths, work, given.turns)
 

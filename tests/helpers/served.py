@@ -51,10 +51,10 @@ class Served:
 
 
 @contextmanager
-def serving(log: Path, flags: Sequence[object] = ()) -> Iterator[Served]:
+def serving(log: Path, flags: Sequence[object] = (), sources: Path = SOURCES) -> Iterator[Served]:
     """A server started with ``serve`` and such flags; it is ended, if it still runs, at the end."""
     command = [sys.executable, "-m", "human_edge_detection", "serve", "--port", "0"]
-    environment = {**os.environ, "PYTHONPATH": str(SOURCES)}
+    environment = {**os.environ, "PYTHONPATH": str(sources)}
     with open(log, "wb") as output:
         process = subprocess.Popen(
             [*command, *map(str, flags)], stdout=output, stderr=output, env=environment

@@ -396,8 +396,28 @@ def test_an_unknown_fault_is_a_problem_too(
     predictor: MaskPredictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(predictor, "encode", lambda *_: 1 / 0)
-    content = problem(ask(predictor, post()), 500, "fault")
-    assert "division" not in content["detail"]
+
+    async def fail(client: httpx.AsyncClient) -> httpx.Response:
+        content = problem(await client.post("/v1/segment", content=PHOTO), 500, "fault")
+        assert "division" not in content["detail"]
+        return await client.get("/metrics")
+
+    text = ask(predictor, fail).text
+    assert 'requests_total{route="/v1/segment",status="500"} 1.0' in text
+    assert 'refused_total{reason="fault"} 1.0' in text
+
+
+def test_a_server_that_stops_is_alive_and_not_ready(predictor: MaskPredictor) -> None:
+    app = create_app(predictor, ServeOptions(), MODEL, is_stopping=lambda: True)
+
+    async def run() -> tuple[httpx.Response, httpx.Response]:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            return await client.get("/readyz"), await client.get("/healthz")
+
+    ready, health = asyncio.run(run())
+    problem(ready, 503, "stopping")
+    assert ready.headers["retry-after"] == "1" and health.status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import mimetypes
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -12,35 +11,29 @@ from typing import Annotated, Any
 
 import prometheus_client
 from fastapi import FastAPI, Query, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from fastapi_offline import FastAPIOffline
-from starlette.datastructures import Headers, UploadFile
 from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
-from human_edge_detection.core.errors import InputError, shown
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.inference.predictor import MaskPredictor
 from human_edge_detection.inference.web_page import page_folder
-from human_edge_detection.runtime import DEFAULT_SCORE
-from human_edge_detection.serving.formats import FormatName
-from human_edge_detection.serving.gate import Gate, Metrics, Places, Problem
+from human_edge_detection.serving.gate import Gate, Handler, Metrics, Places, Problem
+from human_edge_detection.serving.request import (
+    DetectParameters,
+    Given,
+    Parameters,
+    SegmentParameters,
+    read_given,
+    read_parameters,
+)
 from human_edge_detection.serving.run import ServeOptions
-from human_edge_detection.serving.work import Answer, Given, Job, PhotoWork, Workers
-
-logger = logging.getLogger(__name__)
+from human_edge_detection.serving.work import Answer, Job, PhotoWork, Workers
 
 SEGMENT, DETECT = "/v1/segment", "/v1/detect"
-
-Score = Annotated[float, Query(ge=0, le=1, description="lowest score of a person to be found")]
-Threshold = Annotated[
-    float, Query(ge=0, le=1, description="probability from which a pixel belongs to a person")
-]
-Person = Annotated[
-    int | None, Query(ge=1, description="with format=cutouts: this person alone, as PNG")
-]
 
 _BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 _PROBLEM = {
@@ -93,13 +86,22 @@ _RESULTS = {kind: _BINARY for kind in ("image/png", "image/jpeg", "application/z
 _JSON_RESULT = {"application/json": {"schema": {"type": "object"}}}
 
 
-def create_app(predictor: MaskPredictor, options: ServeOptions, model: dict[str, str]) -> FastAPI:
+def create_app(
+    predictor: MaskPredictor,
+    options: ServeOptions,
+    model: dict[str, str],
+    is_stopping: Callable[[], bool] = lambda: False,
+) -> ASGIApp:
     """The application around an open model.
+
+    The gate answers photos. FastAPI stands behind it, describes their routes, and answers all
+    else: its own way to a route takes longer than a photo has (docs/serve.md, "Measured").
 
     Args:
         predictor: used by several threads; it stays the caller's.
         options: limits, CORS and the page's folder.
         model: facts that answers and metrics tell about the model.
+        is_stopping: whether the server that runs the application takes no new connections.
     """
     metrics = Metrics(**model)
     places = Places(options.at_once + options.queue, metrics.in_flight)
@@ -116,20 +118,9 @@ def create_app(predictor: MaskPredictor, options: ServeOptions, model: dict[str,
         redoc_url=None, title="human-edge-detection", version=model["version"],
         description="One clean mask per person, also where people overlap.", lifespan=lifespan,
     )  # fmt: skip
-    app.state.is_draining = False
-    app.add_middleware(
-        Gate, routes=(SEGMENT, DETECT), places=places, metrics=metrics, max_bytes=max_bytes,
-        body_seconds=options.body_seconds,
-    )  # fmt: skip
-    if options.cors:
-        app.add_middleware(
-            CORSMiddleware, allow_origins=options.cors, allow_methods=["GET", "POST"],
-            expose_headers=["Server-Timing", "X-People"],
-        )  # fmt: skip
-    _add_errors(app, metrics)
 
     async def answer(request: Request, task: Callable[[Given, Job], Answer]) -> Response:
-        given = await _given(request, max_bytes)
+        given = await read_given(request, max_bytes)
         done = await workers.run(request.receive, partial(task, given))
         metrics.photo(done.seconds, done.people)
         stages = [f"{name};dur={1000 * value:.1f}" for name, value in done.seconds.items()]
@@ -140,30 +131,17 @@ def create_app(predictor: MaskPredictor, options: ServeOptions, model: dict[str,
         SEGMENT, responses={200: {"content": {**_JSON_RESULT, **_RESULTS}}, **_PROBLEMS},
         openapi_extra=_body(_BOXES), response_class=Response,
     )  # fmt: skip
-    async def segment(
-        request: Request,
-        score: Score = DEFAULT_SCORE,
-        threshold: Threshold = 0.5,
-        format: FormatName = "coco",
-        person: Person = None,
-    ) -> Response:
+    async def segment(request: Request, asked: Annotated[SegmentParameters, Query()]) -> Response:
         """The masks of the people in a photo: of all that are found, or in the boxes given."""
-        if person is not None and format != "cutouts":
-            detail = "person chooses one cut-out: add format=cutouts, or leave person out"
-            raise Problem(422, "person", detail, "person", person)
-
-        def task(given: Given, job: Job) -> Answer:
-            return work.segment(given, score, threshold, format, person, job)
-
-        return await answer(request, task)
+        return await answer(request, partial(work.segment, asked))
 
     @app.post(
         DETECT, responses={200: {"content": _JSON_RESULT}, **_PROBLEMS}, openapi_extra=_body({}),
         response_class=Response,
     )  # fmt: skip
-    async def detect(request: Request, score: Score = DEFAULT_SCORE) -> Response:
+    async def detect(request: Request, asked: Annotated[DetectParameters, Query()]) -> Response:
         """The boxes of the people in a photo, best first; they may be sent as boxes."""
-        return await answer(request, lambda given, job: work.detect(given, score, job))
+        return await answer(request, partial(work.detect, asked))
 
     @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz", response_class=PlainTextResponse)
@@ -175,7 +153,7 @@ def create_app(predictor: MaskPredictor, options: ServeOptions, model: dict[str,
     @app.get("/readyz", responses={503: _PROBLEMS[503]})
     async def readyz() -> JSONResponse:
         """Whether photos are taken: the model is open and was run; 503 while the server stops."""
-        if app.state.is_draining:
+        if is_stopping():
             raise Problem(503, "stopping", "the server stops: ask another one")
         return JSONResponse(model)
 
@@ -191,8 +169,26 @@ def create_app(predictor: MaskPredictor, options: ServeOptions, model: dict[str,
     async def no_photo() -> None:  # the page's files would answer with 404
         raise HTTPException(405, "Photos are sent by POST", {"Allow": "POST"})
 
+    _add_errors(app, metrics)
     _add_page(app, options.page)
-    return app
+    handlers = {
+        SEGMENT: _handler(SegmentParameters, segment),
+        DETECT: _handler(DetectParameters, detect),
+    }
+    gate = Gate(app, handlers, places, metrics, max_bytes, options.body_seconds)
+    if not options.cors:
+        return gate
+    return CORSMiddleware(
+        gate, allow_origins=options.cors, allow_methods=["GET", "POST"],
+        expose_headers=["Server-Timing", "X-People"],
+    )  # fmt: skip
+
+
+def _handler(
+    kind: type[Parameters], route: Callable[[Request, Parameters], Awaitable[Response]]
+) -> Handler:
+    """A route as the gate calls it."""
+    return lambda request: route(request, read_parameters(kind, request))
 
 
 def _add_page(app: FastAPI, folder: Path | None) -> None:
@@ -211,63 +207,8 @@ def _add_page(app: FastAPI, folder: Path | None) -> None:
     app.mount("/", StaticFiles(directory=folder, html=True), name="page")
 
 
-async def _given(request: Request, max_bytes: int) -> Given:
-    """The photo and the boxes of a request.
-
-    Raises:
-        Problem: there is no photo, or the form is damaged or has other fields.
-    """
-    kind = request.headers.get("content-type", "")
-    if not kind.lower().startswith("multipart/form-data"):
-        given = Given(await request.body())
-    else:
-        # A part without a file name becomes text: of this charset, it keeps its bytes.
-        headers = Headers({"content-type": f"{kind}; charset=latin-1"})
-        parser = MultiPartParser(
-            headers, request.stream(), max_files=3, max_fields=3, max_part_size=max_bytes
-        )
-        parser.spool_max_size = max_bytes  # a photo never touches the disk
-        try:
-            form = await parser.parse()
-        except MultiPartException as error:
-            raise Problem(400, "form", f"the form is damaged: {error.message}", "body") from error
-        parts: dict[str, bytes] = {}
-        for name, value in form.multi_items():
-            if name not in ("image", "boxes", "scores") or name in parts:
-                text = "the form may have one image, one boxes and one scores, nothing else"
-                raise Problem(400, "form", text, shown(name), None)
-            if isinstance(value, UploadFile):
-                parts[name] = await value.read()
-            else:
-                parts[name] = value.encode("latin-1", "replace")
-        given = Given(parts.get("image", b""), parts.get("boxes"), parts.get("scores"))
-    if not given.photo:
-        text = "there is no photo: send it as the body, or as the field image of a form"
-        raise Problem(400, "no_photo", text, "image")
-    return given
-
-
 def _add_errors(app: FastAPI, metrics: Metrics) -> None:
-    """Answer every error as RFC 9457 describes."""
-
-    def answer(problem: Problem) -> Response:
-        metrics.refused(problem.reason)
-        return problem.response()
-
-    @app.exception_handler(Problem)
-    async def on_problem(_: Request, error: Problem) -> Response:
-        return answer(error)
-
-    @app.exception_handler(InputError)
-    async def on_input(_: Request, error: InputError) -> Response:
-        return answer(Problem(422, "unusable", str(error)))
-
-    @app.exception_handler(RequestValidationError)
-    async def on_parameter(_: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        field = str(first["loc"][-1])
-        detail = f"{field}: {first['msg']}; /docs lists what it may be"
-        return answer(Problem(422, "parameter", detail, field, shown(first.get("input"))))
+    """Answer the errors of the routes behind the gate as RFC 9457 describes, too."""
 
     @app.exception_handler(HTTPException)
     async def on_http(_: Request, error: HTTPException) -> Response:
@@ -275,7 +216,9 @@ def _add_errors(app: FastAPI, metrics: Metrics) -> None:
         response.headers.update(error.headers or {})
         return response
 
+    @app.exception_handler(Problem)
     @app.exception_handler(Exception)
-    async def on_fault(_: Request, error: Exception) -> Response:
-        logger.error("a request failed", exc_info=error)
-        return answer(Problem(500, "fault", "the server failed; its log says why"))
+    async def on_error(_: Request, error: Exception) -> Response:
+        problem = Problem.of(error)
+        metrics.refused(problem.reason)
+        return problem.response()

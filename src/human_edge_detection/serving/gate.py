@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -13,8 +13,16 @@ import anyio
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.process_collector import ProcessCollector
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from human_edge_detection.core.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+Handler = Callable[[Request], Awaitable[Response]]
+"""Answers a request whose body was read."""
 
 LINGER_SECONDS = 2.0
 """How long the rest of a refused request is read, so that its sender gets to read the answer."""
@@ -42,6 +50,16 @@ class Problem(Exception):
         self.status, self.reason, self.detail = status, reason, detail
         self.field, self.value = field, value
 
+    @classmethod
+    def of(cls, error: Exception) -> Problem:
+        """What a client is told of an error; one of the server's own is told to the log alone."""
+        if isinstance(error, Problem):
+            return error
+        if isinstance(error, InputError):
+            return cls(422, "unusable", str(error))
+        logger.error("a request failed", exc_info=error)
+        return cls(500, "fault", "the server failed; its log says why")
+
     def response(self) -> Response:
         """The answer, ``application/problem+json``, with when to try again where that helps."""
         gone = self.status == CLIENT_GONE
@@ -57,13 +75,6 @@ class Problem(Exception):
         headers = {"Retry-After": "1"} if self.status in (503, 504) else {}
         body = msgspec.json.encode(content)
         return Response(body, self.status, headers, "application/problem+json")
-
-
-@dataclass
-class Seen:
-    """The status that a request was answered with; :data:`CLIENT_GONE` if it was not."""
-
-    status: int = CLIENT_GONE
 
 
 class Metrics:
@@ -84,15 +95,10 @@ class Metrics:
         self.in_flight = Gauge("in_flight", "Places taken: read, waiting or worked on", **own)
         Gauge("model_info", "The model", list(model), **own).labels(**model).set(1)
 
-    @contextmanager
-    def request(self, route: str) -> Iterator[Seen]:
-        """Count and time one request."""
-        seen, started = Seen(), time.perf_counter()
-        try:
-            yield seen
-        finally:
-            self._requests.labels(route, seen.status).inc()
-            self._seconds.labels(route).observe(time.perf_counter() - started)
+    def request(self, route: str, status: int, seconds: float) -> None:
+        """Record a request that was answered, or whose sender left (:data:`CLIENT_GONE`)."""
+        self._requests.labels(route, status).inc()
+        self._seconds.labels(route).observe(seconds)
 
     def photo(self, seconds: dict[str, float], people: int) -> None:
         """Record a finished photo: seconds by stage, and its people."""
@@ -130,50 +136,59 @@ class Places:
 
 
 class Gate:
-    """Lets a request into an application if there is a place for it, and reads it within limits.
+    """Lets photos in if there is a place for them, reads them within limits, has them answered.
 
-    Only the routes that take photos are guarded; all else passes. A refusal is sent at once; the
-    rest of the request is then read for a short time, because closing a connection with unread
-    bytes can cost its sender the answer.
+    Only photos sent to the handlers' routes are answered here; all else goes on to the
+    application. A refusal is sent at once; the rest of the request is then read for a short time,
+    because closing a connection with unread bytes can cost its sender the answer.
     """
 
     def __init__(
         self,
         app: ASGIApp,
-        routes: tuple[str, ...],
+        handlers: Mapping[str, Handler],
         places: Places,
         metrics: Metrics,
         max_bytes: int,
         body_seconds: float,
     ) -> None:
-        """Stand before ``app``, at ``routes``."""
-        self._app, self._routes, self._places, self._metrics = app, routes, places, metrics
+        """Stand before ``app``, at the routes of ``handlers``."""
+        self._app, self._handlers, self._places, self._metrics = app, handlers, places, metrics
         self._max_bytes, self._body_seconds = max_bytes, body_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        is_guarded = scope["type"] == "http" and scope["path"] in self._routes
-        if not is_guarded or scope["method"] != "POST":
+        is_photo = scope["type"] == "http" and scope["method"] == "POST"
+        handler = self._handlers.get(scope["path"]) if is_photo else None
+        if handler is None:
             await self._app(scope, receive, send)
             return
-        with self._metrics.request(scope["path"]) as seen:
-
-            async def send_seen(message: Message) -> None:
-                if message["type"] == "http.response.start":
-                    seen.status = message["status"]
-                await send(message)
-
+        started, status = time.perf_counter(), CLIENT_GONE
+        try:
+            self._places.take()
             try:
-                self._places.take()
-                try:
-                    body = await self._read(scope, receive)
-                    await self._app(scope, _replay(body, receive), send_seen)
-                finally:
-                    self._places.free()
-            except Problem as problem:
-                self._metrics.refused(problem.reason)
-                if problem.status != CLIENT_GONE:
-                    await _refuse(problem, receive, send_seen)
+                request = Request(scope, _replay(await self._read(scope, receive), receive))
+                response = await self._answer(handler, request)
+            finally:
+                self._places.free()
+            status = response.status_code
+            if status != CLIENT_GONE:
+                await response(scope, receive, send)
+        except Problem as problem:  # of a request that was not read
+            self._metrics.refused(problem.reason)
+            status = problem.status
+            if status != CLIENT_GONE:
+                await _refuse(problem, receive, send)
+        finally:
+            self._metrics.request(scope["path"], status, time.perf_counter() - started)
+
+    async def _answer(self, handler: Handler, request: Request) -> Response:
+        try:
+            return await handler(request)
+        except Exception as error:
+            problem = Problem.of(error)
+            self._metrics.refused(problem.reason)
+            return problem.response()
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
         """The request's body.

@@ -13,8 +13,6 @@ from human_edge_detection.core.options import option, option_of, require_least
 from human_edge_detection.inference.options import PredictOptions
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from human_edge_detection.inference.predictor import MaskPredictor
 
 
@@ -112,13 +110,7 @@ def run_serve(options: ServeOptions) -> int:
 
     predictor, facts = open_predictor(options)
     with predictor:
-        app = create_app(predictor, options, facts)
-
-        class Server(uvicorn.Server):
-            def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-                app.state.is_draining = True
-                super().handle_exit(sig, frame)
-
+        app = create_app(predictor, options, facts, lambda: server.should_exit)
         # httptools, which uvicorn would take if it is installed, keeps headers without end and
         # loses bodies sent with Upgrade: h2c, as Java's HttpClient does.
         config = uvicorn.Config(
@@ -126,8 +118,9 @@ def run_serve(options: ServeOptions) -> int:
             server_header=False,
             timeout_graceful_shutdown=int(options.seconds + options.body_seconds) + 5,
         )  # fmt: skip
+        server = uvicorn.Server(config)
         # Uvicorn raises the signal again when everything is answered.
         signal.signal(signal.SIGTERM, lambda *_: None)
         signal.signal(signal.SIGINT, lambda *_: None)
-        Server(config).run()
+        server.run()
     return 0

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -22,6 +21,7 @@ from human_edge_detection.core.structures import Detections, ImageArray
 from human_edge_detection.inference.predictor import MaskPredictor
 from human_edge_detection.serving.formats import FORMATS, JSON, Cut
 from human_edge_detection.serving.gate import CLIENT_GONE, Places, Problem
+from human_edge_detection.serving.request import DetectParameters, Given, SegmentParameters
 
 Found = TypeVar("Found")
 
@@ -32,16 +32,16 @@ class Job:
 
     Attributes:
         seconds: of each stage that is finished.
-        given_up: set when nobody waits for the answer any more.
+        given_up: why nobody waits for the answer any more; "" while somebody does.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
-    given_up: threading.Event = field(default_factory=threading.Event)
+    given_up: Literal["", "gone", "late", "stopped"] = ""
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time one stage, unless the work was given up before it."""
-        if self.given_up.is_set():
+        if self.given_up:
             raise Problem(CLIENT_GONE, "gone", "nobody waits for this answer")
         started = time.perf_counter()
         yield
@@ -62,35 +62,37 @@ class Workers:
         Raises:
             Problem: it took too long, or the client left meanwhile.
         """
-        job = Job()
+        loop, job = asyncio.get_running_loop(), Job()
         future = self._pool.submit(work, job)
-        done: asyncio.Future[Any] = asyncio.wrap_future(future)
-        gone: asyncio.Future[Any] = asyncio.ensure_future(_until_gone(receive))
+        done = asyncio.wrap_future(future)
+
+        def give_up(why: Literal["gone", "late"]) -> None:
+            if not done.done():
+                job.given_up = why
+                done.cancel()
+
+        timer = loop.call_later(self._seconds, give_up, "late")
+        watcher = loop.create_task(_until_gone(receive))
+        watcher.add_done_callback(lambda _: give_up("gone"))
         try:
-            await asyncio.wait(
-                (done, gone), timeout=self._seconds, return_when=asyncio.FIRST_COMPLETED
-            )
-            if done.done():
-                found: Found = done.result()
-                return found
-            if gone.done():
-                raise Problem(CLIENT_GONE, "gone", "the client closed the connection")
+            return await done
+        except asyncio.CancelledError:
+            job.given_up = job.given_up or "stopped"
+            if not future.cancel():  # it runs: its place stays taken until it ends
+                self._places.taken += 1
+                future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._places.free))
+            if job.given_up == "stopped":
+                raise
+            if job.given_up == "gone":
+                raise Problem(CLIENT_GONE, "gone", "the client closed the connection") from None
             raise Problem(
                 504, "late",
                 f"there was no answer within {self._seconds:g} s: try again when the server is "
                 "less busy, or send a smaller photo or fewer boxes",
-            )  # fmt: skip
+            ) from None  # fmt: skip
         finally:
-            gone.cancel()
-            if not done.done():
-                job.given_up.set()
-                if not future.cancel():  # it runs: its place stays taken until it ends
-                    self._places.taken += 1
-                    done.add_done_callback(self._free)
-
-    def _free(self, done: asyncio.Future[Any]) -> None:
-        self._places.free()
-        done.exception()  # nobody else looks at it
+            timer.cancel()
+            watcher.cancel()
 
     def close(self) -> None:
         """Wait for the threads."""
@@ -100,21 +102,6 @@ class Workers:
 async def _until_gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-@dataclass(frozen=True)
-class Given:
-    """A request's photo and what came with it.
-
-    Attributes:
-        photo: the image file.
-        boxes: JSON of the people's boxes; None for a detector's.
-        scores: JSON of the boxes' scores.
-    """
-
-    photo: bytes
-    boxes: bytes | None = None
-    scores: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -150,15 +137,7 @@ class PhotoWork:
     max_people: int
     model: dict[str, str]
 
-    def segment(
-        self,
-        given: Given,
-        score: float,
-        threshold: float,
-        format: str,
-        person: int | None,
-        job: Job,
-    ) -> Answer:
+    def segment(self, asked: SegmentParameters, given: Given, job: Job) -> Answer:
         """The people's masks in a format."""
         if given.boxes is None and given.scores is not None:
             raise _wrong("scores", "", "scores belong to boxes: send boxes, or no scores")
@@ -167,7 +146,7 @@ class PhotoWork:
         people = None if given.boxes is None else self._boxes(given.boxes, given.scores)
         image = self._image(given, job)
         with job.stage("extractor"):
-            least = self.predictor.candidate_score(score)
+            least = self.predictor.candidate_score(asked.score)
             encoded = self.predictor.encode(self.predictor.prepare(image), least)
         with job.stage("head"):
             found = people
@@ -175,21 +154,21 @@ class PhotoWork:
                 found = self._best(self.predictor.people(image, encoded, least))
             masks = self.predictor.decode(encoded, found.boxes_xyxy, found.scores)
             if people is None:
-                masks = self.predictor.without_duplicates(masks, score)
+                masks = self.predictor.without_duplicates(masks, asked.score)
         facts = self._facts(image)
         with job.stage("paste"):
-            cut = Cut(image, masks, threshold, person, facts)
-            media_type, encode = FORMATS[format](cut)
+            cut = Cut(image, masks, asked.threshold, asked.person, facts)
+            media_type, encode = FORMATS[asked.format](cut)
         return self._answer(encode, media_type, len(masks), job, facts)
 
-    def detect(self, given: Given, score: float, job: Job) -> Answer:
+    def detect(self, asked: DetectParameters, given: Given, job: Job) -> Answer:
         """The people's boxes."""
         if given.boxes is not None:
             raise Problem(400, "boxes", "boxes are what this route finds: leave them out", "boxes")
         self._require_detector()
         image = self._image(given, job)
         with job.stage("extractor"):
-            found = self._best(self.predictor.detect(image, score))
+            found = self._best(self.predictor.detect(image, asked.score))
         facts = self._facts(image)
         corners = np.round(found.boxes_xyxy.astype(float), 3)
         facts["people"] = [

@@ -1,0 +1,113 @@
+"""What is asked of a photo: the parameters in a request's address, and what is in its body."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pydantic import BaseModel, Field, ValidationError
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from human_edge_detection.core.errors import shown
+from human_edge_detection.runtime import DEFAULT_SCORE
+from human_edge_detection.serving.formats import FormatName
+from human_edge_detection.serving.gate import Problem
+
+
+class DetectParameters(BaseModel):
+    """What may be asked of a photo's boxes."""
+
+    score: float = Field(
+        DEFAULT_SCORE, ge=0, le=1, description="lowest score of a person to be found"
+    )
+
+
+class SegmentParameters(DetectParameters):
+    """What may be asked of a photo's masks."""
+
+    threshold: float = Field(
+        0.5, ge=0, le=1, description="probability from which a pixel belongs to a person"
+    )
+    format: FormatName = "coco"
+    person: int | None = Field(
+        None, ge=1, description="with format=cutouts: this person alone, as PNG"
+    )
+
+
+Parameters = TypeVar("Parameters", bound=DetectParameters)
+
+
+def read_parameters(kind: type[Parameters], request: Request) -> Parameters:
+    """A request's parameters.
+
+    Raises:
+        Problem: one cannot be used.
+    """
+    try:
+        found = kind.model_validate(dict(request.query_params))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = str(first["loc"][-1])
+        detail = f"{field}: {first['msg']}; /docs lists what it may be"
+        raise Problem(422, "parameter", detail, field, shown(first["input"])) from error
+    if isinstance(found, SegmentParameters) and found.person and found.format != "cutouts":
+        detail = "person chooses one cut-out: add format=cutouts, or leave person out"
+        raise Problem(422, "person", detail, "person", found.person)
+    return found
+
+
+@dataclass(frozen=True)
+class Given:
+    """A request's photo and what came with it.
+
+    Attributes:
+        photo: the image file.
+        boxes: JSON of the people's boxes; None for a detector's.
+        scores: JSON of the boxes' scores.
+    """
+
+    photo: bytes
+    boxes: bytes | None = None
+    scores: bytes | None = None
+
+
+async def read_given(request: Request, max_bytes: int) -> Given:
+    """The photo and the boxes of a request.
+
+    Raises:
+        Problem: there is no photo, or the form is damaged or has other fields.
+    """
+    kind = request.headers.get("content-type", "")
+    if kind.lower().startswith("multipart/form-data"):
+        given = await _read_form(request, kind, max_bytes)
+    else:
+        given = Given(await request.body())
+    if not given.photo:
+        text = "there is no photo: send it as the body, or as the field image of a form"
+        raise Problem(400, "no_photo", text, "image")
+    return given
+
+
+async def _read_form(request: Request, kind: str, max_bytes: int) -> Given:
+    # A part without a file name becomes text: of this charset, it keeps its bytes.
+    headers = Headers({"content-type": f"{kind}; charset=latin-1"})
+    parser = MultiPartParser(
+        headers, request.stream(), max_files=3, max_fields=3, max_part_size=max_bytes
+    )
+    parser.spool_max_size = max_bytes  # a photo never touches the disk
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise Problem(400, "form", f"the form is damaged: {error.message}", "body") from error
+    parts: dict[str, bytes] = {}
+    for name, value in form.multi_items():
+        if name not in ("image", "boxes", "scores") or name in parts:
+            text = "the form may have one image, one boxes and one scores, nothing else"
+            raise Problem(400, "form", text, shown(name), None)
+        if isinstance(value, UploadFile):
+            parts[name] = await value.read()
+        else:
+            parts[name] = value.encode("latin-1", "replace")
+    return Given(parts.get("image", b""), parts.get("boxes"), parts.get("scores"))
