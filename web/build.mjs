@@ -1,8 +1,8 @@
 // Builds the page into dist/: its own files by esbuild, ONNX Runtime's out of node_modules, the
-// model's by write_files.py. PYTHON names the Python that has human_edge_detection installed.
+// model's by write_files.py. _headers is for web spaces that read it. PYTHON names the Python that has human_edge_detection installed.
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { cp, mkdir, readFile, rm } from "node:fs/promises";
+import { cp, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -34,6 +34,9 @@ const bundle = (name, define = {}) =>
 await rm(DIST, { recursive: true, force: true });
 await mkdir(DIST, { recursive: true });
 await cp(path.join(HERE, "public"), DIST, { recursive: true });
+const index = await readFile(path.join(DIST, "index.html"), "utf8");
+const [, policy] = index.match(/"Content-Security-Policy"\s+content="([^"]+)"/);
+await writeFile(path.join(DIST, "_headers"), `/*\n  Content-Security-Policy: ${policy}\n`);
 const runtime = createRequire(import.meta.url).resolve(`onnxruntime-web/${RUNTIME}`);
 await cp(runtime, path.join(DIST, RUNTIME));
 const python = process.env.PYTHON ?? "python";

@@ -374,6 +374,26 @@ def test_health_documents_and_page(predictor: MaskPredictor, tmp_path: Path) -> 
     assert [(one.status_code, one.content) for one in heads] == [(200, b"")] * 3
 
 
+def test_the_pages_policy_is_a_header_of_all_its_files(
+    predictor: MaskPredictor, tmp_path: Path
+) -> None:
+    policy = "default-src 'none'; connect-src 'self'"
+    tag = f'<meta\n http-equiv="Content-Security-Policy"\n content="{policy}" />'
+    (tmp_path / "index.html").write_text(tag)
+    (tmp_path / "worker.js").write_text("")
+    name = "content-security-policy"
+    page, worker, health = ask_all(
+        predictor, *map(get, ("/", "/worker.js", "/healthz")), page=tmp_path
+    )
+    assert page.headers[name] == worker.headers[name] == policy
+    assert name not in health.headers
+    known = get("/worker.js", headers={"if-none-match": worker.headers["etag"]})
+    same = ask(predictor, known, page=tmp_path)
+    assert (same.status_code, same.headers[name]) == (304, policy)
+    (tmp_path / "index.html").write_text("no policy")
+    assert name not in ask(predictor, get("/worker.js"), page=tmp_path).headers
+
+
 def test_without_a_page_the_server_says_how_to_build_it(
     predictor: MaskPredictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

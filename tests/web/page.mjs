@@ -14,12 +14,16 @@ const TYPES = {
   ".webmanifest": "application/manifest+json",
 }; // prettier-ignore
 
+// As a web space that reads _headers.
+const [, policy] = (await readFile(path.join(dist, "_headers"), "utf8")).match(/Policy: (.*)/);
+
 const server = createServer(async (request, response) => {
   const name = decodeURIComponent(new URL(request.url, "http://localhost").pathname);
   try {
     const file = path.join(dist, name.endsWith("/") ? `${name}index.html` : name);
     const data = await readFile(file);
-    response.writeHead(200, { "content-type": TYPES[path.extname(file)] ?? "application/octet-stream" });
+    const type = TYPES[path.extname(file)] ?? "application/octet-stream";
+    response.writeHead(200, { "content-type": type, "content-security-policy": policy });
     response.end(data);
   } catch {
     response.writeHead(404).end();
@@ -196,6 +200,20 @@ async function phone() {
   await page.context().close();
 }
 
+/** What stops the page and its worker from asking another origin; not with the visits' requests. */
+async function elsewhere() {
+  const page = await browser.newPage();
+  const started = page.waitForEvent("worker");
+  await page.goto(`${origin}/`);
+  const ask = () =>
+    new Promise((resolve) => {
+      addEventListener("securitypolicyviolation", (event) => resolve(event.effectiveDirective));
+      fetch("http://localhost:9/").then(() => resolve("sent"), () => setTimeout(resolve, 1000, "failed"));
+    });
+  seen.elsewhere = [await page.evaluate(ask), await (await started).evaluate(ask)];
+  await page.close();
+}
+
 async function wrongHead() {
   const page = await openPage({ query: "?head=small" });
   await page.waitForSelector("body.failed", { state: "attached" });
@@ -205,6 +223,7 @@ async function wrongHead() {
 
 await desktop();
 await wrongHead();
+await elsewhere();
 await darkAndOffline();
 await phone();
 seen.origin = origin;

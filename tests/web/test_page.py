@@ -103,6 +103,7 @@ def test_nothing_leaves_the_origin_and_nothing_fails(visit: tuple[dict[str, Any]
     ]
     assert len(seen["requests"]) > 10 and foreign == []
     assert seen["errors"] == []
+    assert seen["elsewhere"] == ["connect-src"] * 2  # the policy holds the worker too
 
 
 def test_a_dropped_photo_becomes_pythons_label_map(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,16 @@ def page_folder() -> Path:
         "the page is not built: in a checkout of the project run 'npm ci' and 'npm run build' in "
         "web/ (Node 20 and this package's Python are needed)"
     )
+
+
+def page_policy(folder: Path) -> str:
+    """The Content-Security-Policy that a page asks for; "" if it asks for none.
+
+    A page's own tag holds the page alone: its worker obeys the header of the worker's file.
+    """
+    text = (folder / "index.html").read_text("utf-8")
+    found = re.search(r'"Content-Security-Policy"\s+content="([^"]+)"', text)
+    return found[1] if found else ""
 
 
 def write_page(folder: Path, weights: Path = WEIGHTS_DIR) -> None:

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.inference.predictor import MaskPredictor
-from human_edge_detection.inference.web_page import page_folder
+from human_edge_detection.inference.web_page import page_folder, page_policy
 from human_edge_detection.serving.gate import Gate, Handler, Metrics, Places, Problem
 from human_edge_detection.serving.request import (
     DetectParameters,
@@ -204,7 +204,23 @@ def _add_page(app: FastAPI, folder: Path | None) -> None:
 
         return
     mimetypes.add_type("application/manifest+json", ".webmanifest")
-    app.mount("/", StaticFiles(directory=folder, html=True), name="page")
+    app.mount("/", PageFiles(folder), name="page")
+
+
+class PageFiles(StaticFiles):
+    """The page's files, each with the page's security policy as a header."""
+
+    def __init__(self, folder: Path) -> None:
+        """Hand out the files of ``folder``."""
+        super().__init__(directory=folder, html=True)
+        policy = page_policy(folder)
+        self._headers = {"Content-Security-Policy": policy} if policy else {}
+
+    def file_response(self, *given: Any, **named: Any) -> Response:
+        """A file, or that it has not changed."""
+        response = super().file_response(*given, **named)
+        response.headers.update(self._headers)
+        return response
 
 
 def _add_errors(app: FastAPI, metrics: Metrics) -> None:
