@@ -12,8 +12,8 @@ from human_edge_detection.cli import train_main
 
 FLAGS = (
     "--init_from builtin --onnx_model builtin --train_extractor --train_detector "
-    "--image_size 512 512 --epochs 5 --batch_size 4 --lr 2e-4 --backbone_lr 2e-5 "
-    "--warmup_steps 10 --gradient_clip 10 --ema 0.9"
+    "--image_size 768 768 --train_image_size 640 640 --epochs 5 --batch_size 4 --lr 2e-4 "
+    "--backbone_lr 2e-5 --warmup_steps 10 --gradient_clip 10 --ema 0.9"
 )
 
 

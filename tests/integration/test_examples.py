@@ -18,6 +18,7 @@ from human_edge_detection.core.images import read_image, save_image
 from human_edge_detection.data.annotations import Photo
 from human_edge_detection.data.coco_reader import load_photos
 from human_edge_detection.data.sample import draw_crowd
+from human_edge_detection.runtime.model_files import shipped_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
@@ -96,6 +97,8 @@ def test_prelabelled_photos_can_be_trained_on(photos: Path) -> None:
 @pytest.mark.usefixtures("no_handover")
 def test_train_on_own_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch", reason="needs the extra train")
+    from human_edge_detection.modeling.weights import read_trained
+
     images, people = [], []
     (tmp_path / "photos").mkdir()
     for number in range(5):
@@ -112,10 +115,15 @@ def test_train_on_own_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     content = {"images": images, "annotations": people}
     content["categories"] = [{"id": 1, "name": "person"}]
     (tmp_path / "a.json").write_text(json.dumps(content))
-    small = "--epochs 1 --image_size 64 64 --num_workers 0 --device cpu --min_roi_size 4".split()
+    small = (
+        "--epochs 1 --image_size 64 64 --train_image_size 64 64 --num_workers 0 --device cpu "
+        "--min_roi_size 4"
+    )
     monkeypatch.chdir(tmp_path)
-    train = runpy.run_path(str(EXAMPLES / "train_on_own_photos.py"))["main"]
-    assert train("photos", "a.json", "mine", *small) == 0
+    script = runpy.run_path(str(EXAMPLES / "train_on_own_photos.py"))
+    height, width = read_trained(shipped_weights()).spec.image_size
+    assert f"--image_size {height} {width}" in script["FLAGS"]  # as the shipped model reads photos
+    assert script["main"]("photos", "a.json", "mine", *small.split()) == 0
     assert Path("mine/best_model.pth").is_file()
     assert len(json.loads(Path("mine/val.json").read_text())["images"]) == 1
 
