@@ -26,12 +26,12 @@ class MaskPredictor(AbstractContextManager["MaskPredictor"]):
     Example::
 
         with MaskPredictor("checkpoints/best_model.onnx", extractor="yolov9.onnx") as predictor:
-            predictor.set_image(image)            # uint8 [H, W, 3] RGB; the backbone runs once
+            predictor.set_image(image)            # uint8 [H, W, 3] RGB; the network runs here
             masks = predictor.predict(boxes_xyxy) # float [N, 4] in the image's pixels
             masks.binary(0.5)                     # bool [N, H, W]
 
     The probabilities of several models are averaged; a model with a smaller margin around the box
-    counts within that margin alone. A network that several of them read runs once a photo.
+    counts within that margin alone. A network that several of them read is run for all of them.
 
     In all methods an image is uint8 [H, W, 3] RGB, and ``score`` the lowest score, 0…1, of a person
     that is found; what is no such image or number raises ``InputError``.
