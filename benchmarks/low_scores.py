@@ -26,7 +26,13 @@ from human_edge_detection.masks.instance_masks import InstanceMasks
 
 LOWEST = (0.3, 0.1, 0.01)
 MIN_SIDE = 12.0
-HEAD = "| lowest score | rule | mask AP50 | AP | mean IoU | overlap > 0.1 | > 0.3 |"
+FOUND = 0.5
+"""Mask IoU from which a person counts as found."""
+
+HEAD = (
+    "| lowest score | rule | found | IoU of the found | of all, others 0 | mask AP50 | AP | "
+    "mean IoU | overlap > 0.1 | > 0.3 |"
+)
 
 
 def surest(masks: InstanceMasks, lowest: float) -> InstanceMasks:
@@ -71,7 +77,7 @@ def people_ious(photo: Photo, predictions: list[Prediction]) -> Iterator[tuple[f
 
 
 def main() -> None:
-    """Print one line per lowest score and rule: AP, and mean IoU of all people in the photos."""
+    """Print one line per lowest score and rule: who is found, AP, and mean IoU of all people."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("ann", "img_dir"):
         parser.add_argument(f"--{name}", type=Path, required=True)
@@ -88,12 +94,15 @@ def main() -> None:
                     predictions = to_predictions(masks, kept.scores.tolist())
                     found[lowest, rule][photo.id] = predictions
                     ious[lowest, rule] += people_ious(photo, predictions)
-    print(f"{HEAD}\n|{'---|' * 7}")
+    print(f"{HEAD}\n|{'---|' * 10}")
     for (lowest, rule), predictions in found.items():
         stats = average_precision(photos, predictions).stats
         pairs = np.array(ious[lowest, rule])
         means = [pairs[pairs[:, 0] > least, 1].mean() for least in (-1, 0.1, 0.3)]
-        cells = [stats["AP50"], stats["AP"], *means]
+        is_found = pairs[:, 1] >= FOUND
+        own = pairs[is_found, 1]
+        people = [is_found.mean(), own.mean(), own.sum() / len(pairs)]
+        cells = [*people, stats["AP50"], stats["AP"], *means]
         print(f"| {lowest} | {rule} | {' | '.join(f'{cell:.4f}' for cell in cells)} |")
     for lowest in LOWEST:
         stats = average_precision(photos, found[lowest, "arbitrate"], "bbox").stats
