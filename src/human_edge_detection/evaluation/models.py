@@ -100,6 +100,7 @@ def open_model_file(
         resources.callback(session.close)
         spec = _spec_of(path, session.facts, image_size)
         if own_extractor(path, session.facts) is not None:
+            session.close()  # the predictor opens the head itself
             side = image_size[0] if image_size else None
             predictor = MaskPredictor(path, device=device, image_size=side)
             resources.callback(predictor.close)
