@@ -156,7 +156,8 @@ def test_detected_boxes_can_be_sent_as_boxes(predictor: MaskPredictor) -> None:
     assert best.json()["people"] == people[:1]
     again, own = ask_all(predictor, post(**form(boxes=people)), post())
     assert again.json()["people"] == own.json()["people"]
-    problem(ask(predictor, post("/v1/detect", **form(boxes=people))), 400, "boxes")
+    for given in (form(boxes=people), form(scores=[1])):
+        problem(ask(predictor, post("/v1/detect", **given)), 400, "boxes")
 
 
 def test_only_the_best_people_up_to_the_limit(predictor: MaskPredictor) -> None:

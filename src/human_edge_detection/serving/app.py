@@ -133,6 +133,9 @@ def create_app(
     )  # fmt: skip
     async def segment(request: Request, asked: Annotated[SegmentParameters, Query()]) -> Response:
         """The masks of the people in a photo: of all that are found, or in the boxes given."""
+        if asked.person is not None and asked.format != "cutouts":
+            detail = "person chooses one cut-out: add format=cutouts, or leave person out"
+            raise Problem(422, "person", detail, "person", asked.person)
         return await answer(request, partial(work.segment, asked))
 
     @app.post(

@@ -197,31 +197,32 @@ class Gate:
             Problem: it is too large or too slow, or its sender is gone.
         """
         declared = int(dict(scope["headers"]).get(b"content-length", b"0"))
-        body, more = bytearray(), True
+        parts: list[bytes] = []
+        size, more = 0, True
         try:
             with anyio.fail_after(self._body_seconds):
-                while more:
-                    if max(declared, len(body)) <= self._max_bytes:
-                        message = await receive()
-                        if message["type"] == "http.disconnect":
-                            raise Problem(CLIENT_GONE, "gone", "the client closed the connection")
-                        body += message.get("body", b"")
-                        more = message.get("more_body", False)
-                    if max(declared, len(body)) > self._max_bytes:
-                        raise Problem(
-                            413, "bytes",
-                            f"the request is larger than {self._max_bytes / 1e6:g} MB: scale the "
-                            "photo down, or save it as JPEG",
-                            "body", declared or None,
-                        )  # fmt: skip
+                while more and max(declared, size) <= self._max_bytes:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise Problem(CLIENT_GONE, "gone", "the client closed the connection")
+                    parts.append(message.get("body", b""))
+                    size += len(parts[-1])
+                    more = message.get("more_body", False)
         except TimeoutError:
             raise Problem(
                 408, "slow",
                 f"the request did not arrive within {self._body_seconds:g} s: send it faster, or "
                 "a smaller photo",
-                "body", f"{len(body)} bytes",
+                "body", f"{size} bytes",
             ) from None  # fmt: skip
-        return bytes(body)
+        if max(declared, size) > self._max_bytes:
+            raise Problem(
+                413, "bytes",
+                f"the request is larger than {self._max_bytes / 1e6:g} MB: scale the photo down, "
+                "or save it as JPEG",
+                "body", declared or None,
+            )  # fmt: skip
+        return b"".join(parts)
 
 
 async def _refuse(problem: Problem, receive: Receive, send: Send) -> None:

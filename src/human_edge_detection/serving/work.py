@@ -14,8 +14,7 @@ import msgspec
 import numpy as np
 from starlette.types import Receive
 
-from human_edge_detection.core.boxes import check_boxes, check_scores
-from human_edge_detection.core.errors import InputError, TooManyPixels, one_line, shown
+from human_edge_detection.core.errors import InputError, TooManyPixels
 from human_edge_detection.core.images import read_image
 from human_edge_detection.core.structures import Detections, ImageArray
 from human_edge_detection.inference.predictor import MaskPredictor
@@ -139,11 +138,9 @@ class PhotoWork:
 
     def segment(self, asked: SegmentParameters, given: Given, job: Job) -> Answer:
         """The people's masks in a format."""
-        if given.boxes is None and given.scores is not None:
-            raise _wrong("scores", "", "scores belong to boxes: send boxes, or no scores")
-        if given.boxes is None:
+        people = given.people(self.max_people)
+        if people is None:
             self._require_detector()
-        people = None if given.boxes is None else self._boxes(given.boxes, given.scores)
         image = self._image(given, job)
         with job.stage("extractor"):
             least = self.predictor.candidate_score(asked.score)
@@ -163,8 +160,9 @@ class PhotoWork:
 
     def detect(self, asked: DetectParameters, given: Given, job: Job) -> Answer:
         """The people's boxes."""
-        if given.boxes is not None:
-            raise Problem(400, "boxes", "boxes are what this route finds: leave them out", "boxes")
+        if given.boxes is not None or given.scores is not None:
+            detail = "boxes and their scores are what this route finds: leave them out"
+            raise Problem(400, "boxes", detail, "boxes")
         self._require_detector()
         image = self._image(given, job)
         with job.stage("extractor"):
@@ -196,37 +194,6 @@ class PhotoWork:
             detail = "the model of this server finds no people by itself: send boxes"
             raise Problem(422, "no_detector", detail, "boxes")
 
-    def _boxes(self, boxes: bytes, scores: bytes | None) -> Detections:
-        """The people of a request: corners, or COCO's objects with a ``bbox``."""
-        rows, values = _json(boxes, "boxes"), None if scores is None else _json(scores, "scores")
-        if not isinstance(values, list | None):
-            raise _wrong("scores", values, "scores must be a list of numbers from 0 to 1")
-        if not isinstance(rows, list):
-            raise _wrong(
-                "boxes", rows, "boxes must be a list: [[x1, y1, x2, y2], …] or COCO's objects"
-            )
-        if len(rows) > self.max_people:
-            detail = (
-                f"there are {len(rows)} boxes, more than {self.max_people}: send fewer at a time"
-            )
-            raise _wrong("boxes", len(rows), detail)
-        if rows and all(isinstance(row, dict) for row in rows):
-            if values is None and all("score" in row for row in rows):
-                values = [row["score"] for row in rows]
-            rows = [_corners(row) for row in rows]
-        with np.errstate(over="ignore"):  # beyond float32 is infinite, which is refused
-            try:
-                corners = check_boxes(rows)
-            except (InputError, OverflowError) as error:
-                raise _wrong("boxes", rows, str(error)) from error
-            try:
-                known = check_scores(values, len(corners))
-            except (TypeError, ValueError, OverflowError) as error:
-                raise _wrong("scores", values, str(error)) from error
-        if ((known < 0) | (known > 1)).any():
-            raise _wrong("scores", values, "scores must be between 0 and 1")
-        return Detections(corners, known)
-
     def _facts(self, image: ImageArray) -> dict[str, Any]:
         size = {"height": image.shape[0], "width": image.shape[1]}
         return {"image": size, "model": self.model}
@@ -243,26 +210,3 @@ class PhotoWork:
         with job.stage("encode"):
             content = encode()
         return Answer(content, media_type, people, job.seconds)
-
-
-def _wrong(field: str, value: object, detail: str) -> Problem:
-    text = one_line(detail if field in detail else f"{field}: {detail}")
-    return Problem(400, field, text, field, shown(value))
-
-
-def _json(text: bytes, field: str) -> Any:
-    try:
-        return msgspec.json.decode(text)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise _wrong(
-            field, text.decode(errors="replace"), f"{field} must be JSON: {error}"
-        ) from error
-
-
-def _corners(item: dict[str, Any]) -> list[float]:
-    try:
-        x, y, width, height = map(float, item["bbox"])
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        detail = "boxes must each have a bbox of x, y, width and height"
-        raise _wrong("boxes", item, detail) from error
-    return [x, y, x + width, y + height]
