@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
+import anyio
 import msgspec
 import numpy as np
 from starlette.types import Receive
@@ -31,16 +32,16 @@ class Job:
 
     Attributes:
         seconds: of each stage that is finished.
-        given_up: why nobody waits for the answer any more; "" while somebody does.
+        is_given_up: nobody waits for the answer any more.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
-    given_up: Literal["", "gone", "late", "stopped"] = ""
+    is_given_up: bool = False
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time one stage, unless the work was given up before it."""
-        if self.given_up:
+        if self.is_given_up:
             raise Problem(CLIENT_GONE, "gone", "nobody waits for this answer")
         started = time.perf_counter()
         yield
@@ -63,35 +64,24 @@ class Workers:
         """
         loop, job = asyncio.get_running_loop(), Job()
         future = self._pool.submit(work, job)
-        done = asyncio.wrap_future(future)
-
-        def give_up(why: Literal["gone", "late"]) -> None:
-            if not done.done():
-                job.given_up = why
-                done.cancel()
-
-        timer = loop.call_later(self._seconds, give_up, "late")
-        watcher = loop.create_task(_until_gone(receive))
-        watcher.add_done_callback(lambda _: give_up("gone"))
-        try:
-            return await done
-        except asyncio.CancelledError:
-            job.given_up = job.given_up or "stopped"
-            if not future.cancel():  # it runs: its place stays taken until it ends
-                self._places.taken += 1
-                future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._places.free))
-            if job.given_up == "stopped":
-                raise
-            if job.given_up == "gone":
-                raise Problem(CLIENT_GONE, "gone", "the client closed the connection") from None
+        try:  # until the client leaves, unless the work or the time ends before
+            with anyio.move_on_after(self._seconds) as waiting:
+                future.add_done_callback(lambda _: loop.call_soon_threadsafe(waiting.cancel))
+                await _until_gone(receive)
+            if future.done():
+                return future.result()
+            if not waiting.cancelled_caught:
+                raise Problem(CLIENT_GONE, "gone", "the client closed the connection")
             raise Problem(
                 504, "late",
                 f"there was no answer within {self._seconds:g} s: try again when the server is "
                 "less busy, or send a smaller photo or fewer boxes",
-            ) from None  # fmt: skip
+            )  # fmt: skip
         finally:
-            timer.cancel()
-            watcher.cancel()
+            job.is_given_up = True
+            if not future.done() and not future.cancel():  # its place stays taken until it ends
+                self._places.taken += 1
+                future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._places.free))
 
     def close(self) -> None:
         """Wait for the threads."""
