@@ -51,7 +51,7 @@ def by_rule(masks: InstanceMasks) -> Iterator[tuple[str, InstanceMasks]]:
     """The same people, fused by each rule under its name."""
     yield "independent", replace(masks, fuse="independent")
     yield "priority", replace(masks, fuse="priority")
-    yield "arbitrate, scores unheard", replace(masks, scores=np.ones_like(masks.scores))
+    yield "arbitrate, all scores 1", replace(masks, scores=np.ones_like(masks.scores))
     yield "arbitrate", masks
 
 

@@ -288,16 +288,16 @@ def test_duplicates_that_the_detector_found_are_left_out_given_boxes_never(files
 def test_a_models_own_people_have_its_probabilities(files, tmp_path):
     """Score weights count where the head's own network finds the people, nowhere else."""
     image = np.full((128, 128, 3), (255, 0, 0), np.uint8)
-    head = write_head(tmp_path / "head.onnx", score_weights=[-1.0, 1.0, 0.5])
+    head = write_head(tmp_path / "head.onnx", score_weights=[-0.5, 1.0, 0.5])
     finder = crowd_detector(tmp_path)
     with MaskPredictor(head, finder, finder, device="cpu", threads=1) as predictor:
         masks = predictor.segment(image, score=0.01)
-        odds = -1 + np.log(np.array([9, 1.5, 2 / 3])) + 0.5 * np.log(49)  # quality cut to 0.98
+        odds = -0.5 + np.log(np.array([9, 1.5, 2 / 3])) + 0.5 * np.log(9)  # quality cut to 0.9
         first, second, third = 1 / (1 + np.exp(-odds))
         wanted = [first, doubt(second, first), third]
         assert masks.scores.tolist() == pytest.approx(wanted, rel=1e-4)
-        assert predictor.candidate_score(0.6) < 0.4 < 0.6 < third
-        assert len(predictor.segment(image, score=0.6)) == 2
+        assert predictor.candidate_score(0.5) < 0.4 < 0.5 < third
+        assert len(predictor.segment(image, score=0.5)) == 2
     with MaskPredictor(head, files / "extractor.onnx", finder, device="cpu", threads=1) as other:
         assert other.candidate_score(0.8) == 0.8
         assert other.segment(image).scores.tolist() == pytest.approx([0.9, 0.4])

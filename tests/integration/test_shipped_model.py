@@ -7,6 +7,7 @@ import importlib.util
 import json
 import shutil
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -22,8 +23,10 @@ from human_edge_detection.cli.predict import run_predict
 from human_edge_detection.cli.validate import run_validate
 from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.images import save_image
+from human_edge_detection.core.rle import decode_segmentation, encode_mask
 from human_edge_detection.evaluation.options import ValidateOptions
 from human_edge_detection.inference.options import PredictOptions
+from human_edge_detection.masks.instance_masks import InstanceMasks
 from human_edge_detection.modeling.weights import load_checkpoint, read_trained
 from human_edge_detection.runtime.head import HeadSession
 from human_edge_detection.runtime.model_files import (
@@ -205,6 +208,32 @@ def test_cut_outs_stand_in_a_row_with_their_feet_at_one_height() -> None:
     feet = row[picture.GAP + 17]
     assert np.flatnonzero((feet == 9).all(-1)).tolist() == [*range(20, 26), *range(46, 52)]
     assert (row[picture.GAP + 11, 46:52] == picture.PAPER).all()  # above the small one
+
+
+def test_people_known_by_a_box_get_the_part_of_a_mask_that_is_sure() -> None:
+    """Four quarters of 16x16 pixels: a mask that is given, one of the head, a keypoint, nothing."""
+    labels = script("label_boxes")
+    boxes = np.array(
+        [[0, 0, 16, 16], [16, 0, 32, 16], [0, 16, 16, 32], [16, 16, 32, 32]], np.float32
+    )
+    probs = np.zeros((4, 3, 4, 4), np.float32)
+    probs[:, 0] = 1
+    probs[1, :, :, :] = np.array([0.05, 0.95, 0])[:, None, None]
+    probs[1, :, :, 3] = np.array([0.4, 0.6, 0])[:, None]  # four columns of pixels in doubt
+    given = encode_mask(np.pad(np.ones((16, 16), bool), ((0, 16), (0, 16))))
+    point = [0.0] * 48 + [8.0, 24.0, 2.0]
+    people = [{"category_id": 1, "segmentation": shape} for shape in (given, [], [], [])]
+    people[2]["keypoints"] = point
+    counts = Counter()
+    crowd = labels.label(people, InstanceMasks(probs, boxes, boxes, (32, 32)), counts)
+    assert dict(counts) == {"by the model": 1, "by keypoints": 1, "left a box": 1}
+    assert people[0]["segmentation"] is given and people[3]["segmentation"] == []
+    head, keypoint = (decode_segmentation(people[i]["segmentation"], (32, 32)) for i in (1, 2))
+    assert np.flatnonzero(head.all(axis=0) | head[:16].all(axis=0)).tolist() == [*range(16, 27)]
+    assert np.argwhere(keypoint).tolist() == [[23, 7], [23, 8], [24, 7], [24, 8]]
+    unsure = decode_segmentation(crowd["segmentation"], (32, 32))
+    assert crowd["iscrowd"] == 1 and crowd["bbox"][2:] == [1, 1]
+    assert unsure[16:].sum() == 2 * 256 - 4 and unsure[:16, 27:].all() and unsure[:16].sum() == 80
 
 
 def test_what_cannot_ship_is_refused(release: ModuleType, shipped: Path, tmp_path: Path) -> None:

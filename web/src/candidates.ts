@@ -16,7 +16,7 @@ const SAME_AT = 0.4;
 const SURELY_SAME = 0.95;
 
 /** A higher mean probability counts as this, so that a low score has a bound. */
-const BEST_QUALITY = 0.98;
+const BEST_QUALITY = 0.9;
 
 /** Every second bin is read, along both sides. */
 const STEP = 2;

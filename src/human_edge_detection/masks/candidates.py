@@ -42,8 +42,9 @@ SAME_FROM, SAME_AT = 0.1, 0.4
 SURELY_SAME = 0.95
 """The highest probability that two candidates are one person, whatever their masks are."""
 
-BEST_QUALITY = 0.98
-"""A higher mean probability counts as this, so that a low score has a bound: `least_score`."""
+BEST_QUALITY = 0.9
+"""A higher mean probability counts as this. Scores are then likeliest right (docs/person-model.md),
+and a low score of the detector has a bound: `least_score`."""
 
 _PAIRS_AT_ONCE = 1 << 11
 """Pairs of masks compared at a time; bounds the working memory for any crowd."""
