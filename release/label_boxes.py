@@ -25,11 +25,13 @@ from tqdm import tqdm
 
 from human_edge_detection import MaskPredictor
 from human_edge_detection.core.boxes import box_iou
+from human_edge_detection.core.errors import InputError
 from human_edge_detection.core.files import write_atomically
 from human_edge_detection.core.geometry import mask_window, pixel_bounds
 from human_edge_detection.core.images import read_image
 from human_edge_detection.core.rle import decode_segmentation, encode_mask
 from human_edge_detection.core.structures import FloatArray, ImageArray, MaskClass
+from human_edge_detection.data.coco_file import CocoFile
 from human_edge_detection.masks.instance_masks import InstanceMasks
 from human_edge_detection.masks.paste import paste_window
 
@@ -66,6 +68,34 @@ def squares(points: FloatArray, roi_xyxy: FloatArray, size_hw: tuple[int, int]) 
     return out
 
 
+def sure_parts(
+    probs: FloatArray, roi_xyxy: FloatArray, box_xyxy: FloatArray, size_hw: tuple[int, int]
+) -> tuple[BoolArray, BoolArray] | None:
+    """Where a person surely is and where somebody may be, both bool [H, W].
+
+    None for a mask [3, M, M] that does not fill the person's box.
+    """
+    classes, (x1, y1, x2, y2) = paste_window(probs, roi_xyxy, size_hw)
+    whole = classes[MaskClass.TARGET] >= 0.5
+    extent = np.array(mask_window(whole), np.float32) + np.array([x1, y1, x1, y1], np.float32)
+    if not whole.any() or box_iou(extent[None], box_xyxy[None])[0, 0] < BOX_IOU:
+        return None
+    sure, somebody = np.zeros((2, *size_hw), np.bool_)
+    sure[y1:y2, x1:x2] = classes[MaskClass.TARGET] >= SURE
+    somebody[y1:y2, x1:x2] = classes[MaskClass.BACKGROUND] < SURE
+    return sure, somebody
+
+
+def given_mask(person: dict[str, Any], size_hw: tuple[int, int]) -> BoolArray:
+    """The mask bool [H, W] that the file holds; empty for a person known by a box alone."""
+    if not person.get("segmentation"):
+        return np.zeros(size_hw, np.bool_)
+    try:
+        return decode_segmentation(person["segmentation"], size_hw)
+    except ValueError as error:
+        raise InputError(f"annotation {person['id']}: {error}: mend or empty its mask") from error
+
+
 def label(
     people: list[dict[str, Any]], masks: InstanceMasks, counts: Counter[str]
 ) -> dict[str, Any] | None:
@@ -75,41 +105,32 @@ def label(
     """
     size_hw = masks.size_hw
     given = [bool(person.get("segmentation")) for person in people]
-    nobody = np.zeros(size_hw, np.bool_)
-    real = [
-        decode_segmentation(person["segmentation"], size_hw) if known else nobody
-        for person, known in zip(people, given, strict=True)
-    ]
-    taken = np.logical_or.reduce(real)
-    unsure, own, points = nobody.copy(), [], []
+    taken = np.logical_or.reduce([given_mask(person, size_hw) for person in people])
+    own, points = np.zeros((2, len(people), *size_hw), np.bool_)
+    unsure = np.zeros(size_hw, np.bool_)
     for row, person in enumerate(people):
-        sure, at = nobody.copy(), nobody.copy()
-        if not given[row]:
-            roi, box = masks.rois_xyxy[row], masks.boxes_xyxy[row]
-            classes, (x1, y1, x2, y2) = paste_window(masks.probs[row], roi, size_hw)
-            whole = classes[MaskClass.TARGET] >= 0.5
-            extent = np.array(mask_window(whole), np.float32) + np.array([x1, y1, x1, y1])
-            keypoints = np.array(person.get("keypoints") or np.zeros(51), np.float32)
-            at = squares(keypoints.reshape(-1, 3), roi, size_hw)
-            if whole.any() and box_iou(extent[None], box[None])[0, 0] >= BOX_IOU:
-                sure[y1:y2, x1:x2] = classes[MaskClass.TARGET] >= SURE
-                unsure[y1:y2, x1:x2] |= classes[MaskClass.BACKGROUND] < SURE
-                counts["by the model"] += 1
-            else:
-                left, top, right, bottom = pixel_bounds(box, size_hw)
-                unsure[top:bottom, left:right] = True
-                counts["by keypoints" if at.any() else "left a box"] += 1
-        own.append(sure)
-        points.append(at)
-    claims = np.sum(own, axis=0) + taken
-    pointed = np.sum(points, axis=0)
+        if given[row]:
+            continue
+        roi, box = masks.rois_xyxy[row], masks.boxes_xyxy[row]
+        keypoints = np.array(person.get("keypoints") or np.zeros(51), np.float32)
+        points[row] = squares(keypoints.reshape(-1, 3), roi, size_hw)
+        if parts := sure_parts(masks.probs[row], roi, box, size_hw):
+            own[row] = parts[0]
+            unsure |= parts[1]
+            counts["by the model"] += 1
+        else:
+            left, top, right, bottom = pixel_bounds(box, size_hw)
+            unsure[top:bottom, left:right] = True
+            counts["by keypoints" if points[row].any() else "left a box"] += 1
+    # A pixel that two people claim is nobody's, but a keypoint outweighs the model.
+    claims, pointed = own.sum(axis=0), points.sum(axis=0)
     for row, person in enumerate(people):
         if not given[row]:
             elsewhere = (pointed > points[row]) | taken
             own[row] = (own[row] & (claims == 1) | points[row]) & ~elsewhere
             if own[row].any():
                 person["segmentation"] = encode_mask(own[row])
-    unsure &= ~(np.logical_or.reduce(own) | taken)
+    unsure &= ~(own.any(axis=0) | taken)
     if not unsure.any():
         return None
     y, x = np.argwhere(unsure)[0]
@@ -119,37 +140,50 @@ def label(
     }  # fmt: skip
 
 
+def label_photos(
+    content: dict[str, Any], category: int, img_dir: Path, predictor: MaskPredictor
+) -> Counter[str]:
+    """Label a file's content in place, people of a category; returns how many were, by how."""
+    next_id = max((person["id"] for person in content["annotations"]), default=0) + 1
+    people_of: dict[int, list[dict[str, Any]]] = {}
+    for person in content["annotations"]:
+        if person["category_id"] == category and not person.get("iscrowd"):
+            people_of.setdefault(person["image_id"], []).append(person)
+    counts: Counter[str] = Counter()
+    for photo in tqdm(content["images"], disable=None):
+        people = people_of.get(photo["id"], [])
+        if all(person.get("segmentation") for person in people):
+            continue
+        image = read_image(img_dir / photo["file_name"])
+        if image.shape[:2] != (photo["height"], photo["width"]):
+            counts["in a photo of another size"] += len(people)
+            continue
+        boxes = np.array([person["bbox"] for person in people], np.float32)
+        boxes[:, 2:] += boxes[:, :2]
+        region = label(people, mean_of_mirrored(predictor, image, boxes), counts)
+        if region is not None:
+            content["annotations"].append(region | {"id": next_id, "image_id": photo["id"]})
+            next_id += 1
+    return counts
+
+
 def main() -> int:
     """Label a file of annotations."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("ann", type=Path, help="COCO-format annotations")
     parser.add_argument("--img_dir", type=Path, required=True, help="folder of the photos")
     parser.add_argument("--out", type=Path, required=True, help="the file to write")
-    parser.add_argument("--model", default="builtin", help="head that labels (%(default)s)")
+    parser.add_argument("--model", type=Path, help="head that labels (default: the one that ships)")
     args = parser.parse_args()
-    content = json.loads(args.ann.read_text())
-    next_id = max(person["id"] for person in content["annotations"]) + 1
-    people_of: dict[int, list[dict[str, Any]]] = {}
-    for person in content["annotations"]:
-        if not person.get("iscrowd"):
-            people_of.setdefault(person["image_id"], []).append(person)
-    counts: Counter[str] = Counter()
-    with MaskPredictor(args.model, device="cpu", threads=1) as predictor:
-        for photo in tqdm(content["images"], disable=None):
-            people = people_of.get(photo["id"], [])
-            if all(person.get("segmentation") for person in people):
-                continue
-            image = read_image(args.img_dir / photo["file_name"])
-            if image.shape[:2] != (photo["height"], photo["width"]):
-                counts["in a photo of another size"] += len(people)
-                continue
-            boxes = np.array([person["bbox"] for person in people], np.float32)
-            boxes[:, 2:] += boxes[:, :2]
-            region = label(people, mean_of_mirrored(predictor, image, boxes), counts)
-            if region is not None:
-                content["annotations"].append(region | {"id": next_id, "image_id": photo["id"]})
-                next_id += 1
-    write_atomically(args.out, json.dumps(content).encode())
+    try:
+        category = CocoFile(args.ann).person_category()
+        content = json.loads(args.ann.read_text())
+        with MaskPredictor(args.model, device="cpu", threads=1) as predictor:
+            counts = label_photos(content, category, args.img_dir, predictor)
+        write_atomically(args.out, json.dumps(content).encode())
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     print(f"{args.out}:", ", ".join(f"{count} people {how}" for how, count in counts.items()))
     return 0
 

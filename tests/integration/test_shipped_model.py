@@ -236,6 +236,49 @@ def test_people_known_by_a_box_get_the_part_of_a_mask_that_is_sure() -> None:
     assert unsure[16:].sum() == 2 * 256 - 4 and unsure[:16, 27:].all() and unsure[:16].sum() == 80
 
 
+def test_a_pixel_that_two_people_claim_is_nobodys_unless_a_keypoint_tells() -> None:
+    """Nobody in the photo has a mask, and both heads claim all of it."""
+    labels = script("label_boxes")
+    boxes = np.tile(np.array([0, 0, 16, 16], np.float32), (2, 1))
+    probs = np.zeros((2, 3, 4, 4), np.float32)
+    probs[:, 1] = 1
+    outside = [-90.0, 8.0, 2.0, 8.0, 90.0, 2.0, 0.0, 0.0, 1.0]  # the last one is not visible
+    people = [{"category_id": 1, "segmentation": [], "keypoints": outside} for _ in range(2)]
+    people[0] = people[0] | {"keypoints": [*outside, 4.0, 8.0, 2.0]}
+    crowd = labels.label(people, InstanceMasks(probs, boxes, boxes, (16, 16)), Counter())
+    known = decode_segmentation(people[0]["segmentation"], (16, 16))
+    assert np.argwhere(known).tolist() == [[7, 3], [7, 4], [8, 3], [8, 4]]
+    assert people[1]["segmentation"] == []
+    assert (decode_segmentation(crowd["segmentation"], (16, 16)) == ~known).all()
+
+
+def test_labelling_a_file_leaves_crowds_and_other_categories(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = script("label_boxes")
+    save_image(tmp_path / "one.png", np.full((32, 32, 3), 114, np.uint8))
+    box = {"image_id": 5, "bbox": [0, 0, 32, 32], "segmentation": [], "category_id": 3}
+    content = {
+        "images": [{"id": 5, "file_name": "one.png", "height": 32, "width": 32}],
+        "categories": [{"id": 3, "name": "person"}, {"id": 4, "name": "dog"}],
+        "annotations": [
+            box | {"id": 7}, box | {"id": 9, "iscrowd": 1}, box | {"id": 8, "category_id": 4}
+        ],
+    }  # fmt: skip
+    ann, out = tmp_path / "boxes.json", tmp_path / "known.json"
+    ann.write_text(json.dumps(content))
+    command = ["label_boxes", str(ann), "--img_dir", str(tmp_path), "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", command)
+    assert labels.main() == 0 and "1 people left a box" in capsys.readouterr().out
+    *before, region = json.loads(out.read_text())["annotations"]
+    assert before == content["annotations"]
+    assert (region["id"], region["image_id"], region["category_id"]) == (10, 5, 3)
+    assert (region["iscrowd"], region["area"]) == (1, 32 * 32)
+    damaged = box | {"id": 6, "segmentation": [[1, 2]]}
+    ann.write_text(json.dumps(content | {"annotations": [damaged, box | {"id": 7}]}))
+    assert labels.main() == 2 and "annotation 6: " in capsys.readouterr().err
+
+
 def test_what_cannot_ship_is_refused(release: ModuleType, shipped: Path, tmp_path: Path) -> None:
     plain = write_person_checkpoint(tmp_path / "plain.pth", with_detector=False)
     with pytest.raises(InputError, match="--train_detector"):
