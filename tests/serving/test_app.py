@@ -212,6 +212,9 @@ def test_parameters_that_cannot_be_used(predictor: MaskPredictor) -> None:
     for query in ("score=2", "threshold=x", "format=gif", "person=1", "format=cutouts&person=0"):
         answer = ask(predictor, post(f"/v1/segment?{query}"))
         assert answer.status_code == 422 and answer.json()["field"] in query
+    for path in ("/v1/segment?treshold=0.3", "/v1/detect?threshold=0.3"):
+        content = problem(ask(predictor, post(path)), 422, "parameter")
+        assert content["field"] in path and content["value"] == "'0.3'"
     for number in (2, 99):  # the second person has no pixel
         content = problem(
             ask(predictor, post(f"/v1/segment?format=cutouts&person={number}")), 422, "person"

@@ -59,6 +59,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
         413: "too many bytes or pixels",
         415: "not a photo",
         422: "a parameter that cannot be used, or a model that finds no people by itself",
+        500: "a fault of the server: its log says why",
         503: "all places are taken: Retry-After says when to try again",
         504: "no answer in time",
     }.items()

@@ -20,7 +20,7 @@ from human_edge_detection.serving.formats import FormatName
 from human_edge_detection.serving.gate import Problem
 
 
-class DetectParameters(BaseModel):
+class DetectParameters(BaseModel, extra="forbid"):
     """What may be asked of a photo's boxes."""
 
     score: float = Field(
@@ -34,7 +34,7 @@ class SegmentParameters(DetectParameters):
     threshold: float = Field(
         0.5, ge=0, le=1, description="probability from which a pixel belongs to a person"
     )
-    format: FormatName = "coco"
+    format: FormatName = Field("coco", description="what the answer holds")
     person: int | None = Field(
         None, ge=1, description="with format=cutouts: this person alone, as PNG"
     )
@@ -47,14 +47,14 @@ def read_parameters(kind: type[Parameters], request: Request) -> Parameters:
     """A request's parameters.
 
     Raises:
-        Problem: one cannot be used.
+        Problem: one cannot be used, or there is none of that name.
     """
     try:
         return kind.model_validate(dict(request.query_params))
     except ValidationError as error:
         first = error.errors()[0]
         field = str(first["loc"][-1])
-        detail = f"{field}: {first['msg']}; /docs lists what it may be"
+        detail = f"{field}: {first['msg']}; /docs lists the parameters and what each may be"
         raise Problem(422, "parameter", detail, field, shown(first["input"])) from error
 
 
