@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from human_edge_detection.evaluation.models import (
     open_ensemble,
     open_model_file,
 )
+from human_edge_detection.evaluation.robustness import JitteredPhotos
 from human_edge_detection.export.head import export_end_to_end, export_head
 from human_edge_detection.inference.ensemble import RoiProbs, mean_probs
 from human_edge_detection.inference.predictor import MaskPredictor
@@ -220,6 +222,27 @@ def test_a_person_model_is_scored_as_it_predicts_at_both_sizes(folder: Path) -> 
     np.testing.assert_allclose(found, np.concatenate([m.probs for m in masks]), atol=1e-6)
     with pytest.raises(InputError, match="256 128 does not fit .* give its longest side twice"):
         open_model_file(path, None, "cpu", (256, 128))
+
+
+def test_a_person_model_is_scored_in_shifted_boxes_of_those_with_a_mask(folder: Path) -> None:
+    path = WEIGHTS_DIR / INT8_HEAD_NAME
+    photos, _ = load_photos(folder / "people.json", folder)
+    first, second = photos[0].people
+    bad = replace(first, segmentation={"size": [3, 3], "counts": [9]})
+    shifted = partial(JitteredPhotos, [replace(photos[0], people=(bad, second))], amount=0.2)
+    with open_model_file(path, None, "cpu", (256, 256)) as model:
+        dataset = shifted(model.spec)
+        sample = dataset[0]
+        found = softmax(model.infer_on(shifted)([sample]))
+    assert sample.person_ids.tolist() == [second.id]
+    box = dataset.person_boxes(0)[1:]
+    assert (box != second.box_xyxy).any()
+    with MaskPredictor(path, device="cpu", image_size=256) as predictor:
+        masks = predictor.segment(read_image(photos[0].file), boxes_xyxy=box)
+    np.testing.assert_allclose(found, masks.probs, atol=1e-6)
+    np.testing.assert_allclose(dataset.rois_source(sample), masks.rois_xyxy, atol=1e-3)
+    with open_ensemble([path, path], None, "cpu", (256, 256)) as both:
+        np.testing.assert_allclose(softmax(both.infer_on(shifted)([sample])), found, atol=1e-6)
 
 
 def test_validate_shows_the_ensemble_as_one_more_row(folder: Path, tmp_path: Path) -> None:
