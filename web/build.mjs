@@ -1,5 +1,6 @@
 // Builds the page into dist/: its own files by esbuild, ONNX Runtime's out of node_modules, the
-// model's by write_files.py. _headers is for web spaces that read it. PYTHON names the Python that has human_edge_detection installed.
+// model's by write_files.py. _headers is for web spaces that read it. PYTHON names the Python that
+// has human_edge_detection installed.
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { cp, mkdir, readFile, rm, writeFile } from "node:fs/promises";
