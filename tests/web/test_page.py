@@ -179,7 +179,7 @@ def test_photos_are_upright_bounded_and_never_crash_the_tab(
     assert seen["besideBroken"] == seen["dropped"]["people"]  # of the photo that was being read
     height, width = open_labels(out / seen["saved"]["large"]).shape
     assert 15e6 < height * width <= 16e6 and "scaled down" in seen["large"]["status"]
-    assert seen["large"]["people"] == seen["dropped"]["people"]
+    assert abs(seen["large"]["people"] - seen["dropped"]["people"]) <= 1  # enlarged, another photo
 
 
 def test_an_unknown_head_in_the_address_is_told(visit: tuple[dict[str, Any], Path]) -> None:

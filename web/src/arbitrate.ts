@@ -40,7 +40,7 @@ export class Odds {
     return f32(this.log(threshold) - ROUNDING);
   }
 
-  /** `log(1 - e·n)`: what a person says who sees others with probability n. */
+  /** `log(1 - w·n)` of a probability w·n that the pixel is another person's. */
   unseen(other: number): number {
     return f32(Math.log(Math.max(f32(1 - other), f32(this.leastProbability))));
   }
@@ -162,7 +162,7 @@ function pasteAlone(
   }
 }
 
-/** Planes of a person's log-odds: his claim, his word of the others, his gain if he exists. */
+/** Planes of log-odds at the bins: claim, evidence of others, gain (see `masks/arbitration.py`). */
 const CLAIM = 0;
 const UNSEEN = 1;
 const GAIN = 2;
@@ -180,21 +180,21 @@ class Crowd {
     private readonly odds: Odds,
     private readonly area: Box,
   ) {
-    const exists = candidateProbability(crowd.map((i) => people[i]));
-    this.isSure = exists.every((value) => value === 1);
+    const weights = candidateProbability(crowd.map((i) => people[i])).map((own) => f32(Math.sqrt(own)));
+    this.isSure = weights.every((value) => value === 1);
     this.claims = crowd.flatMap((i, place) => {
       const window = common(windows[i], area);
       if (!window) return [];
-      const planes = this.weigh(people[i].probs, exists[place]);
+      const planes = this.weigh(people[i].probs, weights[place]);
       const side = Math.sqrt(planes[0].length);
       return [{ pasted: new Pasted(planes, side, people[i].roi, window), label: i + 1 }];
     });
   }
 
-  private weigh(probs: Float32Array, exists: number): Float32Array[] {
+  private weigh(probs: Float32Array, weight: number): Float32Array[] {
     const target = plane(probs, TARGET);
-    const unseen = plane(probs, OTHER).map((n) => this.odds.unseen(this.isSure ? n : f32(n * exists)));
-    const claim = target.map((t) => this.odds.log(this.isSure ? t : f32(t * exists)));
+    const unseen = plane(probs, OTHER).map((n) => this.odds.unseen(this.isSure ? n : f32(n * weight)));
+    const claim = target.map((t) => this.odds.log(this.isSure ? t : f32(t * weight)));
     const gain = this.isSure ? [] : [target.map((t, i) => f32(this.odds.log(t) - claim[i]))];
     return [claim.map((value, i) => value + f32(unseen[i] * 0.5)), unseen, ...gain];
   }

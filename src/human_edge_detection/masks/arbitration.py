@@ -4,19 +4,21 @@ Every ROI *i* estimates at every pixel the probability *tᵢ* that the pixel bel
 person (target) and *nᵢ* that it belongs to another person (non-target). The ROIs see different
 crops of one image, so their estimates are combined:
 
-    claimᵢ = log(eᵢtᵢ / (1 - eᵢtᵢ)) - ½ Σⱼ≠ᵢ log(1 - eⱼnⱼ)
+    claimᵢ = log(wᵢtᵢ / (1 - wᵢtᵢ)) - ½ Σⱼ≠ᵢ log(1 - wⱼnⱼ)
     owner  = argmaxᵢ claimᵢ
-    kept   if  log(tᵢ / (1 - tᵢ)) - ½ Σⱼ≠ᵢ log(1 - eⱼnⱼ)  ≥  log(T / (1 - T))   for i = owner
+    kept   if  log(tᵢ / (1 - tᵢ)) - ½ Σⱼ≠ᵢ log(1 - wⱼnⱼ)  ≥  log(T / (1 - T))   for i = owner
 
     t, n  target and non-target probability of a ROI at the pixel, cut to 0.001 … 0.999
-    e     probability that the ROI's candidate is a person of its own (see below), 1 for given boxes
+    w     weight of the ROI's candidate, √e; 1 for given boxes
+    e     probability that the candidate is a person of its own (see below)
     T     threshold
     ½     weight of the neighbours: all ROIs read the same features, so they are not independent
 
 A high *n* of a ROI raises all other claims at the pixel; an *n* near 0 leaves them unchanged,
-because *n* is precise but misses half of the other people. A candidate competes with *e·t*, the
-probability that it exists and owns the pixel. Once it has won, the threshold applies to the mask of
-an existing person, hence *t* alone.
+because *n* is precise but misses half of the other people. A candidate competes with *w·t*: *e·t*,
+the probability that it exists and owns the pixel, takes too much from real people whom a detector
+is unsure of (docs/results.md). Once it has won, the threshold applies to the mask of an existing
+person, hence *t* alone.
 
 Candidates. A detector's score *s* is taken as the probability that a box holds a person. Two boxes
 of one person may pass non-maximum suppression, so a candidate *j* is the person of a surer
@@ -88,44 +90,45 @@ class Arbitration:
 
     Holds float32 planes [K, C, M, M] at the bins of the ROIs:
 
-    - 0, claim: ``log odds(e·t) + ½ log(1 - e·n)``. Half the sum over *all* ROIs is common to the
+    - 0, claim: ``log odds(w·t) + ½ log(1 - w·n)``. Half the sum over *all* ROIs is common to the
       claims at a pixel; with the ROI's own term added back here, claims compare without it;
-    - 1, evidence: ``log(1 - e·n)``, summed over all ROIs of a pixel;
-    - 2, gain: ``log odds(t) - log odds(e·t)``, which turns the owner's claim into the log-odds
-      that the threshold applies to. Left out where every *e* is 1.
+    - 1, evidence: ``log(1 - w·n)``, summed over all ROIs of a pixel;
+    - 2, gain: ``log odds(t) - log odds(w·t)``, which turns the owner's claim into the log-odds
+      that the threshold applies to. Left out where every *w* is 1.
     """
 
     def __init__(self, crowd: Crowd) -> None:
         members = crowd.members
-        exists = candidate_probability(crowd.rois_xyxy[members], crowd.scores[members])
+        own = candidate_probability(crowd.rois_xyxy[members], crowd.scores[members])
+        weights = np.sqrt(own)
         side = crowd.probs.shape[-1]
         self._members = members
         self._pool = thread_buffers()
         self._grids = paste_grids(crowd.rois_xyxy[members], crowd.windows[members], side)
-        self._is_sure = bool((exists == 1).all())
+        self._is_sure = bool((weights == 1).all())
         shape = (len(members), 2 if self._is_sure else 3, side, side)
         self._planes: FloatArray = self._pool.array("planes", shape)
         for start in range(0, len(members), _CHUNK):
             part = slice(start, start + _CHUNK)
-            self._fill(crowd.probs, members[part], exists[part, None, None], self._planes[part])
+            self._fill(crowd.probs, members[part], weights[part, None, None], self._planes[part])
 
     def _fill(
         self,
         probs: NDArray[np.floating],
         rows: NDArray[np.integer],
-        exists: FloatArray,
+        weights: FloatArray,
         planes: FloatArray,
     ) -> None:
-        """Write ``planes`` [n, C, M, M] of the ROIs ``rows``; ``exists`` is *e*, [n, 1, 1]."""
+        """Write ``planes`` [n, C, M, M] of the ROIs ``rows``; ``weights`` are *w*, [n, 1, 1]."""
         claim, evidence = planes[:, 0], planes[:, 1]
         target = np.asarray(probs[rows, MaskClass.TARGET], np.float32)
         other = np.asarray(probs[rows, MaskClass.NON_TARGET], np.float32)
         if self._is_sure:
             log_odds(target, claim)
         else:
-            log_odds(target * exists, claim)
+            log_odds(target * weights, claim)
             np.subtract(log_odds(target), claim, out=planes[:, 2])
-            other *= exists
+            other *= weights
         np.subtract(1, other, out=other)
         np.clip(other, LEAST_PROBABILITY, 1, out=other)
         np.log(other, out=evidence)
@@ -161,7 +164,7 @@ class Arbitration:
             mine = self._pool.array(mine_name, strongest.shape, ranks)
             np.bitwise_and(wins.view(np.int8), ranks(number), out=mine)
             cv2.max(rank[here], mine, dst=rank[here])
-        cv2.scaleAdd(evidence, -0.5, strength, dst=strength)  # strength -= ½ Σ log(1 - e·n)
+        cv2.scaleAdd(evidence, -0.5, strength, dst=strength)  # strength -= ½ Σ log(1 - w·n)
         if gain is not None:
             cv2.add(strength, gain, dst=strength)
         rank *= strength >= cut(threshold)  # nobody where the owner does not reach the threshold
