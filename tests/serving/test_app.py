@@ -38,7 +38,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_head(folder / "head.onnx")
     write_extractor(folder / "extractor.onnx")
     people = np.zeros((1, 2, 6), np.float32)
-    people[0, :] = [[20, 10, 90, 80, 0.9, 0], [88, 20, 126, 90, 0.4, 0]]
+    people[0, :] = [[20, 10, 90, 80, 0.9, 0], [96, 20, 126, 90, 0.4, 0]]
     write_constant_detector(folder / "detector.onnx", {"output0": people})
     return folder
 
