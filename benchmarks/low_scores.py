@@ -35,18 +35,6 @@ HEAD = (
 )
 
 
-def surest(masks: InstanceMasks, lowest: float) -> InstanceMasks:
-    """The people whose score reaches ``lowest``."""
-    keep = masks.scores >= lowest
-    return replace(
-        masks,
-        probs=masks.probs[keep],
-        rois_xyxy=masks.rois_xyxy[keep],
-        boxes_xyxy=masks.boxes_xyxy[keep],
-        scores=masks.scores[keep],
-    )
-
-
 def by_rule(masks: InstanceMasks) -> Iterator[tuple[str, InstanceMasks]]:
     """The same people, fused by each rule under its name."""
     yield "independent", replace(masks, fuse="independent")
@@ -89,7 +77,7 @@ def main() -> None:
         for photo in photos:
             everybody = predictor.segment(read_image(photo.file), min(LOWEST))
             for lowest in LOWEST:
-                kept = surest(everybody, lowest)
+                kept = everybody.select(everybody.scores >= lowest)
                 for rule, masks in by_rule(kept):
                     predictions = to_predictions(masks, kept.scores.tolist())
                     found[lowest, rule][photo.id] = predictions
